@@ -1,0 +1,1 @@
+"""What it means: the Audio Spectrogram Transformer, its features, its files."""

@@ -1,0 +1,225 @@
+"""The Audio Spectrogram Transformer, whole: configuration, network, and the head that says when.
+
+Gong, Chung, Glass: AST: Audio Spectrogram Transformer, https://arxiv.org/abs/2104.01778; the fields of the
+configuration and the arithmetic are those of Hugging Face's `ASTForAudioClassification`.
+
+Shapes: B windows, T fbank frames, M mel bins, H hidden size, N labels; patches lie on a grid of f frequency
+rows and t time steps and are numbered row by row, as the convolution of the published model numbers them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_new": lambda x: F.gelu(x, approximate="tanh"),
+    "gelu_pytorch_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "gelu_fast": lambda x: F.gelu(x, approximate="tanh"),
+    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
+    "relu": F.relu,
+    "relu6": F.relu6,
+    "selu": F.selu,
+    "silu": F.silu,
+    "swish": F.silu,
+    "mish": F.mish,
+    "leaky_relu": F.leaky_relu,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "linear": lambda x: x,
+}
+
+
+@dataclass(frozen=True)
+class ASTConfig:
+    """`config.json` of a model directory: the published fields with the published defaults."""
+
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.0
+    attention_probs_dropout_prob: float = 0.0
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-12
+    patch_size: int = 16
+    qkv_bias: bool = True
+    frequency_stride: int = 10
+    time_stride: int = 10
+    max_length: int = 1024
+    """fbank frames of a window"""
+    num_mel_bins: int = 128
+    id2label: dict[int, str] = field(default_factory=lambda: {0: "LABEL_0", 1: "LABEL_1"})
+    frame_head: bool = False
+    """this project's own: the directory also holds a head for frame scores"""
+
+    def __post_init__(self) -> None:
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads"
+                f" {self.num_attention_heads}"
+            )
+        if self.hidden_act not in ACTIVATIONS:
+            raise ValueError(f"hidden_act {self.hidden_act!r} is not known; known: {', '.join(ACTIVATIONS)}")
+        if min(self.grid) < 1:
+            raise ValueError(
+                f"a patch of {self.patch_size} does not fit into {self.num_mel_bins} mel bins"
+                f" × {self.max_length} frames"
+            )
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ASTConfig:
+        """The fields that are known, from a `config.json`; JSON has no integer keys, labels need them."""
+        known = {f.name: values[f.name] for f in fields(cls) if f.name in values}
+        if "id2label" in known:
+            known["id2label"] = {int(k): str(v) for k, v in known["id2label"].items()}
+        return cls(**known)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(self.id2label[i] for i in range(len(self.id2label)))
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(f, t): patches over frequency and over time."""
+        f = (self.num_mel_bins - self.patch_size) // self.frequency_stride + 1
+        t = (self.max_length - self.patch_size) // self.time_stride + 1
+        return f, t
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with one matrix for queries, keys and values."""
+
+    def __init__(self, config: ASTConfig) -> None:
+        super().__init__()
+        self.n_heads = config.num_attention_heads
+        self.dropout = config.attention_probs_dropout_prob
+        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=config.qkv_bias)
+        self.out = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, n, h = x.shape
+        # (B, n, 3H) -> three of (B, heads, n, H / heads), as views
+        q, k, v = self.qkv(x).view(b, n, 3, self.n_heads, h // self.n_heads).permute(2, 0, 3, 1, 4)
+        x = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
+        return self.out(x.transpose(1, 2).reshape(b, n, h))  # type: ignore[no-any-return]  # nn.Module.__call__
+
+
+class Block(nn.Module):
+    """A transformer layer with the norm before each half."""
+
+    def __init__(self, config: ASTConfig) -> None:
+        super().__init__()
+        self.norm_attention = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.attention = Attention(config)
+        self.norm_mlp = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.up = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.down = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.activation = ACTIVATIONS[config.hidden_act]
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.dropout(self.attention(self.norm_attention(x)))
+        return x + self.dropout(self.down(self.activation(self.up(self.norm_mlp(x)))))  # type: ignore[no-any-return]
+
+
+class FrameHead(nn.Module):
+    """Patch tokens to scores of each time step: pooled over frequency, then one look at the neighbours.
+
+    After AST-SED (Li et al., https://arxiv.org/abs/2303.03689), with a convolution in place of its
+    recurrent decoder.
+    """
+
+    def __init__(self, config: ASTConfig) -> None:
+        super().__init__()
+        h = config.hidden_size
+        self.weight = nn.Linear(h, 1)
+        self.pool = nn.Linear(2 * h, h)
+        self.neighbours = nn.Conv1d(h, h, kernel_size=5, padding=2)
+        self.norm = nn.LayerNorm(h, eps=1e-6)
+        self.dense = nn.Linear(h, len(config.id2label))
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """(B, f, t, H) -> (B, t, N) logits."""
+        weighted = (patches * self.weight(patches).softmax(dim=1)).sum(dim=1)
+        x = F.gelu(self.pool(torch.cat((patches.mean(dim=1), weighted), dim=-1)))  # (B, t, H)
+        x = x + F.gelu(self.neighbours(x.transpose(1, 2))).transpose(1, 2)
+        return self.dense(self.norm(x))  # type: ignore[no-any-return]
+
+
+class AST(nn.Module):
+    """`(B, T, M)` normalised fbank to `(B, N)` logits of the window and, with a frame head, `(B, t, N)`."""
+
+    def __init__(self, config: ASTConfig) -> None:
+        super().__init__()
+        self.config = config
+        h, (f, t) = config.hidden_size, config.grid
+        self.patch = nn.Linear(config.patch_size**2, h)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, h))
+        self.distillation_token = nn.Parameter(torch.zeros(1, 1, h))
+        self.position = nn.Parameter(torch.zeros(1, f * t + 2, h))
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
+        self.norm = nn.LayerNorm(h, eps=config.layer_norm_eps)
+        self.head_norm = nn.LayerNorm(h, eps=config.layer_norm_eps)
+        self.head = nn.Linear(h, len(config.id2label))
+        self.frame_head = FrameHead(config) if config.frame_head else None
+        self.apply(self._initialise)
+
+    def _initialise(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Linear | nn.Conv1d):
+            nn.init.normal_(module.weight, std=self.config.initializer_range)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+    def patches(self, x: Tensor) -> Tensor:
+        """(B, T, M) -> (B, f * t, p * p): the convolution's input as rows of a matrix."""
+        p = self.config.patch_size
+        x = x.unfold(1, p, self.config.time_stride).unfold(2, p, self.config.frequency_stride)  # (B, t, f, p, p)
+        return x.permute(0, 2, 1, 4, 3).reshape(x.shape[0], -1, p * p)  # frequency first, outside and inside
+
+    def forward(self, x: Tensor, keep: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Logits of the window and of its time steps.
+
+        `keep` (B, k, t), for training: the numbers of the k frequency rows to keep at each time step; the
+        other patches are dropped, which makes a step cheaper and the model sturdier.
+        """
+        b, h, (f, t) = x.shape[0], self.config.hidden_size, self.config.grid
+        tokens = self.patch(self.patches(x)) + self.position[:, 2:]
+        if keep is not None:
+            index = (keep * t + torch.arange(t, device=x.device)).flatten(1)  # (B, k * t)
+            tokens = tokens.gather(1, index.unsqueeze(-1).expand(-1, -1, h))
+            f = keep.shape[1]
+        heads = torch.cat((self.cls_token, self.distillation_token), dim=1) + self.position[:, :2]
+        tokens = self.dropout(torch.cat((heads.expand(b, -1, -1).to(tokens.dtype), tokens), dim=1))
+        for block in self.blocks:
+            tokens = block(tokens)
+        tokens = self.norm(tokens)
+        logits = self.head(self.head_norm((tokens[:, 0] + tokens[:, 1]) / 2))
+        if self.frame_head is None:
+            return logits, None
+        return logits, self.frame_head(tokens[:, 2:].reshape(b, f, t, h))
+
+    @torch.no_grad()
+    def start_from_scratch(self, prior: float = 0.007) -> None:
+        """Random weights that train well: positions as 2-D sines, heads that expect `prior` at first."""
+        f, t = self.config.grid
+        quarter = self.config.hidden_size // 4
+        omega = torch.exp(-math.log(10_000.0) * torch.arange(quarter) / quarter)
+        rows, steps = torch.arange(f).float().outer(omega), torch.arange(t).float().outer(omega)
+        rows, steps = rows[:, None].expand(f, t, -1), steps[None].expand(f, t, -1)
+        grid = torch.cat((rows.sin(), rows.cos(), steps.sin(), steps.cos()), dim=-1).flatten(0, 1)
+        self.position[0, 2:, : 4 * quarter] = 0.5 * grid
+        nn.init.normal_(self.cls_token, std=0.02)
+        nn.init.normal_(self.distillation_token, std=0.02)
+        for head in (self.head, self.frame_head.dense if self.frame_head else None):
+            if head is not None:
+                head.bias.fill_(math.log(prior / (1 - prior)))
