@@ -1,0 +1,103 @@
+"""The recordings to train on: read once, at one rate, with their labels and their loud part.
+
+Two folders, as `data/README` of the training data describes them: `esc50-free` (labelled clips with folds) and
+`more-free` (clips without labels, and room impulse responses).
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+
+from streamer.types import Samples
+
+RATE = 32000
+"""Hertz: the teacher's rate, and twice the student's"""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Clip:
+    path: Path
+    samples: Samples
+    """(n,) at RATE: the part that sounds, peak-normalised"""
+    labels: tuple[str, ...]
+    """labels that a person gave; empty where nobody did"""
+    exact: bool
+    """the labels say just what it is, not only something near"""
+
+
+def decode(path: Path, rate: int = RATE) -> Samples:
+    """(n,) mono. Raises av.FFmpegError or ValueError where the file holds no audio."""
+    with av.open(str(path)) as container:
+        if not container.streams.audio:
+            raise ValueError(f"{path}: no audio in it")
+        resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
+        parts = [r.to_ndarray()[0] for f in container.decode(audio=0) for r in resampler.resample(f)]
+        parts += [r.to_ndarray()[0] for r in resampler.resample(None)]
+    if not parts:
+        raise ValueError(f"{path}: no audio in it")
+    return np.concatenate(parts).astype(np.float32)
+
+
+def active_part(samples: Samples, rate: int = RATE, *, below_db: float = 20.0, gap_s: float = 1.0) -> slice:
+    """The loudest stretch whose 20 ms frames stay within `below_db` of the loudest frame, gaps bridged."""
+    frame = rate // 50
+    n = len(samples) // frame
+    if n < 1:
+        return slice(0, len(samples))
+    energy = np.square(samples[: n * frame].reshape(n, frame), dtype=np.float64).mean(axis=1)
+    loud = np.flatnonzero(energy >= energy.max() * 10 ** (-below_db / 10))
+    parts = np.split(loud, np.flatnonzero(np.diff(loud) > gap_s * 50) + 1)
+    best = max(parts, key=lambda part: energy[part[0] : part[-1] + 1].sum())
+    return slice(int(best[0]) * frame, (int(best[-1]) + 1) * frame)
+
+
+def read(path: Path, labels: tuple[str, ...], exact: bool) -> Clip | None:
+    """None, with a line in the log, where the file is unreadable, silent or shorter than 0.1 s."""
+    try:
+        samples = decode(path)
+    except (av.FFmpegError, ValueError, OSError) as error:
+        log.warning("%s: skipped: %s", path, error)
+        return None
+    samples = samples[active_part(samples)]
+    peak = float(np.max(np.abs(samples), initial=0.0))
+    if not np.isfinite(peak) or peak < 1e-4 or len(samples) < RATE // 10:
+        log.warning("%s: skipped: silent or too short", path)
+        return None
+    return Clip(path, samples / peak, labels, exact)
+
+
+def esc50(folder: Path, folds: set[int]) -> Iterator[Clip]:
+    with (folder / "labels.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            if int(row["fold"]) in folds:
+                labels = tuple(row["audioset_labels"].split("|"))
+                clip = read(folder / "audio" / row["file"], labels, row["audioset_exact"] == "1")
+                if clip is not None:
+                    yield clip
+
+
+def unlabelled(folder: Path) -> Iterator[Clip]:
+    with (folder / "index.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            clip = read(folder / row["file"], (), exact=False)
+            if clip is not None:
+                yield clip
+
+
+def room_responses(folder: Path) -> list[Samples]:
+    """Impulse responses at RATE, direct sound first, energy 1."""
+    responses = []
+    for path in sorted(folder.glob("*.flac")):
+        response = decode(path)
+        response = response[int(np.argmax(np.abs(response))) :][: 2 * RATE]
+        responses.append(response / float(np.sqrt(np.square(response).sum())))
+    return responses
