@@ -1,0 +1,394 @@
+"""One YAML file: what it may say, with which defaults, and what is wrong with it, by line."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+
+from streamer.errors import ConfigError
+
+_ID = r"^[a-z0-9][a-z0-9_-]{0,63}$"
+Id = Annotated[str, Field(pattern=_ID)]
+"""A name that becomes a part of MQTT topics, and so must be safe there."""
+File = Annotated[Path, Field(strict=False)]
+"""A path, which YAML can only write as text; relative to the working directory."""
+Score = Annotated[float, Field(gt=0, lt=1)]
+Seconds = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """A mapping of the file: unknown keys are errors, and a number is not written as text."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class SourceSettings(Section):
+    """One place that is listened to: exactly one of microphone, stream, command, demo."""
+
+    microphone: str | None = None
+    """a part of the device's name, or `default`"""
+    channel: Literal["mix"] | Annotated[int, Field(ge=1, le=64)] = "mix"
+    """the mean of all channels, or one of them, counted from 1"""
+    fallback: Literal["demo"] | None = None
+    """what to play where there is no microphone at all"""
+
+    stream: str | None = None
+    """a file, or an rtsp://, http:// or https:// address"""
+    pace: Literal["realtime", "fast"] = "realtime"
+    """of a file: as it was recorded, or as fast as it can be read"""
+    loop: bool = False
+    """play a file again when it ends"""
+
+    command: list[str] | None = None
+    """a program, with its arguments, that writes raw PCM to its standard output"""
+    sample_rate: Annotated[int, Field(ge=4000, le=384000)] = 16000
+    """of the command's output, Hertz"""
+    channels: Annotated[int, Field(ge=1, le=64)] = 1
+    """of the command's output, interleaved"""
+    sample_format: Literal["s16le", "s32le", "f32le"] = "s16le"
+    """of the command's output"""
+
+    demo: bool = False
+    """play the recording that the program makes itself"""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> SourceSettings:
+        kinds = [self.microphone is not None, self.stream is not None, self.command is not None, self.demo]
+        if sum(kinds) != 1:
+            raise ValueError("a source has exactly one of: microphone, stream, command, demo")
+        if self.command is not None and not self.command:
+            raise ValueError("command is empty: name a program and its arguments")
+        return self
+
+
+class ModelSettings(Section):
+    path: str = "ast-tiny"
+    """`ast-tiny` (shipped), a directory in Hugging Face format, or the name of a pulled model"""
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    threads: Annotated[int, Field(ge=0, le=256)] = 0
+    """CPU threads of a forward pass; 0 leaves it to torch"""
+    window_s: Annotated[float, Field(ge=0.2, le=60)] | None = None
+    """shorter windows than the model was trained for: quicker, and less to go by; its own where not set"""
+    position: Literal["cut", "interpolate"] = "cut"
+    """how its positional embedding is made to fit a shorter window"""
+    max_batch: Annotated[int, Field(ge=1, le=256)] = 16
+    batch_wait_s: Annotated[float, Field(ge=0, le=1)] = 0.02
+    """how long a window waits for company from other sources"""
+
+
+class WindowSettings(Section):
+    hop_s: Literal["auto"] | Annotated[float, Field(ge=0.1, le=10)] = 1.0
+    """`auto`: the shortest that keeps the model under half busy, measured at the start"""
+    ring_s: Annotated[float, Field(ge=15, le=600)] = 60.0
+    """how much audio of each source is kept in memory"""
+
+
+class DetectionSettings(Section):
+    """What holds for every sound that does not say otherwise."""
+
+    on: Score = 0.5
+    """a sound begins where its score reaches this"""
+    off: Score | None = None
+    """and ends where it falls below this; 0.5 * on where not set"""
+    confirm: Annotated[int, Field(ge=1, le=60)] = 1
+    """hops in a row that must agree before an event starts"""
+    smoothing_s: Annotated[float, Field(ge=0, le=5)] = 0.44
+    """length of the median over frame scores"""
+    min_duration_s: Seconds = 0.0
+    """what is shorter is no event"""
+    merge_gap_s: Seconds = 1.0
+    """a pause shorter than this does not end an event"""
+    announce_s: Annotated[float, Field(ge=0, le=8)] = 1.0
+    """how old a moment is when it may start an event: more waiting, more windows have seen it"""
+    update_s: Annotated[float, Field(ge=1, le=3600)] = 5.0
+    """the pace of updates while an event goes on"""
+
+    @model_validator(mode="after")
+    def _hysteresis(self) -> DetectionSettings:
+        if self.off is not None and self.off > self.on:
+            raise ValueError(_upside_down(self.off, self.on))
+        return self
+
+
+class SoundSettings(Section):
+    """A sound: a named group of labels. What is not set is taken from `detection`."""
+
+    labels: Annotated[list[str], Field(min_length=1)]
+    """names of the model's labels; the sound's score is the highest of theirs"""
+    on: Score | None = None
+    off: Score | None = None
+    confirm: Annotated[int, Field(ge=1, le=60)] | None = None
+    min_duration_s: Seconds | None = None
+    merge_gap_s: Seconds | None = None
+
+
+class SoundRule(DetectionSettings):
+    """How a sound is detected: its own settings, over those of `detection`. Nothing is left open."""
+
+    labels: tuple[str, ...]
+    off: Score
+
+
+def _upside_down(off: float, on: float) -> str:
+    return f"off ({off:g}) is above on ({on:g}): an event would end as soon as it began"
+
+
+def _hysteresis(sound: SoundSettings, info: ValidationInfo) -> SoundSettings:
+    """Thresholds must agree also where one of them is the sound's and the other that of `detection`."""
+    detection = info.data.get("detection")
+    on = sound.on if sound.on is not None else detection and detection.on
+    off = sound.off if sound.off is not None else detection and detection.off
+    if on is not None and off is not None and off > on:
+        raise ValueError(_upside_down(off, on))
+    return sound
+
+
+class TlsSettings(Section):
+    ca_file: File | None = None
+    """certificates to trust; those of the system where not set"""
+    cert_file: File | None = None
+    key_file: File | None = None
+
+
+class MqttSettings(Section):
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """1883, or 8883 with TLS, where not set"""
+    embedded: bool = False
+    """start a broker in this process, on loopback, on the first free port from `port` on"""
+    username: str | None = None
+    password_file: File | None = None
+    """the first line is the password; else $STREAMER_MQTT_PASSWORD"""
+    tls: TlsSettings | None = None
+    client_id: str | None = None
+    """`streamer-<node>` where not set"""
+    prefix: Annotated[str, Field(pattern=r"^[^#+\x00/$][^#+\x00]{0,127}$")] = "streamer"
+    keepalive_s: Annotated[int, Field(ge=5, le=3600)] = 30
+    queue: Annotated[int, Field(ge=10, le=1_000_000)] = 10_000
+    """events kept in memory while the broker is away; the oldest go first"""
+
+
+class Config(Section):
+    node: Id = "streamer"
+    """the name of this daemon among others"""
+    sources: Annotated[dict[Id, SourceSettings], Field(min_length=1)]
+    model: ModelSettings = ModelSettings()
+    windows: WindowSettings = WindowSettings()
+    detection: DetectionSettings = DetectionSettings()
+    sounds: Annotated[dict[Id, Annotated[SoundSettings, AfterValidator(_hysteresis)]], Field(min_length=1)]
+    mqtt: MqttSettings = MqttSettings()
+
+    @property
+    def hop_s(self) -> float:
+        """The step between windows; 1 s as long as nothing was measured for `auto`."""
+        return 1.0 if self.windows.hop_s == "auto" else self.windows.hop_s
+
+    def sound(self, name: str) -> SoundRule:
+        """What holds for a sound of `sounds`."""
+        settings = self.detection.model_dump() | self.sounds[name].model_dump(exclude_none=True)
+        if settings["off"] is None:
+            settings["off"] = 0.5 * settings["on"]
+        return SoundRule(**settings | {"labels": tuple(settings["labels"])})
+
+
+LARGEST = 1 << 20
+"""bytes of a configuration file; a larger one is something else"""
+
+S = TypeVar("S", bound=Section)
+
+Keys: TypeAlias = tuple[str | int, ...]
+"""where a value stands: ("sounds", "dog_bark", "labels", 0)"""
+
+
+def load_config(path: str | Path) -> Config:
+    """Read and check a file. Raises one ConfigError, with a line for each thing that is wrong."""
+    return load_yaml(path, lambda _: Config, example="configs/quickstart.yaml")
+
+
+def load_yaml(path: str | Path, choose: Callable[[dict[str, object]], type[S]], *, example: str) -> S:
+    """Read and check a file by the schema that `choose` picks for its values. Raises ConfigError."""
+    text = _read(path)
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        hint = ": indent with spaces, not tabs" if "\\t" in str(error.problem) else ""
+        raise ConfigError(f"{path}:{line}: not YAML: {error.problem}{hint}") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigError(f"{path}:{line}: not text: character #x{error.character:04x}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: not a configuration: nested too deep") from None
+    if node is None:
+        raise ConfigError(f"{path}: empty; copy {example} to begin with")
+    if not isinstance(node, yaml.MappingNode):
+        raise ConfigError(f"{path}:1: should be a mapping, as in {example}, not a list or a single value")
+
+    tree = _Tree(loader)
+    values = tree.mapping(node, ())
+    schema = choose(values)
+    try:
+        config = schema.model_validate(values)
+    except ValidationError as error:
+        for details in error.errors(include_url=False):
+            tree.explain(details, schema)
+    if tree.faults:
+        raise ConfigError(
+            "\n".join(
+                f"{path}:{line}: {keys}: {', or '.join(reasons)}" for line, keys, reasons in tree.sorted()
+            )
+        )
+    return config
+
+
+def _read(path: str | Path) -> str:
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(LARGEST + 1)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    if len(content) > LARGEST:
+        raise ConfigError(f"{path}: not a configuration: larger than 1 MiB")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}:{line}: not text in UTF-8") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML of plain values. Anchors are refused: a few lines of them can stand for gigabytes."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]  # the stubs have no types for it
+        if getattr(event, "anchor", None) is not None:  # of `&name` as of `*name`
+            raise yaml.MarkedYAMLError(
+                None, None, "anchors (&) and aliases (*) are not supported", event.start_mark
+            )
+        return super().compose_node(parent, index)
+
+
+class _Tree:
+    """The values of a file, the line of each, and what is wrong with them."""
+
+    def __init__(self, loader: _Loader) -> None:
+        self._loader = loader
+        self._lines: dict[Keys, int] = {}
+        self.faults: dict[tuple[int, str], list[str]] = {}
+        """by line and dotted keys; more than one reason where there is more than one way to be right"""
+
+    def sorted(self) -> list[tuple[int, str, list[str]]]:
+        """The faults, in the file's order."""
+        return [(line, keys, self.faults[line, keys]) for line, keys in sorted(self.faults)]
+
+    def plain(self, node: yaml.Node, keys: Keys) -> object:
+        if isinstance(node, yaml.MappingNode):
+            return self.mapping(node, keys)
+        if isinstance(node, yaml.SequenceNode):
+            for i, item in enumerate(node.value):
+                self._lines[*keys, i] = item.start_mark.line + 1
+            return [self.plain(item, (*keys, i)) for i, item in enumerate(node.value)]
+        try:
+            return self._loader.construct_object(node)
+        except (yaml.YAMLError, ValueError):
+            reason = f"cannot be read as a value: {node.value!r}; put it in quotes if it is text"
+            self._fault(node.start_mark.line + 1, keys, reason)
+            return node.value
+
+    def mapping(self, node: yaml.MappingNode, keys: Keys) -> dict[str, object]:
+        values: dict[str, object] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                self._fault(line, (*keys, "?"), "a key should be a single word")
+                continue
+            key = str(
+                key_node.value
+            )  # as it is written: YAML reads the keys `on` and `off` as true and false
+            here = (*keys, key)
+            if key in values:
+                self._fault(line, here, f"written twice, before in line {self._lines[here]}")
+                continue
+            self._lines[here] = line
+            values[key] = self.plain(value_node, here)
+        return values
+
+    def explain(self, error: ErrorDetails, schema: type[Section]) -> None:
+        """Note what the schema found wrong, where it stands in the file."""
+        keys = error["loc"]
+        here = keys
+        while here and here not in self._lines:  # a missing key has no line, nor has the schema's own detail
+            here = here[:-1]
+        line = self._lines.get(here, 1)
+        if error["type"] == "missing":
+            self._fault(line, keys, "missing")
+        elif error["type"] == "extra_forbidden":
+            self._fault(line, here, f"unknown key, {_nearest(str(keys[-1]), _keys_beside(keys, schema))}")
+        else:
+            self._fault(line, here, _reason(error))
+
+    def _fault(self, line: int, keys: Keys, reason: str) -> None:
+        self.faults.setdefault((line, _dotted(keys)), []).append(reason)
+
+
+def _dotted(keys: Keys) -> str:
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
+
+
+def _reason(error: ErrorDetails) -> str:
+    """One clause for people."""
+    context: dict[str, Any] = error.get("ctx", {})
+    found = error["input"]
+    shown = reprlib.repr(found)
+    if "error" in context:
+        return str(context["error"])
+    if context.get("pattern") == _ID:
+        return f"should be a name of a-z, 0-9, _ and -, at most 64 long, not {shown}"
+    if found is None:
+        return "has no value; give it one or remove the line"
+    if error["type"] in {"model_type", "dict_type"}:
+        return f"should be a mapping, not {shown}"
+    if error["type"] == "too_short":
+        return "should have at least one entry"
+    reason = error["msg"].replace("Input should", "should")
+    return f"{reason}, not {shown}" if isinstance(found, bool | int | float | str) else reason
+
+
+def _nearest(key: str, known: Sequence[str]) -> str:
+    near = get_close_matches(key, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"here may stand: {', '.join(known)}"
+
+
+def _keys_beside(keys: Keys, section: type[Section]) -> list[str]:
+    """The keys that the schema knows where this one stands."""
+    for key in keys[:-1]:
+        if key in section.model_fields:
+            section = _section(section.model_fields[str(key)].annotation) or section
+    return list(section.model_fields)
+
+
+def _section(annotation: object) -> type[Section] | None:
+    """The section in an annotation such as `dict[Id, SourceSettings]` or `TlsSettings | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _section(part))), None)

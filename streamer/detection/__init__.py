@@ -1,0 +1,1 @@
+"""When it happened: scores become sounds, sounds become events."""

@@ -1,0 +1,56 @@
+"""From the model's labels to the sounds of the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+
+import numpy as np
+
+from streamer.errors import ConfigError
+from streamer.types import Samples
+
+
+class Sounds:
+    """Picks the columns that somebody listens for, sound by sound, and takes the highest of each sound."""
+
+    def __init__(self, sounds: Mapping[str, Sequence[str]], labels: Sequence[str]) -> None:
+        """`sounds` names the labels of each sound, `labels` are the model's, in the order of its outputs.
+
+        Raises ConfigError, with a line for each label that the model does not have.
+        """
+        column = {label: i for i, label in enumerate(labels)}
+        unknown = [
+            f"sounds.{sound}.labels: the model has no label {label!r}{_nearest(label, labels)}"
+            for sound, own in sounds.items()
+            for label in own
+            if label not in column
+        ]
+        if unknown:
+            raise ConfigError("\n".join(unknown))
+        self._columns = np.array([column[label] for own in sounds.values() for label in own], np.intp)
+        ends = np.cumsum([len(own) for own in sounds.values()])
+        self._starts = np.concatenate(([0], ends[:-1]))
+        self.parts = {
+            sound: slice(int(start), int(end))
+            for sound, start, end in zip(sounds, self._starts, ends, strict=True)
+        }
+        """the columns of each sound among the picked ones"""
+
+    def __len__(self) -> int:
+        """How many columns are picked."""
+        return len(self._columns)
+
+    def pick(self, scores: Samples) -> Samples:
+        """(n, n_labels) -> (n, n_picked): the labels of the first sound, of the second, and so on."""
+        return scores[:, self._columns]
+
+    def highest(self, picked: Samples) -> Samples:
+        """(n, n_picked) -> (n, n_sounds)."""
+        return np.maximum.reduceat(picked, self._starts, axis=1)
+
+
+def _nearest(label: str, labels: Sequence[str]) -> str:
+    by_lower = {known.lower(): known for known in labels}
+    near = get_close_matches(label.lower(), by_lower, n=1)
+    return f", did you mean {by_lower[near[0]]!r}?" if near else ""
