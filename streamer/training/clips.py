@@ -1,7 +1,7 @@
 """The recordings to train on: read once, at one rate, with their labels and their loud part.
 
-Two folders, as `data/README` of the training data describes them: `esc50-free` (labelled clips with folds) and
-`more-free` (clips without labels, and room impulse responses).
+`esc50-free`: `labels.csv` (file, labels, fold) and `audio/`. `more-free`: `index.csv` (clips that nobody
+labelled), their files, and `rir/` (impulse responses of rooms).
 """
 
 from __future__ import annotations

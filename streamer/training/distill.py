@@ -1,6 +1,7 @@
 """Trains a small AST with a frame head from random weights on a pool of windows.
 
-One process a core, each with one thread: gradients meet by all-reduce, so that no core waits at OpenMP's barriers.
+One process a core, each with one thread: gradients meet by all-reduce, so that no core waits at OpenMP's
+barriers.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
+from torch.multiprocessing.spawn import start_processes
 
 from streamer.model.ast import AST, ASTConfig
-from streamer.model.fbank import FbankConfig
+from streamer.model.fbank import FRAME_S, FbankConfig
 from streamer.model.labels import AUDIOSET
 
 log = logging.getLogger(__name__)
@@ -30,6 +32,9 @@ DB = math.log(10) / 10
 """one decibel, in the natural logarithm of power"""
 SILENCE = math.log(torch.finfo(torch.float32).eps)
 """what fbank gives for digital silence"""
+GRADIENT_NORM = 5.0
+SAVE_S = 240.0
+"""seconds between checkpoints"""
 
 
 @dataclass(frozen=True)
@@ -190,9 +195,120 @@ def optimizers(model: AST, recipe: Recipe) -> list[torch.optim.Optimizer]:
 
 
 def _rate(progress: float, warm_up: float) -> float:
+    """The share of the full learning rate: up in a line, down along a cosine."""
     if progress < warm_up:
         return progress / warm_up
     return max(0.0, 0.5 + 0.5 * math.cos(math.pi * (progress - warm_up) / (1 - warm_up)))
+
+
+class _Trainer:
+    """One process's share of the training: its copy of the model, its windows, its half of each gradient."""
+
+    def __init__(self, rank: int, world: int, pool: Path, out: Path, recipe: Recipe) -> None:
+        torch.manual_seed(recipe.seed)
+        self.rank, self.world, self.recipe = rank, world, recipe
+        self.checkpoint = out / "checkpoint.pt"
+        self.model = AST(model_config(recipe))
+        self.model.start_from_scratch()
+        self.parameters = list(self.model.parameters())
+        self.average = [p.detach().clone() for p in self.parameters]
+        self.optimizers = optimizers(self.model, recipe)
+        self.rates = [[g["lr"] for g in opt.param_groups] for opt in self.optimizers]
+        self.step, self.spent_s = 0, 0.0
+        if self.checkpoint.exists():
+            self._resume()
+        self.rows, self.steps = self.model.config.grid
+        self.generator = torch.Generator().manual_seed(recipe.seed * 7919 + rank + self.step)
+        step_s = recipe.stride * FRAME_S
+        self.feed = batches(pool, recipe, rank + 10 * self.step, self.steps, step_s)
+        self.losses: list[tuple[float, float]] = []
+
+    def run(self) -> None:
+        started, saved = time.monotonic() - self.spent_s, time.monotonic()
+        while True:
+            # All processes must agree on the time, or one would stop while another waits for it.
+            now = torch.tensor([time.monotonic() - started])
+            dist.broadcast(now, 0)
+            self.spent_s = now.item()
+            progress = self.spent_s / 60 / self.recipe.minutes
+            if progress >= 1:
+                break
+            self._set_rates(progress)
+            self.losses.append(self._one_step(progress))
+            if self.rank == 0 and self.step % 50 == 0:
+                self._report(progress)
+            if self.rank == 0 and time.monotonic() - saved > SAVE_S:
+                saved = time.monotonic()
+                self._save()
+        if self.rank == 0:
+            self._save()
+
+    def _set_rates(self, progress: float) -> None:
+        for opt, rates in zip(self.optimizers, self.rates, strict=True):
+            for group, rate in zip(opt.param_groups, rates, strict=True):
+                group["lr"] = rate * _rate(progress, self.recipe.warm_up)
+
+    def _one_step(self, progress: float) -> tuple[float, float]:
+        """Losses of the window and of its time steps, a window's sum over the labels."""
+        x, clip, frames = next(self.feed)
+        k = next(n for share, n in reversed(self.recipe.keep_rows) if progress >= share)
+        keep = None
+        if k < self.rows:
+            order = torch.rand(len(x), self.rows, self.steps, generator=self.generator).argsort(dim=1)
+            keep = order[:, :k]
+        with torch.autocast("cpu", torch.bfloat16):
+            logits, frame_logits = self.model(x, keep)
+        clip_loss = F.binary_cross_entropy_with_logits(logits.float(), clip, reduction="sum") / len(x)
+        frame_loss = F.binary_cross_entropy_with_logits(frame_logits.float(), frames, reduction="sum")
+        frame_loss = frame_loss / (len(x) * self.steps)
+        torch.autograd.backward(clip_loss + self.recipe.frame_weight * frame_loss)
+        self._share_gradients()
+        for opt in self.optimizers:
+            opt.step()
+            opt.zero_grad()
+        self.step += 1
+        decay = min(self.recipe.ema, self.step / (self.step + 20))
+        torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)
+        return clip_loss.item(), frame_loss.item()
+
+    def _share_gradients(self) -> None:
+        """The mean over the processes, no longer than GRADIENT_NORM."""
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        dist.all_reduce(flat)
+        flat /= self.world
+        flat *= min(1.0, GRADIENT_NORM / (flat.norm().item() + 1e-6))
+        for gradient, part in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+    def _report(self, progress: float) -> None:
+        clip, frames = np.mean(self.losses, axis=0)
+        self.losses.clear()
+        rate = self.step * self.recipe.batch * self.world / self.spent_s
+        log.info(
+            "step %d  %.1f %%  clip %.3f  frames %.3f  %.0f windows/s",
+            *(self.step, 100 * progress, clip, frames, rate),
+        )
+
+    def _resume(self) -> None:
+        state = torch.load(self.checkpoint, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.average = state["average"]
+        for opt, opt_state in zip(self.optimizers, state["optimizers"], strict=True):
+            opt.load_state_dict(opt_state)
+        self.step, self.spent_s = state["step"], state["spent_s"]
+
+    def _save(self) -> None:
+        partial = self.checkpoint.with_suffix(".partial")
+        state = {
+            "model": self.model.state_dict(),
+            "average": self.average,
+            "optimizers": [opt.state_dict() for opt in self.optimizers],
+            "step": self.step,
+            "spent_s": self.spent_s,
+        }
+        torch.save(state, partial)
+        partial.replace(self.checkpoint)  # at once: a kill in the middle leaves the checkpoint before
 
 
 def _train(rank: int, world: int, pool: Path, out: Path, recipe: Recipe, port: int) -> None:
@@ -202,100 +318,10 @@ def _train(rank: int, world: int, pool: Path, out: Path, recipe: Recipe, port: i
     torch.set_num_threads(1)
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     dist.init_process_group("gloo", rank=rank, world_size=world)
-    torch.manual_seed(recipe.seed)
-    config = model_config(recipe)
-    model = AST(config)
-    model.start_from_scratch()
-    parameters = list(model.parameters())
-    average = [p.detach().clone() for p in parameters]
-    opts = optimizers(model, recipe)
-    base = [[g["lr"] for g in opt.param_groups] for opt in opts]
-    step, spent_s = 0, 0.0
-    checkpoint = out / "checkpoint.pt"
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(state["model"])
-        average = state["average"]
-        for opt, opt_state in zip(opts, state["optimizers"], strict=True):
-            opt.load_state_dict(opt_state)
-        step, spent_s = state["step"], state["spent_s"]
-    rows, steps = config.grid
-    generator = torch.Generator().manual_seed(recipe.seed * 7919 + rank + step)
-    feed = batches(pool, recipe, rank + 10 * step, steps, recipe.stride * 0.01)
-    started, saved = time.monotonic() - spent_s, time.monotonic()
-    shown: list[tuple[float, float]] = []
-    while True:
-        # All processes must agree on the time, or one would stop while another waits for it.
-        now = torch.tensor([time.monotonic() - started])
-        dist.broadcast(now, 0)
-        spent_s = now.item()
-        progress = spent_s / 60 / recipe.minutes
-        if progress >= 1:
-            break
-        for opt, rates in zip(opts, base, strict=True):
-            for group, rate in zip(opt.param_groups, rates, strict=True):
-                group["lr"] = rate * _rate(progress, recipe.warm_up)
-        k = next(n for share, n in reversed(recipe.keep_rows) if progress >= share)
-        x, clip, frames = next(feed)
-        keep = (
-            torch.rand(len(x), rows, steps, generator=generator).argsort(dim=1)[:, :k] if k < rows else None
-        )
-        with torch.autocast("cpu", torch.bfloat16):
-            logits, frame_logits = model(x, keep)
-        assert frame_logits is not None  # noqa: S101  # the configuration has a frame head
-        clip_loss = F.binary_cross_entropy_with_logits(logits.float(), clip, reduction="sum") / len(x)
-        frame_loss = F.binary_cross_entropy_with_logits(frame_logits.float(), frames, reduction="sum")
-        frame_loss = frame_loss / (len(x) * steps)
-        (clip_loss + recipe.frame_weight * frame_loss).backward()
-        flat = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
-        dist.all_reduce(flat)
-        flat /= world
-        flat *= min(1.0, 5.0 / (flat.norm().item() + 1e-6))
-        at = 0
-        for p in parameters:
-            if p.grad is not None:
-                p.grad.copy_(flat[at : at + p.numel()].view_as(p))
-                at += p.numel()
-        for opt in opts:
-            opt.step()
-            opt.zero_grad()
-        step += 1
-        decay = min(recipe.ema, step / (step + 20))
-        torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - decay)
-        shown.append((clip_loss.item(), frame_loss.item()))
-        if rank == 0 and step % 50 == 0:
-            a, b = np.mean(shown, axis=0)
-            shown.clear()
-            rate = step * recipe.batch * world / spent_s
-            log.info(
-                "step %d  %.1f %%  clip %.3f  frames %.3f  %.0f windows/s", step, 100 * progress, a, b, rate
-            )
-        if rank == 0 and time.monotonic() - saved > 240:
-            saved = time.monotonic()
-            _save(checkpoint, model, average, opts, step, spent_s)
-    if rank == 0:
-        _save(checkpoint, model, average, opts, step, spent_s)
-    dist.destroy_process_group()
-
-
-def _save(
-    path: Path,
-    model: AST,
-    average: list[Tensor],
-    opts: list[torch.optim.Optimizer],
-    step: int,
-    spent_s: float,
-) -> None:
-    partial = path.with_suffix(".partial")
-    state = {
-        "model": model.state_dict(),
-        "average": average,
-        "optimizers": [opt.state_dict() for opt in opts],
-        "step": step,
-        "spent_s": spent_s,
-    }
-    torch.save(state, partial)
-    partial.replace(path)  # at once: a kill in the middle leaves the checkpoint before
+    try:
+        _Trainer(rank, world, pool, out, recipe).run()
+    finally:
+        dist.destroy_process_group()
 
 
 def averaged(checkpoint: Path, recipe: Recipe) -> AST:
@@ -312,4 +338,6 @@ def train(pool: Path, out: Path, recipe: Recipe, *, processes: int, port: int = 
     """Train until the recipe's time is over; goes on from `out/checkpoint.pt` where there is one."""
     out.mkdir(parents=True, exist_ok=True)
     (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
-    torch.multiprocessing.spawn(_train, (processes, pool, out, recipe, port), nprocs=processes)
+    start_processes(  # type: ignore[no-untyped-call]  # torch does not say
+        _train, (processes, pool, out, recipe, port), nprocs=processes, start_method="spawn"
+    )

@@ -1,7 +1,8 @@
 """Training windows on disk: features, what sounds in them, and when.
 
-A shard is a folder: `features.npy` (n, 998, 128) float16 log-mel energies, not normalised, and the events of all
-its windows: `window.npy` (which window), `times.npy` (onset, offset), `targets.npy` (n_events, n_labels) float16.
+A shard is a folder: `features.npy` (n, 998, 128) float16 log-mel energies, not normalised, and the events of
+all its windows: `window.npy` (which window), `times.npy` (onset, offset), `targets.npy` (n_events, n_labels)
+float16.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The teacher: EfficientAT's mn04_as, a small convolutional AudioSet tagger, as an ONNX file.
 
 Schmid, Koutini, Widmer: Efficient Large-scale Audio Tagging Via Transformer-to-CNN Knowledge Distillation,
-https://arxiv.org/abs/2211.04772. The features are those the network was trained on: 32 kHz, pre-emphasis 0.97,
-Hann window of 800 in 1024, shift 320, 128 Kaldi mel bands from 0 to 15 kHz, (ln(x + 1e-5) + 4.5) / 5.
+https://arxiv.org/abs/2211.04772. The features are those the network was trained on: 32 kHz, pre-emphasis
+0.97, Hann window of 800 in 1024, shift 320, 128 Kaldi mel bands from 0 to 15 kHz, (ln(x + 1e-5) + 4.5) / 5.
 """
 
 from __future__ import annotations

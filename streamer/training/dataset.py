@@ -1,0 +1,341 @@
+"""Labelled clips: from folders and tables to examples, and from an example to what the network sees."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TypeAlias
+
+import av
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from streamer.errors import InputError
+from streamer.inference.engine import window_s
+from streamer.model.fbank import Fbank, FbankConfig
+from streamer.training.augment import Augment
+from streamer.training.settings import ClipsSettings, DataSettings
+from streamer.types import Samples
+
+AUDIO = frozenset(
+    ".aac .aif .aiff .amr .au .flac .m4a .mka .mp2 .mp3 .mp4 .oga .ogg .opus .wav .webm .wma".split()
+)
+"""what counts as a clip in a folder"""
+SILENT = 1e-4
+"""a peak below this, -80 dBFS, teaches nothing"""
+_NAMED = 5  # of what is wrong many times, so many are named
+
+Row: TypeAlias = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    path: Path
+    labels: tuple[str, ...]
+    onset_s: float = 0.0
+    offset_s: float | None = None
+    """the file's end where None"""
+    where: str = ""
+    """the line or folder that says so"""
+    credit: tuple[str, ...] = ()
+
+
+def read_examples(source: ClipsSettings, accept: Callable[[Row], bool] = lambda _: True) -> list[Example]:
+    """The clips of a folder or a table, of which only rows that `accept` likes. Raises InputError."""
+    examples = _tree(source) if source.path.is_dir() else _table(source, accept)
+    if not examples:
+        raise InputError(f"{source.path}: not a single clip is left; look at `where`, `only` and `without`")
+    return examples
+
+
+def _tree(source: ClipsSettings) -> list[Example]:
+    """A class a folder; names that begin with `_` or `.` are no classes."""
+    folder = source.path
+    if unused := [name for name in ("where", "credit") if getattr(source, name)]:
+        raise InputError(f"{folder}: is a folder; `{unused[0]}` is for tables")
+    classes = sorted(f for f in folder.iterdir() if f.is_dir() and f.name[0] not in "_.")
+    if not classes:
+        raise InputError(f"{folder}: no folders in it; make one for each class and put its clips there")
+    only, without = set(_listed(source.only)), set(_listed(source.without))
+    examples = []
+    for own in classes:
+        files = sorted(f for f in own.rglob("*") if f.suffix.lower() in AUDIO and f.is_file())
+        if not files:
+            raise InputError(f"{own}: the class is empty; put clips there or remove the folder")
+        for file in files:
+            name = file.relative_to(folder).as_posix()
+            if (not source.only or name in only) and name not in without:
+                examples.append(Example(file, (own.name,), where=str(own)))
+    return examples
+
+
+def _listed(lists: Sequence[Path]) -> Iterator[str]:
+    for path in lists:
+        yield from (line.strip() for line in _text(path).splitlines())
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file or folder") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not text in UTF-8; a table is a CSV or TSV file") from None
+
+
+def _table(source: ClipsSettings, accept: Callable[[Row], bool]) -> list[Example]:
+    """Rows that name the same excerpt are one clip with all their labels."""
+    lines = _text(source.path).splitlines()
+    tabs = source.path.suffix.lower() == ".tsv" or "\t" in next(iter(lines), "")
+    reader = csv.DictReader(lines, delimiter="\t" if tabs else ",", skipinitialspace=True)
+    columns = list(reader.fieldnames or [])
+    for column in (source.file, source.labels, *source.where, *source.credit):
+        if column not in columns:
+            raise InputError(
+                f"{source.path}:1: no column {column!r}; it has {', '.join(columns) or 'no header'}"
+            )
+    wanted = {column: {str(value) for value in values} for column, values in source.where.items()}
+    folder = source.path.parent if source.audio is None else source.audio
+    found: dict[tuple[Path, float, float | None], Example] = {}
+    for row in reader:
+        here = f"{source.path}:{reader.line_num}"
+        if any(value is None for value in row.values()) or not row[source.file]:
+            raise InputError(f"{here}: has fewer values than the header has columns")
+        if not accept(row) or any(row[column] not in values for column, values in wanted.items()):
+            continue
+        labels = tuple(label for part in row[source.labels].split(source.separator) if (label := part.strip()))
+        onset_s, offset_s = _seconds(row, source.onset, here) or 0.0, _seconds(row, source.offset, here)
+        if onset_s < 0 or (offset_s is not None and offset_s <= onset_s):
+            raise InputError(f"{here}: the clip ends ({offset_s:g} s) before it begins ({onset_s:g} s)")
+        example = Example(
+            folder / row[source.file],
+            labels,
+            onset_s,
+            offset_s,
+            here,
+            tuple(row[column] for column in source.credit),
+        )
+        key = (example.path, onset_s, offset_s)
+        if (before := found.get(key)) is not None:
+            example = replace(before, labels=tuple(dict.fromkeys(before.labels + labels)))
+        found[key] = example
+    return list(found.values())
+
+
+def _seconds(row: Row, column: str, here: str) -> float | None:
+    text = row.get(column, "")
+    if not text:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"{here}: {column} should be seconds, not {text!r}") from None
+
+
+def read_split(data: DataSettings) -> tuple[list[Example], list[Example]]:
+    """Examples that train and that validate; none of the latter where a share is still to be drawn."""
+    held_out = data.held_out
+    if held_out is None:
+        validation = [] if data.validation is None else read_examples(data.validation)
+        return read_examples(data.train), validation
+    column, value = held_out.column, str(held_out.value)
+
+    def is_held_out(row: Row) -> bool:
+        if column not in row:
+            raise InputError(f"{data.train.path}:1: no column {column!r} to hold clips out by")
+        return row[column] == value
+
+    if data.train.path.is_dir():
+        raise InputError(f"{data.train.path}: is a folder; held_out is for tables")
+    validation = read_examples(data.train, is_held_out)
+    return read_examples(data.train, lambda row: not is_held_out(row)), validation
+
+
+def read_test(data: DataSettings) -> list[Example]:
+    """The clips that a recipe is judged by: those of `test`, else those that validate. Raises InputError."""
+    if data.test is not None:
+        return read_examples(data.test)
+    if data.validation is None and data.held_out is None:
+        raise InputError("the recipe has neither data.test nor data.validation; name the clips themselves")
+    return read_split(data)[1]
+
+
+def draw_share(
+    examples: Sequence[Example], share: float, seed: int
+) -> tuple[list[Example], list[Example], list[str]]:
+    """(training, validation, classes too small to divide): a share of the files of each class.
+
+    A class is a first label. Excerpts of one file stay together.
+    """
+    rng = np.random.default_rng([seed, 0])
+    files: dict[str, list[Path]] = defaultdict(list)
+    for path, own in itertools.groupby(sorted(examples, key=lambda e: e.path), key=lambda e: e.path):
+        files[next(own).labels[:1][0] if (first := next(iter(examples))) and first else ""].append(path)
+    drawn: set[Path] = set()
+    small = []
+    for label, paths in sorted(files.items()):
+        if len(paths) < 2:
+            small.append(label)
+            continue
+        n = min(len(paths) - 1, max(1, round(share * len(paths))))
+        drawn.update(paths[i] for i in rng.permutation(len(paths))[:n])
+    training = [e for e in examples if e.path not in drawn]
+    return training, [e for e in examples if e.path in drawn], small
+
+
+def occurring(examples: Iterable[Example]) -> list[str]:
+    """The labels of examples, sorted."""
+    return sorted({label for example in examples for label in example.labels})
+
+
+def check_labels(examples: Iterable[Example], labels: Sequence[str], *, exactly_one: bool = False) -> None:
+    """Raises InputError for a label that is not among `labels`."""
+    known = set(labels)
+    by_lower = {label.lower(): label for label in labels}
+    faults = []
+    for example in examples:
+        for label in example.labels:
+            if label not in known:
+                near = get_close_matches(label.lower(), by_lower, n=1)
+                hint = f", did you mean {by_lower[near[0]]!r}?" if near else ""
+                faults.append(f"{example.where}: unknown label {label!r}{hint}")
+        if exactly_one and len(example.labels) != 1:
+            faults.append(
+                f"{example.where}: {len(example.labels)} labels; cross entropy wants one, use loss: bce"
+            )
+    faults = list(dict.fromkeys(faults))
+    if faults:
+        rest = [f"and {len(faults) - _NAMED} more such lines"] if len(faults) > _NAMED else []
+        raise InputError("\n".join(faults[:_NAMED] + rest))
+
+
+def count_labels(examples: Iterable[Example]) -> Counter[str]:
+    return Counter(label for example in examples for label in example.labels)
+
+
+def fingerprint(examples: Iterable[Example]) -> str:
+    """Tells one list of clips from another: what a run has begun with must be what it goes on with."""
+    digest = hashlib.sha256()
+    for e in examples:
+        digest.update(f"{e.path}\t{e.onset_s}\t{e.offset_s}\t{'|'.join(e.labels)}\n".encode())
+    return digest.hexdigest()
+
+
+def read_audio(example: Example, rate: int) -> Samples:
+    """(n,) mono at `rate` Hertz. Raises InputError where there is none, or only silence."""
+    try:
+        samples = _decode(example, rate)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise InputError(f"{example.path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if not np.isfinite(samples).all():
+        raise InputError(f"{example.path}: has samples that are no numbers")
+    if len(samples) < rate // 40:  # one frame of the features
+        raise InputError(f"{example.path}: no sound from {example.onset_s:g} s on, or less than 25 ms")
+    if np.abs(samples).max() < SILENT:
+        raise InputError(f"{example.path}: silent")
+    return samples
+
+
+def _decode(example: Example, rate: int) -> Samples:
+    """From the onset to the offset; of a long file only that part is decoded."""
+    with av.open(f"file:{example.path}") as container:  # `file:`, since a name may hold a colon
+        if not container.streams.audio:
+            raise ValueError("no audio in it")
+        if example.onset_s > 1:
+            container.seek(int((example.onset_s - 0.5) * av.time_base))
+        resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
+        parts: list[Samples] = []
+        first_s: float | None = None
+        for frame in container.decode(audio=0):
+            begin_s = frame.time or 0.0
+            first_s = begin_s if first_s is None else first_s
+            parts += [r.to_ndarray()[0] for r in resampler.resample(frame)]
+            if example.offset_s is not None and begin_s > example.offset_s:
+                break
+        parts += [r.to_ndarray()[0] for r in resampler.resample(None)]
+    samples = np.concatenate([np.zeros(0, np.float32), *parts]).astype(np.float32)
+    skipped_s = (first_s or 0.0) if example.onset_s > 1 else 0.0
+    begin = max(0, round((example.onset_s - skipped_s) * rate))
+    end = None if example.offset_s is None else round((example.offset_s - skipped_s) * rate)
+    return samples[begin:end]
+
+
+Draw: TypeAlias = tuple[int, int, int] | tuple[int, None, None]
+"""an example's number with the epoch and the place in it, or without: then nothing is random"""
+
+
+class Clips(Dataset[tuple[Tensor, Tensor]]):
+    """`[draw]` is ((T, M) normalised features, (n_labels,) targets).
+
+    What is random is a function of the seed and the draw alone: the same in any process, in any order, and
+    after a resume.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        labels: Sequence[str],
+        config: FbankConfig,
+        *,
+        short: str,
+        seed: int,
+        augment: Augment | None = None,
+    ) -> None:
+        self.examples, self._short, self._seed, self._augment = examples, short, seed, augment
+        self._index = {label: i for i, label in enumerate(labels)}
+        self._fbank = Fbank(config)
+        self._n = round(window_s(config.max_length) * config.sampling_rate)
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
+        i, epoch, place = draw
+        if epoch is None or self._augment is None:
+            return self.features(self.window(i, None)), self.target(i)
+        rng = np.random.default_rng([self._seed, 1, epoch, place])
+        samples, target = self._augment.clip(self.window(i, rng), self._rate, rng), self.target(i)
+        if self._augment.mixes(rng):
+            j = int(rng.integers(len(self.examples)))
+            other = self._augment.clip(self.window(j, rng), self._rate, rng)
+            samples, share = self._augment.mix(samples, other, rng)
+            target = share * target + (1 - share) * self.target(j)
+        samples = self._augment.noise(samples, rng)
+        return self._augment.features(self.features(samples), self._fbank.config, rng), target
+
+    @property
+    def _rate(self) -> int:
+        return self._fbank.config.sampling_rate
+
+    def window(self, i: int, rng: np.random.Generator | None) -> Samples:
+        """At most a window of an example: a random part of it, or the first."""
+        samples = read_audio(self.examples[i], self._rate)
+        spare = len(samples) - self._n
+        if spare > 0:
+            begin = 0 if rng is None else int(rng.integers(spare + 1))
+            return samples[begin : begin + self._n]
+        if self._short == "pad":
+            return samples
+        begin = -spare // 2 if rng is None else int(rng.integers(-spare + 1))
+        return np.pad(samples, (begin, -spare - begin))
+
+    def features(self, samples: Samples) -> Tensor:
+        """(n,) -> (T, M)."""
+        features: Tensor = self._fbank(torch.from_numpy(samples)[None])[0]
+        return features
+
+    def target(self, i: int) -> Tensor:
+        target = torch.zeros(len(self._index))
+        for label in self.examples[i].labels:
+            target[self._index[label]] = 1
+        return target

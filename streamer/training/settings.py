@@ -1,0 +1,235 @@
+"""What a training is told: the recipes under configs/train, key by key. Imports no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from streamer.config import File, Section, load_yaml
+
+Number = Annotated[float, Field(strict=False, allow_inf_nan=False)]
+"""also where YAML reads text, as in 1e-5"""
+Share = Annotated[Number, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class RecipeSection(Section):
+    """A mapping of a recipe: what `Section` is to the daemon's configuration."""
+
+
+class ClipsSettings(RecipeSection):
+    """Labelled clips: a folder that has a folder for each class, or a table with a row for each clip."""
+
+    path: File
+    """the folder, or a CSV (comma) or TSV (tab) file with a header"""
+    audio: File | None = None
+    """what a table's file names are relative to; the table's own folder where not set"""
+    file: str = "file"
+    """the table's column of file names"""
+    labels: str = "labels"
+    """the table's column of labels"""
+    separator: str = "|"
+    """between the labels of one clip"""
+    onset: str = "onset"
+    """the table's column, if it has one, of where in the file the clip begins, in seconds"""
+    offset: str = "offset"
+    """and of where it ends"""
+    where: dict[str, list[str | int]] = Field(default_factory=dict)
+    """use only the rows whose column has one of these values"""
+    only: list[File] = Field(default_factory=list)
+    """of a folder: use only the files that these lists name, one a line, relative to the folder"""
+    without: list[File] = Field(default_factory=list)
+    """of a folder: leave out the files that these lists name"""
+    credit: list[str] = Field(default_factory=list)
+    """the table's columns that a clip's licence asks to name: they go into ATTRIBUTION.md, row by row"""
+
+
+class HeldOut(RecipeSection):
+    """Rows of `train` that validate instead, as with the folds of a data set."""
+
+    column: str = "fold"
+    value: str | int
+
+
+class DataSettings(RecipeSection):
+    train: ClipsSettings
+    validation: ClipsSettings | None = None
+    """clips that choose the best epoch; else `held_out`, else `validation_share`"""
+    held_out: HeldOut | None = None
+    validation_share: Annotated[Share, Field(lt=1)] = 0.1
+    """of the files of each class, drawn by the seed; 0 for none"""
+    test: ClipsSettings | None = None
+    """what `streamer eval MODEL RECIPE` takes; else the validation clips"""
+    labels: Literal["data", "model", "audioset"] | list[str] = "data"
+    """the labels of the trained model: those that occur, sorted; the starting model's; or a list"""
+    short: Literal["pad", "place"] = "pad"
+    """a clip shorter than the window: padded as published, or put somewhere into silence"""
+    workers: Annotated[int, Field(ge=0, le=256)] = 2
+    """processes that read clips; 0 reads in the training's own"""
+
+    @model_validator(mode="after")
+    def _one_validation(self) -> DataSettings:
+        if self.validation is not None and self.held_out is not None:
+            raise ValueError("validation and held_out say two things; keep one of them")
+        return self
+
+
+class ArchitectureSettings(RecipeSection):
+    """An AST with random weights; the fields of `config.json`, with the published defaults."""
+
+    hidden_size: Annotated[int, Field(ge=1)] = 768
+    num_hidden_layers: Annotated[int, Field(ge=1)] = 12
+    num_attention_heads: Annotated[int, Field(ge=1)] = 12
+    intermediate_size: Annotated[int, Field(ge=1)] = 3072
+    hidden_dropout_prob: Share = 0.0
+    attention_probs_dropout_prob: Share = 0.0
+    patch_size: Annotated[int, Field(ge=1)] = 16
+    frequency_stride: Annotated[int, Field(ge=1)] = 10
+    time_stride: Annotated[int, Field(ge=1)] = 10
+    num_mel_bins: Annotated[int, Field(ge=1)] = 128
+
+
+class ScheduleSettings(RecipeSection):
+    """The learning rate: a linear warm-up, then a cosine to 0 or steps."""
+
+    kind: Literal["cosine", "step", "constant"] = "cosine"
+    warm_up: Count = 0
+    """optimizer steps"""
+    first: Annotated[int, Field(ge=1)] = 5
+    """of `step`: the epochs before the first fall"""
+    every: Annotated[int, Field(ge=1)] = 1
+    """of `step`: the epochs between falls"""
+    factor: Annotated[Number, Field(gt=0, le=1)] = 0.85
+    """of `step`"""
+
+
+class AugmentSettings(RecipeSection):
+    """Changes of the clips while training; none where nothing is set."""
+
+    gain_db: Annotated[Number, Field(ge=0, le=60)] = 0.0
+    """a level within plus and minus this"""
+    shift_s: Annotated[Number, Field(ge=0)] = 0.0
+    """a roll in time within plus and minus this"""
+    noise_snr_db: Annotated[list[Number], Field(min_length=2, max_length=2)] | None = None
+    """white noise, from the first to the second value below the clip's own level"""
+    mixup: Share = 0.0
+    """how often a clip is blended with another, as waveforms"""
+    mixup_alpha: Annotated[Number, Field(gt=0)] = 10.0
+    """the shares of a blend are drawn from Beta(alpha, alpha)"""
+    time_mask: Count = 0
+    """frames at most that SpecAugment masks"""
+    frequency_mask: Count = 0
+    """mel bins at most"""
+    feature_noise: Annotated[Number, Field(ge=0)] = 0.0
+    """uniform noise on normalised features, at most; 0.1 in the paper's Speech Commands recipe"""
+
+
+class CardSettings(RecipeSection):
+    """What the model card says that the run itself cannot know."""
+
+    name: str | None = None
+    """the output folder's name where not set"""
+    description: str = ""
+    data: str = ""
+    """where the clips are from"""
+    licence: str = "other"
+    """of the model, as the Hub spells licences"""
+    attributions: File | None = None
+    """a text that is copied into the card"""
+
+
+class TrainSettings(RecipeSection):
+    """What every task has."""
+
+    task: Literal["finetune"] = "finetune"
+    output: File
+    """a folder for checkpoint, log, curves and, in `model`, the result"""
+
+
+class FinetuneSettings(TrainSettings):
+    """Train a model, or random weights, on labelled clips."""
+
+    data: DataSettings
+    model: str | None = None
+    """where to start: a directory or the name of a model; else `architecture`"""
+    architecture: ArchitectureSettings | None = None
+    max_length: Annotated[int, Field(ge=16, le=100_000)] | None = None
+    """fbank frames of a window; the starting model's (1024 for random weights) where not set"""
+    normalise: Literal["data", "model"] = "data"
+    """mean and std of the features: measured on the training clips, or the starting model's"""
+    epochs: Annotated[int, Field(ge=1)] = 10
+    batch: Annotated[int, Field(ge=1)] = 12
+    """clips of one forward pass"""
+    accumulate: Annotated[int, Field(ge=1)] = 1
+    """forward passes of one optimizer step"""
+    balanced: bool = False
+    """draw clips so that rare labels come as often as frequent ones"""
+    loss: Literal["bce", "ce"] = "bce"
+    """any number of labels a clip, or exactly one"""
+    metric: Literal["map", "top1"] | None = None
+    """what chooses the best epoch; mAP with bce, top-1 with ce where not set"""
+    lr: Annotated[Number, Field(gt=0)] = 1e-5
+    layer_decay: Annotated[Number, Field(gt=0, le=1)] = 1.0
+    """the learning rate of a layer over that of the layer above"""
+    weight_decay: Annotated[Number, Field(ge=0)] = 5e-7
+    betas: list[Share] = Field(default=[0.95, 0.999], min_length=2, max_length=2)
+    clip_gradient: Annotated[Number, Field(gt=0)] | None = None
+    """the norm of the gradient is kept to this"""
+    schedule: ScheduleSettings = ScheduleSettings()
+    augment: AugmentSettings = AugmentSettings()
+    average: Literal["none", "ema", "epochs"] = "none"
+    """the result's weights: the last, an exponential mean over steps, or the mean over epochs"""
+    ema_decay: Annotated[Share, Field(lt=1)] = 0.999
+    average_from: Annotated[int, Field(ge=1)] = 1
+    """of `epochs`: the first epoch that counts"""
+    patience: Annotated[int, Field(ge=1)] | None = None
+    """stop after so many epochs without a better one"""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """of the forward pass; weights stay float32"""
+    weights: Literal["float32", "float16"] = "float32"
+    """of the files of the result"""
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    seed: Count = 0
+    checkpoint_s: Annotated[Number, Field(ge=0)] = 300.0
+    """a kill costs at most this; 0 writes a checkpoint after each step"""
+    card: CardSettings = CardSettings()
+
+    @model_validator(mode="after")
+    def _one_start(self) -> FinetuneSettings:
+        if (self.model is None) == (self.architecture is None):
+            raise ValueError("say where to start: model (a directory or a name) or architecture, one of them")
+        if self.model is None and self.data.labels == "model":
+            raise ValueError("data.labels: model needs a model to start from")
+        return self
+
+    @property
+    def best_by(self) -> Literal["map", "top1"]:
+        if self.metric is not None:
+            return self.metric
+        return "map" if self.loss == "bce" else "top1"
+
+    def with_command_line(self, output: Path | None, fold: int | None) -> FinetuneSettings:
+        """The recipe with what the command line changes of it."""
+        changes: dict[str, object] = {}
+        if output is not None:
+            changes["output"] = output
+        if fold is not None:
+            column = self.data.held_out.column if self.data.held_out is not None else "fold"
+            held_out = HeldOut(column=column, value=fold)
+            changes["data"] = self.data.model_copy(update={"held_out": held_out, "validation": None})
+        return self.model_copy(update=changes)
+
+
+TASKS: dict[object, type[TrainSettings]] = {"finetune": FinetuneSettings}
+"""the schema of each `task`"""
+
+
+def load_recipe(path: Path) -> TrainSettings:
+    """The settings of a recipe. Raises ConfigError, with a line for each thing that is wrong."""
+    return load_yaml(
+        path,
+        lambda values: TASKS.get(str(values.get("task", "finetune")), FinetuneSettings),
+        example="configs/train/esc50.yaml",
+    )
