@@ -1,0 +1,1 @@
+"""Who is told: MQTT, the terminal, the log."""

@@ -1,0 +1,97 @@
+"""Payloads from values: what is said over MQTT, and printed by `streamer detect --format jsonl`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from streamer.types import SILENCE_DBFS, SoundEvent, Stats
+
+SCHEMA = 1
+"""The version of the messages; it grows when a field changes its meaning or goes."""
+
+
+class Message(NamedTuple):
+    """What is handed to the broker."""
+
+    topic: str
+    payload: str
+    qos: int
+    retain: bool
+
+
+def event_message(
+    event: SoundEvent, node: str, *, origin: float | None = None, delayed_s: float = 0.0
+) -> dict[str, object]:
+    """One phase of an event, ready for JSON.
+
+    Times are RFC 3339, or seconds counted from `origin` where that is given. `delayed_s` is how long the
+    message waited for the broker.
+    """
+    return {
+        "schema": SCHEMA,
+        "id": event.id,
+        "node": node,
+        "source": event.source_id,
+        "sound": event.sound,
+        "phase": event.phase,
+        **_occurrence(event, origin),
+        "score": _score(event.score),
+        "emitted_at": _time(event.emitted_at, origin),
+        "latency_ms": round(1000 * max(0.0, event.emitted_at - event.heard_at)),
+        "delayed_s": round(delayed_s, 1),
+    }
+
+
+def attributes_message(event: SoundEvent | None) -> dict[str, object]:
+    """What explains the state of a sound: its latest event. All null before the first one."""
+    if event is None:
+        fields = ("id", "onset", "offset", "duration_s", "peak", "labels", "level_dbfs")
+        return {"schema": SCHEMA, **dict.fromkeys(fields)}
+    return {"schema": SCHEMA, "id": event.id, **_occurrence(event, None)}
+
+
+def stats_message(stats: Stats, node: str) -> dict[str, object]:
+    """Health and speed of the daemon."""
+    return {"schema": SCHEMA, "node": node, "at": _time(stats.at, None), **stats.values}
+
+
+def level_payload(level_dbfs: float) -> str:
+    """A plain number, dBFS."""
+    return str(_level(level_dbfs))
+
+
+def encode(message: Mapping[str, object]) -> str:
+    """One line of JSON. Raises ValueError rather than write NaN or infinity, which JSON does not know."""
+    return json.dumps(message, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def _occurrence(event: SoundEvent, origin: float | None) -> dict[str, object]:
+    """When it was, and how strong: what an event and the attributes of a sound have in common."""
+    return {
+        "onset": _time(event.onset, origin),
+        "offset": None if event.offset is None else _time(event.offset, origin),
+        "duration_s": None if event.offset is None else round(max(0.0, event.offset - event.onset), 3),
+        "peak": _score(event.peak),
+        "labels": {label: _score(score) for label, score in event.labels.items()},
+        "level_dbfs": _level(event.level_dbfs),
+    }
+
+
+def _time(at: float, origin: float | None) -> str | float:
+    if origin is not None:
+        return round(at - origin, 3)
+    # Rounded first: isoformat cuts the milliseconds off instead.
+    moment = datetime.fromtimestamp(round(at, 3), UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _score(value: float) -> float:
+    return round(min(1.0, max(0.0, float(value))), 4) if math.isfinite(value) else 0.0
+
+
+def _level(value: float) -> float:
+    return round(max(SILENCE_DBFS, float(value)), 1) if math.isfinite(value) else SILENCE_DBFS

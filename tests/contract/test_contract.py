@@ -1,0 +1,63 @@
+"""The messages that the program makes are those of the contract."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonschema import ValidationError
+
+from streamer.publish.messages import (
+    attributes_message,
+    encode,
+    event_message,
+    level_payload,
+    stats_message,
+)
+from streamer.publish.topics import Topics
+from streamer.types import SoundEvent
+from tests.contract.wire import check
+from tests.publish.reports import event, events, stats
+
+TOPICS = Topics("streamer", "home")
+
+
+@settings(deadline=None)
+@given(events(), st.floats(min_value=0, max_value=1e7))
+def test_every_event_keeps_the_contract(any_event: SoundEvent, delayed_s: float) -> None:
+    """Whatever the pipeline says, the message of it has the fields and values of the contract."""
+    payload = encode(event_message(any_event, "home", delayed_s=delayed_s))
+    check(TOPICS.event(any_event.source_id, any_event.phase), payload)
+    check(TOPICS.last(any_event.source_id), payload)
+
+
+@settings(deadline=None)
+@given(events())
+def test_attributes_keep_the_contract(any_event: SoundEvent) -> None:
+    """The attributes of a sound have the same fields before, during and after an event."""
+    topic = TOPICS.sound_attributes(any_event.source_id, any_event.sound)
+    check(topic, encode(attributes_message(any_event)))
+    check(topic, encode(attributes_message(None)))
+    assert attributes_message(any_event).keys() == attributes_message(None).keys()
+
+
+@settings(deadline=None)
+@given(st.floats(max_value=10) | st.just(float("nan")))
+def test_levels_keep_the_contract(level_dbfs: float) -> None:
+    """A level is a number, also where the logarithm is none."""
+    check(TOPICS.level("kitchen"), level_payload(level_dbfs))
+
+
+def test_stats_keep_the_contract() -> None:
+    """The statistics are those of the contract, all of them."""
+    check(TOPICS.stats, encode(stats_message(stats(), "home")))
+
+
+@pytest.mark.parametrize("change", [{"extra": 1}, {"onset": 12.5}, {"score": 1.5}, {"phase": "begin"}])
+def test_the_contract_refuses_what_it_does_not_know(change: dict[str, object]) -> None:
+    """The schemas are strict: one unknown field or value is a breach."""
+    message = event_message(event(), "home") | change
+    with pytest.raises(ValidationError):
+        check(TOPICS.event("kitchen", "start"), json.dumps(message))
