@@ -10,10 +10,10 @@ import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import av
 import numpy as np
 import numpy.typing as npt
 
+from streamer.errors import InputError
 from streamer.evaluation.tagging import TaggingResult, evaluate
 from streamer.training.clips import decode
 from streamer.types import Samples
@@ -36,7 +36,7 @@ def evaluate_fold(folder: Path, fold: int, tagger: Tagger, rate: int, labels: Se
             continue
         try:
             samples = decode(folder / "audio" / row["file"], rate)
-        except (av.FFmpegError, ValueError):
+        except InputError:
             continue
         scores.append(tagger(samples))
         truth.append(np.isin(np.arange(len(labels)), [index[x] for x in groups[row["esc50_label"]]]))

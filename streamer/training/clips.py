@@ -12,9 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import numpy as np
+import torch
+from torchaudio.functional import resample
 
+from streamer.capture.stream import read_whole
+from streamer.errors import InputError
 from streamer.types import Samples
 
 RATE = 32000
@@ -35,16 +38,9 @@ class Clip:
 
 
 def decode(path: Path, rate: int = RATE) -> Samples:
-    """(n,) mono. Raises av.FFmpegError or ValueError where the file holds no audio."""
-    with av.open(str(path)) as container:
-        if not container.streams.audio:
-            raise ValueError(f"{path}: no audio in it")
-        resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
-        parts = [r.to_ndarray()[0] for f in container.decode(audio=0) for r in resampler.resample(f)]
-        parts += [r.to_ndarray()[0] for r in resampler.resample(None)]
-    if not parts:
-        raise ValueError(f"{path}: no audio in it")
-    return np.concatenate(parts).astype(np.float32)
+    """(n,) mono at `rate` Hertz. Raises InputError where the file holds no audio."""
+    samples, own_rate = read_whole(path)
+    return resample(torch.from_numpy(samples), own_rate, rate).numpy()  # type: ignore[no-any-return]
 
 
 def active_part(samples: Samples, rate: int = RATE, *, below_db: float = 20.0, gap_s: float = 1.0) -> slice:
@@ -64,8 +60,8 @@ def read(path: Path, labels: tuple[str, ...], exact: bool) -> Clip | None:
     """None, with a line in the log, where the file is unreadable, silent or shorter than 0.1 s."""
     try:
         samples = decode(path)
-    except (av.FFmpegError, ValueError, OSError) as error:
-        log.warning("%s: skipped: %s", path, error)
+    except InputError as error:
+        log.warning("skipped: %s", error)
         return None
     samples = samples[active_part(samples)]
     peak = float(np.max(np.abs(samples), initial=0.0))

@@ -1,0 +1,1 @@
+"""What is heard: sources fill a ring, windows are read from it."""

@@ -1,0 +1,25 @@
+"""The wall clock, without the small steps that NTP makes."""
+
+from __future__ import annotations
+
+import time
+
+STEP_S = 1.0
+"""a wall clock that is off by more has been set, or the machine has slept"""
+
+
+class Clock:
+    """Seconds since the Unix epoch: taken from the wall clock once, carried on by the monotonic one.
+
+    Intervals between two times are thus true. Where the wall clock is set by more than a second, as on a
+    machine that learns the date from the network after its start, it is taken anew.
+    """
+
+    def __init__(self) -> None:
+        self._anchor = time.time() - time.monotonic()
+
+    def now(self) -> float:
+        anchor = time.time() - time.monotonic()
+        if abs(anchor - self._anchor) > STEP_S:
+            self._anchor = anchor
+        return self._anchor + time.monotonic()

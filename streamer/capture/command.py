@@ -1,0 +1,146 @@
+"""Raw PCM from the standard output of a program."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from streamer.capture.channels import Channel, to_mono
+from streamer.capture.clock import Clock
+from streamer.errors import SourceError
+from streamer.types import AudioBlock
+
+BLOCK_S = 0.1
+STALL_S = 10.0
+"""a program that writes nothing for this long has failed, though it still runs"""
+TERM_S = 2.0
+"""how long a program may take to end when asked to"""
+DTYPES: dict[str, np.dtype[np.int16 | np.int32 | np.float32]] = {
+    "s16le": np.dtype("<i2"),
+    "s32le": np.dtype("<i4"),
+    "f32le": np.dtype("<f4"),
+}
+
+
+class Command:
+    """A source that starts a program and listens to what it writes.
+
+    The program gets a process group of its own, so that its children end with it.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        sample_rate: int = 16000,
+        channels: int = 1,
+        sample_format: Literal["s16le", "s32le", "f32le"] = "s16le",
+        channel: Channel = "mix",
+    ) -> None:
+        self._command = command
+        self._sample_rate = sample_rate
+        self._channels = channels
+        self._dtype = DTYPES[sample_format]
+        self._channel = channel
+        self._process: asyncio.subprocess.Process | None = None
+        self._listener: asyncio.Task[None] | None = None
+        self._tail = b""
+
+    @property
+    def sample_rate(self) -> int:
+        return self._sample_rate
+
+    async def open(self) -> None:
+        if self._channel != "mix" and self._channel > self._channels:
+            raise SourceError(f"{self._command[0]}: no channel {self._channel}: it has {self._channels}")
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,
+            )
+        except FileNotFoundError as error:
+            raise SourceError(
+                f"{self._command[0]}: no such program; is it installed, is it on PATH?"
+            ) from error
+        except OSError as error:
+            raise SourceError(f"{self._command[0]}: cannot be started: {error.strerror}") from error
+        if self._process.stderr is not None:
+            name = f"stderr[{self._command[0]}]"
+            self._listener = asyncio.create_task(self._keep_tail(self._process.stderr), name=name)
+
+    async def run(self, write: Callable[[AudioBlock], None]) -> None:
+        clock = Clock()
+        n_frames = round(BLOCK_S * self._sample_rate)
+        discontinuity = True
+        while (frames := await self._read(n_frames)).size:
+            samples = to_mono(frames.T, self._channel)
+            write(AudioBlock(samples, clock.now() - len(samples) / self._sample_rate, discontinuity))
+            discontinuity = False
+        raise SourceError(await self._last_words())
+
+    async def close(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        self._signal(process, signal.SIGTERM)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), TERM_S)
+        self._signal(process, signal.SIGKILL)  # whatever is left of the group
+        await process.wait()
+        if self._listener is not None:
+            self._listener.cancel()
+
+    async def _read(self, n_frames: int) -> npt.NDArray[np.float32]:
+        """(n_frames, channels), fewer at the end of the program's output."""
+        if self._process is None or self._process.stdout is None:
+            raise RuntimeError("open comes before run")
+        frame_bytes = self._channels * self._dtype.itemsize
+        try:
+            async with asyncio.timeout(STALL_S):
+                raw = await self._process.stdout.readexactly(n_frames * frame_bytes)
+        except asyncio.IncompleteReadError as end:
+            raw = end.partial[: len(end.partial) // frame_bytes * frame_bytes]
+        except TimeoutError as error:
+            raise SourceError(f"{self._command[0]}: it wrote nothing for {STALL_S:g} s") from error
+        values = np.frombuffer(raw, self._dtype).reshape(-1, self._channels)
+        full_scale = 1.0 if self._dtype.kind == "f" else 2.0 ** (8 * self._dtype.itemsize - 1)
+        return (values / full_scale).astype(np.float32)
+
+    async def _keep_tail(self, stderr: asyncio.StreamReader) -> None:
+        self._tail = b""
+        while text := await stderr.read(4096):
+            self._tail = (self._tail + text)[-4096:]
+
+    async def _last_words(self) -> str:
+        """Why there is no more output: the exit code and what the program said last."""
+        if self._process is None or self._listener is None:
+            return f"{self._command[0]}: closed"
+        ended = asyncio.gather(self._process.wait(), self._listener)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ended, TERM_S)
+        code = self._process.returncode
+        match code:
+            case None:
+                how = "it closed its output"
+            case _ if code < 0:
+                how = f"it was ended by signal {-code} ({signal.Signals(-code).name})"
+            case _:
+                how = f"it ended with exit code {code}"
+        lines = self._tail.decode(errors="replace").split("\n")
+        said = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return f"{self._command[0]}: {how}" + (f": {said}" if said else "")
+
+    @staticmethod
+    def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)

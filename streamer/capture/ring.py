@@ -1,0 +1,171 @@
+"""The latest minute of one source, in fixed memory, on a time line that stays true."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamer.metrics import SourceMetrics
+from streamer.types import AudioBlock, Samples
+
+SURVEY_S = 10.0
+"""how much audio is looked at before the clock of a source is judged"""
+DEAD_ZONE_S = 0.02
+"""a clock that is off by less is left alone: times that are exact stay exact"""
+SLEW = 0.005
+"""seconds by which the time line may be moved for each second of audio"""
+STEP_S = 1.0
+"""a clock that is off by more has been set: the time line follows at once"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Excerpt:
+    """What a ring holds of a stretch of time. What it does not hold is silence."""
+
+    samples: Samples
+    """(n,)"""
+    start: float
+    end: float
+    has_gap: bool
+    """a part was lost, is overwritten already or is yet to come"""
+
+
+class Ring:
+    """The latest `seconds` of a source. One thread writes, any other may read.
+
+    A sample is known by its index, counted from the source's start, and its time is
+    `anchor + index / sample_rate`. The anchor comes from the first block. From then on each block tells how
+    late it is: its capture time less the time that the ring expects. Three things make that differ from zero.
+
+    * Blocks come late, often in bursts. None comes early, so the *least* lateness of a while is the true one.
+    * The sample clock drifts: 50 ppm are 4 s a day. Outside of a dead zone the anchor is slewed after it.
+    * The wall clock is set. Beyond a second the anchor jumps.
+
+    Audio that was lost (`AudioBlock.discontinuity`) leaves a hole as long as the block is late. It is
+    silence, it is counted, and whoever reads across it is told.
+    """
+
+    def __init__(self, sample_rate: int, seconds: float = 60.0, metrics: SourceMetrics | None = None) -> None:
+        self.sample_rate = sample_rate
+        self.metrics = metrics if metrics is not None else SourceMetrics()
+        self._samples: Samples = np.zeros(round(seconds * sample_rate), np.float32)
+        self._lost = np.zeros(len(self._samples), np.bool_)
+        self._end = 0
+        self._anchor: float | None = None
+        self._least_late_s = float("inf")
+        self._surveyed = 0
+        self._finished = False
+        self._lock = threading.Lock()
+        self._on_change: Callable[[], None] = lambda: None
+
+    @property
+    def end(self) -> int:
+        """How many samples there have been since the source's start, holes included."""
+        return self._end
+
+    @property
+    def finished(self) -> bool:
+        """No more audio will come."""
+        return self._finished
+
+    def listen(self, on_change: Callable[[], None]) -> None:
+        """Call `on_change` after each block and at the end, in the writer's thread. There is one listener."""
+        self._on_change = on_change
+
+    def finish(self) -> None:
+        """Say that no more audio will come."""
+        self._finished = True
+        self._on_change()
+
+    def write(self, block: AudioBlock) -> None:
+        """Copy a block. Never blocks for longer than a read takes to copy."""
+        samples, n_bad = _clean(block.samples)
+        with self._lock:
+            self.metrics.blocks += 1
+            self.metrics.bad_samples += n_bad
+            self._place(block)
+            self._append(samples)
+        self._on_change()
+
+    def read(self, first: int, last: int) -> Excerpt:
+        """The samples with indices `first` to `last`, without the last. Before 0 there is silence."""
+        samples: Samples = np.zeros(last - first, np.float32)
+        with self._lock:
+            oldest = max(0, self._end - len(self._samples))
+            begin, end = max(first, oldest), min(last, self._end)
+            has_gap = last > self._end or max(first, 0) < oldest
+            if begin < end:
+                for here, there in self._stretches(begin, end):
+                    samples[begin - first :][there] = self._samples[here]
+                    has_gap = has_gap or bool(self._lost[here].any())
+            return Excerpt(samples, self._time(first), self._time(last), has_gap)
+
+    def between(self, start: float, end: float) -> Excerpt:
+        """The samples of a stretch of time, to the nearest sample."""
+        first, last = (round((time - self._time(0)) * self.sample_rate) for time in (start, end))
+        return self.read(first, last)
+
+    def _time(self, index: int) -> float:
+        return (self._anchor or 0.0) + index / self.sample_rate
+
+    def _place(self, block: AudioBlock) -> None:
+        """Find where on the time line a block belongs, before it is appended."""
+        if self._anchor is None:
+            self._anchor = block.captured_at
+            return
+        late_s = block.captured_at - self._time(self._end)
+        if block.discontinuity:
+            self.metrics.overflows += 1
+            n_lost = max(0, round(late_s * self.sample_rate))
+            self.metrics.gap_s += n_lost / self.sample_rate
+            if n_lost < len(self._samples) and late_s > -STEP_S:
+                self._append(np.zeros(n_lost, np.float32), lost=True)
+            else:  # nothing in the ring is near this block any more
+                self._samples[:], self._lost[:] = 0, True
+                self._move(late_s)
+            return
+        self._least_late_s = min(self._least_late_s, late_s)
+        self._surveyed += len(block.samples)
+        if self._surveyed >= SURVEY_S * self.sample_rate or late_s < -STEP_S:
+            self._follow_clock()
+
+    def _follow_clock(self) -> None:
+        off_s = self._least_late_s
+        if abs(off_s) > STEP_S:
+            self._move(off_s)
+        elif abs(off_s) > DEAD_ZONE_S:
+            slew_s = SLEW * SURVEY_S
+            self._move(min(max(off_s, -slew_s), slew_s))
+        self._least_late_s, self._surveyed = float("inf"), 0
+
+    def _move(self, by_s: float) -> None:
+        self._anchor = self._time(0) + by_s
+        self._least_late_s, self._surveyed = float("inf"), 0
+
+    def _append(self, samples: Samples, lost: bool = False) -> None:
+        begin = max(self._end, self._end + len(samples) - len(self._samples))  # a block may outgrow the ring
+        end = self._end + len(samples)
+        for here, there in self._stretches(begin, end):
+            self._samples[here] = samples[begin - self._end :][there]
+            self._lost[here] = lost
+        self._end = end
+
+    def _stretches(self, begin: int, end: int) -> list[tuple[slice, slice]]:
+        """Where samples `begin` to `end` lie: slices of the memory, each with its slice of the stretch."""
+        size = len(self._samples)
+        head = min(end - begin, size - begin % size)
+        return [
+            (slice(begin % size, begin % size + head), slice(0, head)),
+            (slice(0, end - begin - head), slice(head, end - begin)),
+        ]
+
+
+def _clean(samples: Samples) -> tuple[Samples, int]:
+    """Samples that are finite and within -1..1, and how many were not."""
+    n_bad = samples.size - int(np.count_nonzero(np.abs(samples) <= 1))  # a NaN compares as no
+    if n_bad:
+        samples = np.clip(np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0), -1, 1)
+    return samples, n_bad

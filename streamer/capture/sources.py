@@ -1,0 +1,46 @@
+"""Which source a piece of configuration means."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from streamer.capture.command import Command
+from streamer.capture.microphone import Microphone, list_devices
+from streamer.capture.stream import Stream
+from streamer.config import SourceSettings
+from streamer.errors import SourceError
+from streamer.types import Source
+
+log = logging.getLogger(__name__)
+
+
+def open_source(settings: SourceSettings, demo: Callable[[], Path]) -> Source:
+    """The source that `settings` describe, not opened yet. `demo` makes the recording that the demo plays.
+
+    Where a microphone has the demo as its fallback and this machine has no microphone at all, it is the demo,
+    and the log says so. To find that out blocks for some ten milliseconds.
+    """
+    if settings.microphone is not None and not (settings.fallback == "demo" and _no_microphone()):
+        return Microphone(settings.microphone, channel=settings.channel)
+    if settings.command is not None:
+        return Command(
+            settings.command,
+            sample_rate=settings.sample_rate,
+            channels=settings.channels,
+            sample_format=settings.sample_format,
+            channel=settings.channel,
+        )
+    address = settings.stream if settings.stream is not None else demo()
+    return Stream(address, channel=settings.channel, pace=settings.pace, loop=settings.loop)
+
+
+def _no_microphone() -> bool:
+    try:
+        reason = "" if list_devices() else "this machine has no microphone"
+    except SourceError as error:
+        reason = str(error)
+    if reason:
+        log.warning("%s: the demo is played instead", reason)
+    return bool(reason)

@@ -1,0 +1,257 @@
+"""Files, RTSP and HTTP streams, decoded to mono at their own rate."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+import av
+import numpy as np
+from av.audio.frame import AudioFrame
+
+from streamer.capture.blocking import in_thread
+from streamer.capture.channels import Channel, to_mono
+from streamer.capture.clock import Clock
+from streamer.errors import InputError, SourceError, StreamerError
+from streamer.types import AudioBlock, Samples
+
+BLOCK_S = 0.1
+TIMEOUT_S = 10.0
+"""how long an address may take to answer, and how long a stream may be silent"""
+JUMP_S = 0.05
+"""time stamps that leap by more mean lost packets; by less, the rounding of containers"""
+
+
+class Decoder:
+    """One file or address, opened: sample rate, duration and blocks. Synchronous; for one thread.
+
+    Raises InputError where a file, SourceError where an address cannot be opened or read on.
+    """
+
+    def __init__(self, address: str | Path, channel: Channel = "mix") -> None:
+        self._address = str(address)
+        self._channel = channel
+        self.is_file = "://" not in self._address
+        self.name = self._address if self.is_file else _without_password(self._address)
+        try:
+            self._container = self._open()
+        except (av.FFmpegError, ValueError) as error:
+            raise self._explained(error) from error
+        try:
+            frames = self._decoded()
+            first = self._checked(next(frames, None))
+        except BaseException:
+            self.close()
+            raise
+        self._frames = itertools.chain([first], frames)
+        self.sample_rate: int = first.sample_rate  # some containers do not know it before the first frame
+        duration = self._container.duration
+        self.duration_s: float | None = duration / av.time_base if duration else None
+        """None where it is not known, as with all that is live"""
+        self.is_live = self._address.startswith("rtsp") or not (self.is_file or duration)
+
+    def blocks(self, start: float = 0.0) -> Iterator[AudioBlock]:
+        """Blocks of 100 ms, the last one shorter; once. Sample n was captured at `start + n / sample_rate`.
+
+        Samples that are missing according to the time stamps count; the block after them says so.
+        """
+        n_block = round(BLOCK_S * self.sample_rate)
+        pending: Samples = np.zeros(0, np.float32)
+        position, lost = 0, False
+        for samples, n_missing in self._pieces():
+            if n_missing:
+                if pending.size:
+                    yield AudioBlock(pending, start + position / self.sample_rate, lost)
+                position += pending.size + n_missing
+                pending, lost = pending[:0], True
+            pending = np.concatenate([pending, samples])
+            while pending.size >= n_block:
+                yield AudioBlock(pending[:n_block], start + position / self.sample_rate, lost)
+                position += n_block
+                pending, lost = pending[n_block:], False
+        if pending.size:
+            yield AudioBlock(pending, start + position / self.sample_rate, lost)
+
+    def close(self) -> None:
+        self._container.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open(self) -> av.container.InputContainer:
+        if self.is_file:
+            if Path(self._address).is_file() and not Path(self._address).stat().st_size:
+                raise self._failure("the file is empty")
+            return av.open(f"file:{self._address}")  # `file:`, since a name may hold a colon
+        # RTSP over TCP, since UDP loses packets; the sound alone, since a picture costs far more.
+        options = {"rtsp_transport": "tcp", "allowed_media_types": "audio"}
+        return av.open(
+            self._address,
+            options=options if self._address.startswith("rtsp") else {},
+            timeout=TIMEOUT_S,
+        )
+
+    def _checked(self, first: AudioFrame | None) -> AudioFrame:
+        if first is None:
+            raise self._failure("there is no sound in it, not a single sample")
+        if self._channel != "mix" and self._channel > first.layout.nb_channels:
+            raise self._failure(f"no channel {self._channel}: it has {first.layout.nb_channels}")
+        return first
+
+    def _decoded(self) -> Iterator[AudioFrame]:
+        if not self._container.streams.audio:
+            raise self._failure("there is no audio track in it")
+        try:
+            for packet in self._container.demux(self._container.streams.audio[0]):
+                try:
+                    yield from packet.decode()
+                except av.InvalidDataError:
+                    continue  # a damaged packet: what it held is missing, which the time stamps show
+        except av.FFmpegError as error:
+            raise self._explained(error) from error
+
+    def _pieces(self) -> Iterator[tuple[Samples, int]]:
+        """The samples of each frame, with the number of those that are missing before them."""
+        shape, resampler = None, None
+        expected: float | None = None
+        for frame in self._frames:
+            if shape != (frame.format.name, frame.layout.name, frame.sample_rate) or resampler is None:
+                shape = (frame.format.name, frame.layout.name, frame.sample_rate)
+                # The layout stays: FFmpeg's own mix to mono weighs channels, and float32 is not kept below 1.
+                resampler = av.AudioResampler("fltp", frame.layout, self.sample_rate)
+            at = frame.time if frame.time is not None else expected
+            missing_s = at - expected if at is not None and expected is not None else 0.0
+            if at is not None:
+                expected = at + frame.samples / frame.sample_rate
+            planes = [np.asarray(piece.to_ndarray(), np.float32) for piece in resampler.resample(frame)]
+            samples = to_mono(np.concatenate(planes, axis=1), self._channel)
+            yield samples, round(missing_s * self.sample_rate) if missing_s > JUMP_S else 0
+
+    def _failure(self, what: str) -> StreamerError:
+        return (InputError if self.is_file else SourceError)(f"{self.name}: {what}")
+
+    def _explained(self, error: Exception) -> StreamerError:
+        match error:
+            case av.FileNotFoundError():
+                what = "no such file"
+            case av.IsADirectoryError():
+                what = "this is a directory; name a file"
+            case av.PermissionError():
+                what = "no permission to read it"
+            case av.InvalidDataError() | av.EOFError():
+                what = "this is not audio, or it is damaged"
+            case av.ExitError():
+                what = f"nothing came for {TIMEOUT_S:g} s"
+            case av.FFmpegError():
+                what = f"cannot be opened or read: {error.strerror}"
+            case _:
+                what = f"cannot be opened or read: {error}"
+        return self._failure(what)
+
+
+def read_whole(path: Path) -> tuple[Samples, int]:
+    """All samples of a file, mono, (n,), and its rate in Hertz. Raises InputError."""
+    with Decoder(path) as decoder:
+        return np.concatenate([block.samples for block in decoder.blocks()]), decoder.sample_rate
+
+
+class Stream:
+    """A source that plays a file or listens to an address.
+
+    A file is played at the pace at which it was recorded or as fast as it can be read, from `started_at`
+    (now), and its times are exact. A live stream comes at its own pace; its times are those of its arrival.
+    """
+
+    def __init__(
+        self,
+        address: str | Path,
+        *,
+        channel: Channel = "mix",
+        pace: Literal["realtime", "fast"] = "realtime",
+        loop: bool = False,
+        started_at: float | None = None,
+    ) -> None:
+        self._address = address
+        self._channel = channel
+        self._pace = pace
+        self._loop = loop
+        self._started_at = started_at
+        self._sample_rate = 0
+        self._decoder: Decoder | None = None
+        self._stopped = threading.Event()
+
+    @property
+    def sample_rate(self) -> int:
+        return self._sample_rate
+
+    async def open(self) -> None:
+        try:
+            self._decoder = await in_thread(self._opened, f"open {self._address}", deadline_s=2 * TIMEOUT_S)
+        except TimeoutError as error:
+            raise SourceError(f"{_without_password(str(self._address))}: no answer") from error
+        self._sample_rate = self._decoder.sample_rate
+        self._stopped = threading.Event()
+
+    async def run(self, write: Callable[[AudioBlock], None]) -> None:
+        if self._decoder is None:
+            raise RuntimeError("open comes before run")
+        decoder, self._decoder = self._decoder, None  # from here on it belongs to the thread
+        stopped = self._stopped
+        try:
+            await in_thread(lambda: self._play(decoder, write, stopped), f"play {decoder.name}")
+        finally:
+            stopped.set()
+
+    async def close(self) -> None:
+        self._stopped.set()
+        if self._decoder is not None:
+            self._decoder.close()
+            self._decoder = None
+
+    def _opened(self) -> Decoder:
+        return Decoder(self._address, self._channel)
+
+    def _play(self, decoder: Decoder, write: Callable[[AudioBlock], None], stopped: threading.Event) -> None:
+        clock = Clock()
+        began = time.monotonic()
+        captured_until = self._started_at if self._started_at is not None else clock.now()
+        played_s = 0.0
+        try:
+            while True:
+                for block in decoder.blocks(captured_until):
+                    block_s = len(block.samples) / self._sample_rate
+                    captured_until = block.captured_at + block_s
+                    captured_at, discontinuity = block.captured_at, block.discontinuity or not played_s
+                    played_s += block_s
+                    if decoder.is_live:
+                        captured_at = clock.now() - block_s
+                    elif self._pace == "realtime":
+                        stopped.wait(began + played_s - time.monotonic())
+                    if stopped.is_set():
+                        return
+                    write(replace(block, captured_at=captured_at, discontinuity=discontinuity))
+                if decoder.is_live:
+                    raise SourceError(f"{decoder.name}: the stream ended")
+                if not self._loop:
+                    return
+                decoder.close()
+                decoder = self._opened()
+        finally:
+            decoder.close()
+
+
+def _without_password(address: str) -> str:
+    parts = urlsplit(address)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

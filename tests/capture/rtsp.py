@@ -1,0 +1,85 @@
+"""A camera that only hears: RTSP, with RTP in the same TCP connection (RFC 2326, section 10.12)."""
+
+from __future__ import annotations
+
+import socketserver
+import struct
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """One RTP packet."""
+
+    timestamp: int
+    """in samples"""
+    payload: bytes
+    """16 bit, big-endian"""
+
+
+@contextmanager
+def serve_rtsp(packets: Sequence[Packet], rate: int) -> Iterator[str]:
+    """Serve these packets to whoever plays, as fast as they are taken, then hang up. Gives the address."""
+
+    class Camera(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            while request := self._request():
+                method, number = request
+                match method:
+                    case "OPTIONS":
+                        self._answer(number, "Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN")
+                    case "DESCRIBE":
+                        self._answer(number, "Content-Type: application/sdp", body=_sdp(rate))
+                    case "SETUP":
+                        self._answer(number, "Transport: RTP/AVP/TCP;unicast;interleaved=0-1", "Session: 1")
+                    case "PLAY":
+                        self._answer(number, "Session: 1", "RTP-Info: url=track;seq=0;rtptime=0")
+                        self._play()
+                        return
+                    case _:
+                        self._answer(number)
+
+        def _request(self) -> tuple[str, str] | None:
+            head = []
+            while line := self.rfile.readline().decode().strip():
+                head.append(line)
+            if not head:
+                return None
+            number = next(line.split(":")[1].strip() for line in head if line.lower().startswith("cseq"))
+            return head[0].split()[0], number
+
+        def _answer(self, number: str, *headers: str, body: str = "") -> None:
+            lines = ["RTSP/1.0 200 OK", f"CSeq: {number}", *headers, f"Content-Length: {len(body)}", "", body]
+            self.wfile.write("\r\n".join(lines).encode())
+
+        def _play(self) -> None:
+            for number, packet in enumerate(packets):
+                # RFC 3550, section 5.1: version 2, payload type 97, sequence number, time stamp, source.
+                rtp = struct.pack(">BBHII", 0x80, 97, number & 0xFFFF, packet.timestamp, 1) + packet.payload
+                self.wfile.write(struct.pack(">cBH", b"$", 0, len(rtp)) + rtp)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Camera) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"rtsp://127.0.0.1:{server.server_address[1]}/camera"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def _sdp(rate: int) -> str:
+    lines = [
+        "v=0",
+        "o=- 0 0 IN IP4 127.0.0.1",
+        "s=camera",
+        "t=0 0",
+        "m=audio 0 RTP/AVP 97",
+        "c=IN IP4 0.0.0.0",
+        f"a=rtpmap:97 L16/{rate}/1",
+        "a=control:track",
+    ]
+    return "\r\n".join([*lines, ""])

@@ -1,0 +1,82 @@
+"""A piece of configuration becomes the source that it means."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from streamer.capture.command import Command
+from streamer.capture.microphone import Microphone
+from streamer.capture.sources import open_source
+from streamer.capture.stream import Stream
+from streamer.config import SourceSettings
+from tests.pulse import FakeMicrophone
+
+PROJECT = Path(__file__).parents[2]
+
+FALLBACK = """if True:
+    import logging, pathlib
+    from streamer.capture.sources import open_source
+    from streamer.config import SourceSettings
+
+    logging.basicConfig(format="%(message)s")
+    settings = SourceSettings(microphone="default", fallback="demo")
+    print(type(open_source(settings, lambda: pathlib.Path("demo.wav"))).__name__)
+"""
+
+
+def no_demo() -> Path:
+    raise AssertionError("the demo is not made unless it is played")
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind"),
+    [
+        (SourceSettings(microphone="default"), Microphone),
+        (SourceSettings(stream="rtsp://camera/sound"), Stream),
+        (SourceSettings(command=["arecord"]), Command),
+    ],
+)
+def test_each_kind(settings: SourceSettings, kind: type) -> None:
+    """Each kind of source has one implementation, and nothing is opened or made to choose it."""
+    assert isinstance(open_source(settings, no_demo), kind)
+
+
+def test_the_demo(tmp_path: Path) -> None:
+    """The demo is a stream of the recording that is made for it."""
+    made: list[Path] = []
+
+    def demo() -> Path:
+        made.append(tmp_path / "demo.wav")
+        return made[0]
+
+    assert isinstance(open_source(SourceSettings(demo=True), demo), Stream)
+    assert len(made) == 1
+
+
+def test_a_microphone_is_better_than_its_fallback(fake_microphone: FakeMicrophone) -> None:
+    """Where there is a microphone, the fallback is not taken."""
+    output = _run(fake_microphone.environment)
+    assert (output.stdout, output.stderr) == ("Microphone\n", "")
+
+
+def test_the_fallback_is_loud(tmp_path: Path) -> None:
+    """Where there is no microphone at all, the demo is played, and the log says so."""
+    # ALSA without a configuration has no device, whatever this machine has.
+    output = _run({**os.environ, "HOME": str(tmp_path), "ALSA_CONFIG_PATH": os.devnull})
+    assert output.stdout == "Stream\n"
+    assert "this machine has no microphone: the demo is played instead" in output.stderr
+
+
+def _run(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", FALLBACK],
+        env=environment,
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
