@@ -1,0 +1,53 @@
+"""The command: one file a group of subcommands; heavy imports happen inside them."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from streamer import __version__
+from streamer.cli import bench, files, listening, models
+from streamer.errors import StreamerError, UsageError
+
+app = typer.Typer(
+    help="Hears sounds, says which and when, and tells MQTT.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+_USAGE = 2  # what click exits with where the command line is off
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"streamer {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    pass
+
+
+listening.register(app)
+files.register(app)
+app.add_typer(models.app, name="models")
+bench.register(app)
+
+
+def main() -> None:
+    """Run the command. Errors for people become one line and the exit code that `errors` documents."""
+    try:
+        app()
+    except StreamerError as error:
+        print(f"streamer: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except SystemExit as stop:
+        sys.exit(UsageError.exit_code if stop.code == _USAGE else stop.code)

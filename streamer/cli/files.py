@@ -1,0 +1,221 @@
+"""streamer tag, detect: what is in a file."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, TextIO
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from streamer.config import Config, ModelSettings, load_config
+from streamer.errors import InputError, StreamerError, UsageError
+from streamer.publish.messages import encode, event_message
+from streamer.types import SoundEvent
+
+FilesArgument = Annotated[
+    list[Path], typer.Argument(help="Audio files, or videos with sound.", metavar="FILE…")
+]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", "-m", help="A directory in Hugging Face format, or a model's name.")
+]
+
+
+class Format(StrEnum):
+    TABLE = "table"
+    JSONL = "jsonl"
+    CSV = "csv"
+    AUDACITY = "audacity"
+
+
+def tag(
+    files: FilesArgument,
+    model: ModelOption = None,
+    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="How many labels to show.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a file.")] = False,
+) -> None:
+    """Name what is in whole files: the strongest labels with their scores.
+
+    Example: streamer tag bark.wav --top-k 3
+    """
+    from streamer.inference.engine import Engine  # noqa: PLC0415  # loads torch
+    from streamer.offline import tag as tag_file  # noqa: PLC0415
+
+    engine = Engine(ModelSettings() if model is None else ModelSettings(path=model))
+
+    def tag_one(path: Path) -> None:
+        scores = list(tag_file(path, engine).items())[:top_k]
+        if as_json:
+            rows = [{"label": label, "score": round(score, 4)} for label, score in scores]
+            typer.echo(
+                json.dumps({"file": str(path), "model": engine.name, "scores": rows}, ensure_ascii=False)
+            )
+        else:
+            typer.echo(str(path))
+            for label, score in scores:
+                typer.echo(f"  {score:.3f}  {label}")
+
+    _each(files, tag_one)
+
+
+def detect(
+    files: FilesArgument,
+    config: Annotated[
+        Path, typer.Option("--config", "-c", help="Which sounds, with which thresholds.", metavar="FILE")
+    ] = Path("configs/home.yaml"),
+    model: ModelOption = None,
+    format_: Annotated[Format, typer.Option("--format", "-f", help="How to print events.")] = Format.TABLE,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write here instead of printing.")] = None,
+    relative: Annotated[
+        bool, typer.Option("--relative", help="In jsonl: times in seconds from the start of the file.")
+    ] = False,
+) -> None:
+    """Find events in files: the daemon's own path, as fast as the files can be read.
+
+    `jsonl` prints the messages that the daemon would publish, as if the file began now.
+
+    Example: streamer detect evening.flac --config configs/home.yaml --format audacity --out labels.txt
+    """
+    from streamer.inference.engine import Engine  # noqa: PLC0415  # loads torch
+    from streamer.offline import detect as detect_file  # noqa: PLC0415
+
+    settings = load_config(config)
+    if model is not None:
+        settings = settings.model_copy(update={"model": settings.model.model_copy(update={"path": model})})
+    engine = Engine(settings.model)
+    with _output(out) as stream:
+        write = _WRITERS[format_](stream, settings, relative)
+
+        def detect_one(path: Path) -> None:
+            start = 0.0 if format_ is not Format.JSONL or relative else time.time()
+            with _progress(path) as progress:
+                events = detect_file(
+                    path, settings, engine, source_id=_id(path), start=start, progress=progress
+                )
+                write(path, start, events)
+
+        _each(files, detect_one)
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(tag)
+    app.command()(detect)
+
+
+def _each(files: list[Path], do: Callable[[Path], None]) -> None:
+    """One bad file is said and left out; the exit code tells."""
+    failure: StreamerError | None = None
+    for path in files:
+        try:
+            do(path)
+        except InputError as error:
+            typer.echo(f"streamer: {error}", err=True)
+            failure = error
+    if failure is not None:
+        raise typer.Exit(failure.exit_code)
+
+
+def _id(path: Path) -> str:
+    """A file's name as the name of a source."""
+    return re.sub(r"[^a-z0-9_-]+", "_", path.stem.lower()).strip("_-")[:64] or "file"
+
+
+@contextmanager
+def _output(path: Path | None) -> Iterator[TextIO]:
+    if path is None:
+        yield sys.stdout
+        return
+    try:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            yield file
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+
+
+@contextmanager
+def _progress(path: Path) -> Iterator[Callable[[float, float | None], None]]:
+    """A bar on the error stream, where that is a terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(path.name, total=None)
+        yield lambda seconds, duration_s: bar.update(task, completed=seconds, total=duration_s)
+
+
+Writer = Callable[[Path, float, Iterable[SoundEvent]], None]
+
+
+def _jsonl(stream: TextIO, config: Config, relative: bool) -> Writer:
+    def write(_: Path, start: float, events: Iterable[SoundEvent]) -> None:
+        for event in events:
+            message = event_message(event, config.node, origin=start if relative else None)
+            print(encode(message), file=stream, flush=True)
+
+    return write
+
+
+def _table(stream: TextIO, config: Config, _: bool) -> Writer:
+    width = max(len(name) for name in config.sounds)
+
+    def write(path: Path, _: float, events: Iterable[SoundEvent]) -> None:
+        print(path, file=stream)
+        for onset, offset, event in _ended(events):
+            times = f"{_clock(onset)} to {_clock(offset)}"
+            print(
+                f"  {times}  {event.sound:{width}}  {event.peak:.2f}  {event.level_dbfs:4.0f} dBFS",
+                file=stream,
+            )
+
+    return write
+
+
+def _csv(stream: TextIO, _: Config, __: bool) -> Writer:
+    rows = csv.writer(stream)
+    rows.writerow(["file", "onset_s", "offset_s", "sound", "peak", "level_dbfs", "id"])
+
+    def write(path: Path, _: float, events: Iterable[SoundEvent]) -> None:
+        for onset, offset, event in _ended(events):
+            level = round(event.level_dbfs, 1)
+            rows.writerow(
+                [path, f"{onset:.3f}", f"{offset:.3f}", event.sound, f"{event.peak:.4f}", level, event.id]
+            )
+
+    return write
+
+
+def _audacity(stream: TextIO, _: Config, __: bool) -> Writer:
+    """A label track: https://manual.audacityteam.org/man/importing_and_exporting_labels.html"""
+
+    def write(_: Path, __: float, events: Iterable[SoundEvent]) -> None:
+        for onset, offset, event in _ended(events):
+            print(f"{onset:.6f}\t{offset:.6f}\t{event.sound}", file=stream)
+
+    return write
+
+
+_WRITERS: dict[Format, Callable[[TextIO, Config, bool], Writer]] = {
+    Format.TABLE: _table,
+    Format.JSONL: _jsonl,
+    Format.CSV: _csv,
+    Format.AUDACITY: _audacity,
+}
+
+
+def _ended(events: Iterable[SoundEvent]) -> list[tuple[float, float, SoundEvent]]:
+    """(onset, offset, the last message) of each event, by onset."""
+    ended = [(event.onset, event.offset, event) for event in events if event.offset is not None]
+    return sorted(ended, key=lambda row: row[:2])
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds, 2), 60)
+    return f"{int(minutes):3d}:{seconds:05.2f}"

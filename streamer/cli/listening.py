@@ -1,0 +1,197 @@
+"""streamer run, listen, check, devices: whatever hears something now."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from streamer.config import Config, MqttSettings, SourceSettings, load_config
+from streamer.errors import ConfigError, SourceError, StreamerError, UsageError
+from streamer.synthesis import write_demo
+from streamer.types import AudioBlock
+
+ConfigOption = Annotated[
+    Path,
+    typer.Option("--config", "-c", help="The configuration, for example configs/home.yaml.", metavar="FILE"),
+]
+PlainOption = Annotated[bool, typer.Option("--plain", help="Log lines, even on a terminal.")]
+
+CHECK_S = 1.5
+"""how long `check` listens to a source"""
+
+
+def run(config: ConfigOption, plain: PlainOption = False) -> None:
+    """Listen to the sources of a configuration and publish what is heard. Ctrl-C stops it.
+
+    Example: streamer run --config configs/quickstart.yaml
+    """
+    _run(load_config(config), plain=plain)
+
+
+def listen(
+    config: ConfigOption = Path("configs/quickstart.yaml"),
+    microphone: Annotated[
+        str | None, typer.Option(help="A part of a microphone's name, or `default`.")
+    ] = None,
+    stream: Annotated[str | None, typer.Option(help="A file, or an rtsp:// or http:// address.")] = None,
+    plain: PlainOption = False,
+) -> None:
+    """Show what is heard, and publish nothing.
+
+    Example: streamer listen --microphone USB
+    """
+    settings = load_config(config).model_dump()
+    settings["mqtt"] = MqttSettings(enabled=False).model_dump()
+    if microphone is not None and stream is not None:
+        raise UsageError("name a microphone or a stream, not both")
+    if microphone is not None:
+        settings["sources"] = {"microphone": {"microphone": microphone}}
+    elif stream is not None:
+        settings["sources"] = {"stream": {"stream": stream}}
+    _run(Config.model_validate(settings), plain=plain)
+
+
+def devices() -> None:
+    """List the microphones of this machine.
+
+    Example: streamer devices
+    """
+    from streamer.capture.microphone import list_devices  # noqa: PLC0415  # loads PortAudio
+
+    found = list_devices()
+    if not found:
+        typer.echo("no microphone on this machine")
+    for device in found:
+        mark = "  (default)" if device.is_default else ""
+        typer.echo(f"{device.name}   {device.channels} channels, {device.sample_rate} Hz{mark}")
+
+
+def check(config: ConfigOption) -> None:
+    """Try everything that a configuration names: a line each, exit code of the first failure.
+
+    Example: streamer check --config configs/home.yaml
+    """
+    failures: list[StreamerError] = []
+
+    def report(what: str, outcome: str | StreamerError) -> None:
+        if isinstance(outcome, StreamerError):
+            failures.append(outcome)
+        typer.echo(f"{'FAIL' if isinstance(outcome, StreamerError) else 'ok  '}  {what:14}  {outcome}")
+
+    try:
+        settings = load_config(config)
+    except ConfigError as error:
+        for line in str(error).splitlines():
+            typer.echo(f"FAIL  configuration   {line}")
+        raise typer.Exit(error.exit_code) from error
+    report("configuration", f"{config}: {len(settings.sources)} sources, {len(settings.sounds)} sounds")
+    report("model", _outcome(lambda: _model_line(settings)))
+    report("devices", _outcome(_devices_line))
+    for source_id, source in settings.sources.items():
+        report(f"source {source_id}", _outcome(lambda source=source: asyncio.run(_hear(source))))  # type: ignore[misc]  # bound now
+    if settings.mqtt.enabled and not settings.mqtt.embedded:
+        from streamer.publish.mqtt import probe  # noqa: PLC0415  # only where there is a broker to ask
+
+        report("broker", _outcome(lambda: asyncio.run(probe(settings.mqtt))))
+    elif settings.mqtt.enabled:
+        report("broker", "embedded, started by `streamer run`")
+    if failures:
+        raise typer.Exit(failures[0].exit_code)
+
+
+def register(app: typer.Typer) -> None:
+    for command in (run, check, devices, listen):
+        app.command()(command)
+
+
+def _run(config: Config, *, plain: bool) -> None:
+    from streamer.daemon import serve  # noqa: PLC0415  # loads everything
+
+    terminal = sys.stdout.isatty() and not plain
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s")
+    try:
+        asyncio.run(_until_stopped(serve(config, terminal=terminal)))
+    except BaseExceptionGroup as group:
+        raise _for_people(group) from group
+
+
+async def _until_stopped(daemon: Coroutine[Any, Any, None]) -> None:
+    """Run it; SIGINT and SIGTERM end it in order, and that is no error. A second signal changes nothing."""
+    task = asyncio.create_task(daemon, name="daemon")
+    stopped = asyncio.Event()
+
+    def stop() -> None:
+        if not stopped.is_set():
+            stopped.set()
+            task.cancel()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not stopped.is_set():
+            raise
+
+
+def _for_people(group: BaseExceptionGroup) -> BaseException:
+    """What people are to be told, if it is among the errors of a group of tasks."""
+    for error in group.exceptions:
+        told = _for_people(error) if isinstance(error, BaseExceptionGroup) else error
+        if isinstance(told, StreamerError):
+            return told
+    return group
+
+
+def _outcome(attempt: Callable[[], str]) -> str | StreamerError:
+    try:
+        return attempt()
+    except StreamerError as error:
+        return error
+
+
+def _model_line(config: Config) -> str:
+    from streamer.inference.engine import Engine  # noqa: PLC0415  # loads torch
+    from streamer.pipeline import Pipeline  # noqa: PLC0415
+
+    engine = Engine(config.model)
+    Pipeline("check", config, engine.labels)  # refuses sounds whose labels the model does not have
+    return engine.describe()
+
+
+def _devices_line() -> str:
+    from streamer.capture.microphone import list_devices  # noqa: PLC0415  # loads PortAudio
+
+    return ", ".join(device.name for device in list_devices()) or "no microphone on this machine"
+
+
+async def _hear(settings: SourceSettings) -> str:
+    """Open a source, listen for a moment, and say what came."""
+    from streamer.capture.level import level_dbfs  # noqa: PLC0415
+    from streamer.capture.sources import open_source  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory(prefix="streamer-") as folder:
+        source = open_source(settings, demo=lambda: write_demo(Path(folder)))
+        blocks: list[AudioBlock] = []
+        try:
+            await source.open()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CHECK_S):
+                    await source.run(blocks.append)
+        finally:
+            await source.close()
+    if not blocks:
+        raise SourceError(f"opened, but nothing came within {CHECK_S:g} s")
+    level = level_dbfs(np.concatenate([block.samples for block in blocks]))
+    return f"{source.sample_rate} Hz, {level:.0f} dBFS"

@@ -1,0 +1,129 @@
+"""Wrong input gets one clear line and the exit code that `streamer.errors` documents."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from streamer.cli import main
+from streamer.synthesis import write_wav
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Streamer = Callable[..., Outcome]
+
+
+@pytest.fixture
+def streamer(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Streamer:
+    """The command, in this process."""
+
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["streamer", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+            raise SystemExit(0)
+        code = stop.value.code
+        return Outcome(code if isinstance(code, int) else int(code is not None), *capfd.readouterr())
+
+    return run
+
+
+def config(folder: Path, text: str) -> Path:
+    path = folder / "streamer.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+SOUNDS = "sounds: {siren: {labels: [Siren]}}\n"
+QUIET = "mqtt: {enabled: false}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["run"], 64, "--config"),
+        (["run", "--config", "nowhere.yaml"], 78, "nowhere.yaml"),
+        (["dance"], 64, "dance"),
+        (["tag", "nowhere.wav"], 66, "nowhere.wav: no such file"),
+        (["tag", "README.md"], 66, "README.md"),
+        (["tag", "configs"], 66, "directory"),
+        (["tag", "README.md", "--model", "nowhere"], 78, "nowhere"),
+        (["detect", "nowhere.wav", "--config", "configs/quickstart.yaml"], 66, "nowhere.wav"),
+        (["detect", "README.md", "--format", "poem"], 64, "poem"),
+        (
+            ["listen", "--microphone", "a", "--stream", "b", "--config", "configs/quickstart.yaml"],
+            64,
+            "not both",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_the_command_line(streamer: Streamer, arguments: list[str], code: int, words: str) -> None:
+    """What is wrong is named, on standard error, and nothing looks like a crash."""
+    outcome = streamer(*arguments)
+    assert outcome.code == code
+    assert words in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("sources: {room: {demo: true}}\nsonds: {}\n" + SOUNDS, "streamer.yaml:2: sonds: "),
+        ("sources: {room: {microphone: 5}}\n" + SOUNDS, "streamer.yaml:1: sources.room.microphone"),
+        ("sources: [\n" + SOUNDS, "streamer.yaml:"),
+        ("sources: {room: {demo: true, stream: a.wav}}\n" + SOUNDS, "exactly one of"),
+        ("sources: {room: {demo: true}}\nsounds: {x: {labels: [Dgo]}}\n" + QUIET, "Dog"),
+        ("sources: {room: {demo: true}}\nmodel: {device: cuda}\n" + SOUNDS + QUIET, "CUDA"),
+        ("sources: {room: {demo: true}}\nmodel: {path: nowhere}\n" + SOUNDS + QUIET, "nowhere"),
+    ],
+)
+def test_a_configuration(streamer: Streamer, tmp_path: Path, text: str, words: str) -> None:
+    """Exit code 78, which systemd does not restart; the line names file, line, key or label."""
+    outcome = streamer("run", "--config", config(tmp_path, text))
+    assert outcome.code == 78
+    assert words in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+@pytest.mark.parametrize("content", [b"", b"no audio at all\n" * 50], ids=["empty", "text"])
+def test_a_source_that_is_no_audio(streamer: Streamer, tmp_path: Path, content: bytes) -> None:
+    """A daemon whose only source can never be heard says which and why, and exits with 66."""
+    (tmp_path / "noise.wav").write_bytes(content)
+    text = f"sources: {{room: {{stream: {tmp_path / 'noise.wav'}}}}}\n" + SOUNDS + QUIET
+    outcome = streamer("run", "--config", config(tmp_path, text))
+    assert outcome.code == 66
+    assert "noise.wav" in outcome.err
+
+
+def test_one_bad_file_does_not_hide_the_others(streamer: Streamer, tmp_path: Path) -> None:
+    """Good files are tagged, bad ones are named, and the exit code says that there were some."""
+    good = tmp_path / "good.wav"
+    write_wav(good, np.zeros(16000, np.float32), 16000)
+    outcome = streamer("tag", tmp_path / "missing.wav", good)
+    assert outcome.code == 66
+    assert "missing.wav" in outcome.err
+    assert "good.wav" in outcome.out
+
+
+def test_check_says_what_works_and_what_does_not(streamer: Streamer, tmp_path: Path) -> None:
+    """A line each; a broker that is down does not hide the rest, and decides the exit code."""
+    text = "sources: {room: {demo: true}}\nmqtt: {host: 127.0.0.1, port: 1}\n" + SOUNDS
+    outcome = streamer("check", "--config", config(tmp_path, text))
+    assert outcome.code != 0
+    lines = {line.split()[1]: line for line in outcome.out.splitlines()}
+    assert lines["configuration"].startswith("ok")
+    assert lines["model"].startswith("ok")
+    assert lines["source"].startswith("ok")
+    assert lines["broker"].startswith("FAIL")
+    assert "127.0.0.1:1" in lines["broker"]
