@@ -205,13 +205,16 @@ def _sounddevice() -> ModuleType:
     """PortAudio, with the list of devices read anew where that is possible."""
     try:
         import sounddevice  # noqa: PLC0415 - PortAudio may be missing, and files are played all the same
+
+        if not _open_streams:
+            sounddevice._terminate()
+            sounddevice._initialize()
     except OSError as error:
         raise SourceError(
             "no microphone can be used: PortAudio is missing: apt install libportaudio2"
         ) from error
-    if not _open_streams:
-        sounddevice._terminate()
-        sounddevice._initialize()
+    except Exception as error:  # PortAudioError, whose name is not known where the import failed
+        raise SourceError(f"no microphone can be used: {error}") from error
     module: ModuleType = sounddevice
     return module
 
