@@ -32,7 +32,7 @@ def beeps(generator: Generator, seconds: float) -> list[tuple[float, float]]:
 
 @pytest.mark.parametrize("generator", ALARMS, ids=lambda g: g.__name__)
 def test_every_sound_is_clean(generator: Generator) -> None:
-    """It has the length that was asked for, finite float32 samples within ±1.01, energy, and AudioSet's labels."""
+    """The length that was asked for, float32 samples within ±1.01, energy, and AudioSet's labels."""
     for seed in range(3):
         sound = generator(np.random.default_rng(seed), RATE, 3.0)
         assert sound.samples.dtype == np.float32
@@ -49,7 +49,7 @@ def test_the_same_seed_gives_the_same_sound() -> None:
 
 
 def test_a_smoke_alarm_has_the_cadence_of_iso_8201() -> None:
-    """T3: three beeps of half a second, half a second apart, then one and a half seconds of nothing (± 10 %)."""
+    """T3: three beeps of half a second, half a second apart, then a pause of one and a half (± 10 %)."""
     found = beeps(temporal_three, 8.0)
     lengths = [length for _, length in found]
     gaps = np.diff([onset for onset, _ in found])
