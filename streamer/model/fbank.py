@@ -7,6 +7,7 @@ which is what `ASTFeatureExtractor` computes one clip at a time.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,7 @@ from torchaudio.functional import resample
 FRAME_S = 0.010
 _WIDTH_S = 0.025
 _PREEMPHASIS = 0.97
+_LARGEST_DENOMINATOR = 1000
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,16 @@ class FbankConfig:
     mean: float = -4.2677393
     std: float = 4.5689974
     do_normalize: bool = True
+
+    @property
+    def window_s(self) -> float:
+        """Seconds of the windows that the model is for.
+
+        Published models pad: 1024 frames for clips of 10 s (998 frames), 512 for 5 s, 128 for 1 s. So it is
+        the whole seconds that fit; what is shorter than one second is taken as it is.
+        """
+        seconds = (self.max_length + 2) * FRAME_S
+        return float(int(seconds + 1e-9)) if seconds >= 1 else round(seconds, 2)
 
 
 class Fbank(nn.Module):
@@ -64,7 +76,9 @@ class Fbank(nn.Module):
     def frames(self, audio: Tensor, sample_rate: int | None = None) -> Tensor:
         """(B, n_samples) -> (B, n_frames, M), neither padded nor normalised; n_frames may be 0."""
         if sample_rate is not None and sample_rate != self.config.sampling_rate:
-            audio = resample(audio, sample_rate, self.config.sampling_rate)
+            # The kernel grows with the denominator: all usual rates are exact, 47 999 Hz is taken as 48 000.
+            ratio = Fraction(sample_rate, self.config.sampling_rate).limit_denominator(_LARGEST_DENOMINATOR)
+            audio = resample(audio, ratio.numerator, ratio.denominator)
         if audio.shape[-1] < self.width:
             return audio.new_zeros(audio.shape[0], 0, self.config.num_mel_bins)
         x = audio.unfold(-1, self.width, self.shift)  # (B, n_frames, width), whole frames only

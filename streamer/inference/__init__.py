@@ -1,0 +1,1 @@
+"""How fast: one engine scores the windows of all sources in batches."""

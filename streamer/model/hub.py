@@ -1,0 +1,197 @@
+"""Where models lie, what a name means, and how one is fetched or added."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streamer.errors import ModelError
+from streamer.model import manifest
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import ModelInfo
+
+SHIPPED = "ast-tiny"
+ASSETS = Path(__file__).parent / "assets"
+PATTERNS = ("config.json", "preprocessor_config.json", "*.safetensors", "model.safetensors.index.json")
+
+
+@dataclass(frozen=True)
+class Known:
+    """A published model."""
+
+    about: str
+    revision: str = "main"
+    """the commit that is fetched unless another is asked for"""
+
+
+KNOWN = {
+    "MIT/ast-finetuned-audioset-10-10-0.4593": Known(
+        "AudioSet, 527 labels, mAP 0.459: the best", "f826b80d28226b62986cc218e5cec390b1096902"
+    ),
+    "MIT/ast-finetuned-audioset-10-10-0.450": Known("AudioSet, 527 labels, mAP 0.450"),
+    "MIT/ast-finetuned-audioset-10-10-0.448": Known("AudioSet, 527 labels, mAP 0.448"),
+    "MIT/ast-finetuned-audioset-10-10-0.448-v2": Known("AudioSet, 527 labels, mAP 0.448"),
+    "MIT/ast-finetuned-audioset-12-12-0.447": Known("AudioSet, 527 labels, mAP 0.447, wider strides: faster"),
+    "MIT/ast-finetuned-audioset-14-14-0.443": Known("AudioSet, 527 labels, mAP 0.443, wider strides: faster"),
+    "MIT/ast-finetuned-audioset-16-16-0.442": Known("AudioSet, 527 labels, mAP 0.442, no overlap: fastest"),
+    "MIT/ast-finetuned-speech-commands-v2": Known("Speech Commands, 35 words, windows of 1 s"),
+}
+
+
+def models_directory() -> Path:
+    """Where pulled and added models lie: $STREAMER_MODELS, or in the user's data directory."""
+    chosen = os.environ.get("STREAMER_MODELS")
+    if chosen:
+        return Path(chosen)
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(data) / "streamer" / "models"
+
+
+def resolve(name_or_path: str) -> Path:
+    """The directory of a model: `ast-tiny`, one that was pulled or added, or a path. Raises ModelError."""
+    if name_or_path == SHIPPED:
+        return ASSETS / SHIPPED
+    path = Path(name_or_path).expanduser()
+    kept = models_directory() / _folder(name_or_path)
+    if not name_or_path.startswith((".", "/", "~")) and kept.is_dir():
+        return kept
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise ModelError(f"{name_or_path}: is a file; name the model directory")
+    if name_or_path in KNOWN:
+        raise ModelError(f"{name_or_path}: is not here yet; fetch it: streamer models pull {name_or_path}")
+    raise ModelError(f"{name_or_path}: no such model or directory; see: streamer models list")
+
+
+def installed() -> list[str]:
+    """Names of the models that are here."""
+    folders = models_directory()
+    kept = sorted(path.name for path in folders.iterdir() if path.is_dir()) if folders.is_dir() else []
+    shipped = [SHIPPED] if (ASSETS / SHIPPED).is_dir() else []
+    return [*shipped, *(name.replace("--", "/", 1) for name in kept if not name.startswith("."))]
+
+
+def add(directory: Path, name: str) -> Path:
+    """Check a model directory and copy what belongs to it to the others. Raises ModelError."""
+    from streamer.model import checkpoint  # noqa: PLC0415  # loads torch, which listing does not need
+
+    checkpoint.load(directory)
+    target = _target(name)
+    partial = Path(tempfile.mkdtemp(prefix=".adding-", dir=target.parent))
+    try:
+        partial.chmod(0o755)
+        for pattern in PATTERNS:
+            for path in directory.glob(pattern):
+                shutil.copyfile(path, partial / path.name)
+        manifest.write(partial, str(directory.resolve()))
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def pull(name: str, revision: str | None = None, *, endpoint: str | None = None) -> Path:
+    """Fetch a model from the Hub; what was fetched of it before is not fetched again. Raises ModelError.
+
+    `endpoint` is another Hub's address; $HF_ENDPOINT or the public one where not set.
+    """
+    # It loads slowly, and only this needs it.
+    from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415
+
+    from streamer.model import checkpoint  # noqa: PLC0415
+
+    wanted = revision or (KNOWN[name].revision if name in KNOWN else "main")
+    target = _target(name)
+    partial = target.with_name(f".pulling-{target.name}")
+    with _hub_errors(name):
+        published = HfApi(endpoint=endpoint).model_info(name, revision=wanted, files_metadata=True)
+    if not any(file.rfilename.endswith(".safetensors") for file in published.siblings or []):
+        raise ModelError(
+            f"{name}: has no safetensors; fetch its checkpoint by other means and make a directory of it:"
+            " streamer models convert"
+        )
+    with _hub_errors(name):
+        snapshot_download(
+            name,
+            revision=published.sha,
+            local_dir=partial,
+            allow_patterns=list(PATTERNS),
+            endpoint=endpoint,
+        )
+    shutil.rmtree(partial / ".cache", ignore_errors=True)
+    try:
+        record = manifest.write(partial, name, published.sha or wanted)
+        _compare(record, published, name)
+        checkpoint.load(partial)
+    except ModelError:
+        shutil.rmtree(partial)  # what is wrong must not be taken for what was fetched already
+        raise
+    partial.rename(target)
+    return target
+
+
+def info(directory: Path) -> dict[str, object]:
+    """What a model is, in plain values. Raises ModelError."""
+    from streamer.model import checkpoint  # noqa: PLC0415
+
+    loaded = checkpoint.load(directory)
+    config, record = loaded.network.config, manifest.read(directory)
+    return {
+        "directory": str(directory),
+        "source": record.source if record else "",
+        "revision": record.revision if record else "",
+        "parameters": sum(p.numel() for p in loaded.network.parameters()),
+        "layers": config.num_hidden_layers,
+        "heads": config.num_attention_heads,
+        "hidden": config.hidden_size,
+        "patch": config.patch_size,
+        "strides": f"{config.frequency_stride} mel bins, {config.time_stride} frames",
+        "frame_head": config.frame_head,
+        "sample_rate": loaded.fbank.sampling_rate,
+        "mel_bins": config.num_mel_bins,
+        "max_length": config.max_length,
+        "window_s": loaded.fbank.window_s,
+        "n_labels": len(loaded.labels),
+        "labels": list(loaded.labels),
+    }
+
+
+@contextmanager
+def _hub_errors(name: str) -> Iterator[None]:
+    """Errors of the Hub's client, whose libraries change from version to version, as ModelError."""
+    try:
+        yield
+    except Exception as error:
+        raise ModelError(f"{name}: cannot be fetched: {str(error).strip().splitlines()[0]}") from error
+
+
+def _folder(name: str) -> str:
+    """The folder of a model: the Hub's names have a slash, which folders cannot have."""
+    return name.replace("/", "--")
+
+
+def _target(name: str) -> Path:
+    """Where a new model goes. Raises ModelError for a name that cannot be one, or is taken."""
+    target = models_directory() / _folder(name)
+    if name == SHIPPED or not name or name.startswith("."):
+        raise ModelError(f"{name!r}: cannot be the name of a model; choose another")
+    if target.exists():
+        raise ModelError(f"{name}: is here already; remove {target} to have it anew")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target
+
+
+def _compare(record: manifest.Manifest, published: ModelInfo, name: str) -> None:
+    """The Hub says the SHA-256 of large files."""
+    for file in published.siblings or []:
+        ours = record.sha256.get(file.rfilename)
+        if file.lfs is not None and ours is not None and ours != file.lfs.sha256:
+            raise ModelError(f"{name}: {file.rfilename} did not arrive as it was published; pull it again")

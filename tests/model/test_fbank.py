@@ -1,0 +1,124 @@
+"""Features against `ASTFeatureExtractor`."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from torchaudio.functional import resample
+from transformers import ASTFeatureExtractor
+
+from streamer.model.fbank import Fbank, FbankConfig
+
+RATE = 16000
+TOLERANCE = 1e-4
+SECONDS = (0.1, 0.5, 1.0, 3.3, 9.99, 10.0, 10.01, 12.0)
+
+
+def _signal(kind: str, seconds: float, sample_rate: int = RATE) -> npt.NDArray[np.float32]:
+    rng = np.random.default_rng(3)
+    t = np.arange(round(seconds * sample_rate)) / sample_rate
+    match kind:
+        case "noise":
+            x = 0.1 * rng.standard_normal(len(t))
+        case "tone":
+            x = 0.5 * np.sin(2 * np.pi * 1000 * t)
+        case "voice":  # pulses of a glottis through two formants that swell and fade
+            pulses = np.sin(2 * np.pi * 120 * t + 3 * np.sin(2 * np.pi * 5 * t)) ** 15
+            x = pulses * (np.sin(2 * np.pi * 700 * t) + 0.5 * np.sin(2 * np.pi * 1200 * t))
+            x = 0.3 * x * np.sin(np.pi * 2 * t) ** 2
+        case "silence":
+            x = np.zeros_like(t)
+        case "full scale":
+            x = np.sign(np.sin(2 * np.pi * 440 * t))
+    return x.astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", ["noise", "tone", "voice", "silence", "full scale"])
+@pytest.mark.parametrize("seconds", SECONDS)
+def test_equals_the_published_extractor(kind: str, seconds: float) -> None:
+    """Shorter input is padded, longer cut, and every value is theirs."""
+    audio = _signal(kind, seconds)
+
+    ours = Fbank(FbankConfig())(torch.from_numpy(audio)[None])[0]
+    theirs = ASTFeatureExtractor()(audio, sampling_rate=RATE, return_tensors="pt")["input_values"][0]
+
+    torch.testing.assert_close(ours, theirs, atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        FbankConfig(max_length=128, mean=-6.845978, std=5.5654526),
+        FbankConfig(num_mel_bins=64),
+        FbankConfig(do_normalize=False),
+        FbankConfig(sampling_rate=22050),
+    ],
+    ids=["Speech Commands", "mel bins", "not normalised", "another rate"],
+)
+def test_every_field(config: FbankConfig) -> None:
+    """Every field of a `preprocessor_config.json` means what it means to `transformers`."""
+    audio = _signal("voice", 2.0, config.sampling_rate)
+    extractor = ASTFeatureExtractor(
+        sampling_rate=config.sampling_rate,
+        num_mel_bins=config.num_mel_bins,
+        max_length=config.max_length,
+        mean=config.mean,
+        std=config.std,
+        do_normalize=config.do_normalize,
+    )
+
+    theirs = extractor(audio, sampling_rate=config.sampling_rate, return_tensors="pt")["input_values"][0]
+
+    torch.testing.assert_close(
+        Fbank(config)(torch.from_numpy(audio)[None])[0], theirs, atol=TOLERANCE, rtol=0
+    )
+
+
+def test_batch_equals_loop() -> None:
+    """What a window's features are does not depend on its company."""
+    fbank = Fbank(FbankConfig())
+    audio = torch.from_numpy(np.stack([_signal(kind, 3.0) for kind in ("noise", "tone", "voice", "silence")]))
+
+    torch.testing.assert_close(fbank(audio), torch.cat([fbank(a[None]) for a in audio]), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("sample_rate", [8000, 11025, 22050, 32000, 44100, 48000, 96000])
+def test_other_rates(sample_rate: int) -> None:
+    """A source of any rate is heard as its resampled signal is."""
+    audio = _signal("voice", 10.0, sample_rate)
+    resampled = resample(torch.from_numpy(audio), sample_rate, RATE).numpy()
+
+    ours = Fbank(FbankConfig())(torch.from_numpy(audio)[None], sample_rate)[0]
+    theirs = ASTFeatureExtractor()(resampled, sampling_rate=RATE, return_tensors="pt")["input_values"][0]
+
+    torch.testing.assert_close(ours, theirs, atol=TOLERANCE, rtol=0)
+
+
+def test_a_rate_without_a_simple_ratio() -> None:
+    """A rate that shares no divisor with the model's needs no gigabytes; the nearest that does is taken."""
+    odd, even = 47999, 48000
+
+    x = Fbank(FbankConfig())(torch.from_numpy(_signal("tone", 1.0, odd))[None], odd)
+    y = Fbank(FbankConfig())(torch.from_numpy(_signal("tone", 1.0, even))[None], even)
+
+    assert (x - y).abs().mean() < 0.01
+
+
+@pytest.mark.parametrize("n_samples", [0, 1, 399])
+def test_less_than_a_frame(n_samples: int) -> None:
+    """Audio shorter than a frame is all padding."""
+    config = FbankConfig()
+
+    x = Fbank(config)(torch.ones(1, n_samples))
+
+    assert (x == -config.mean / (2 * config.std)).all()
+
+
+@pytest.mark.parametrize(
+    ("max_length", "expected"), [(1024, 10.0), (998, 10.0), (512, 5.0), (128, 1.0), (64, 0.66)]
+)
+def test_window(max_length: int, expected: float) -> None:
+    """A window is what the model was trained for, without the padding."""
+    assert expected == FbankConfig(max_length=max_length).window_s
