@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import itertools
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,19 +13,20 @@ from typing import TypeAlias
 
 import av
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from streamer.errors import InputError
-from streamer.inference.engine import window_s
 from streamer.model.fbank import Fbank, FbankConfig
 from streamer.training.augment import Augment
 from streamer.training.settings import ClipsSettings, DataSettings
 from streamer.types import Samples
 
 AUDIO = frozenset(
-    ".aac .aif .aiff .amr .au .flac .m4a .mka .mp2 .mp3 .mp4 .oga .ogg .opus .wav .webm .wma".split()
+    {".aac", ".aif", ".aiff", ".au", ".flac", ".m4a", ".mka", ".mp2", ".mp3", ".mp4", ".oga", ".ogg", ".opus"}
+    | {".wav", ".webm", ".wma"}
 )
 """what counts as a clip in a folder"""
 SILENT = 1e-4
@@ -113,7 +113,8 @@ def _table(source: ClipsSettings, accept: Callable[[Row], bool]) -> list[Example
             raise InputError(f"{here}: has fewer values than the header has columns")
         if not accept(row) or any(row[column] not in values for column, values in wanted.items()):
             continue
-        labels = tuple(label for part in row[source.labels].split(source.separator) if (label := part.strip()))
+        parts = row[source.labels].split(source.separator)
+        labels = tuple(label for part in parts if (label := part.strip()))
         onset_s, offset_s = _seconds(row, source.onset, here) or 0.0, _seconds(row, source.offset, here)
         if onset_s < 0 or (offset_s is not None and offset_s <= onset_s):
             raise InputError(f"{here}: the clip ends ({offset_s:g} s) before it begins ({onset_s:g} s)")
@@ -178,9 +179,12 @@ def draw_share(
     A class is a first label. Excerpts of one file stay together.
     """
     rng = np.random.default_rng([seed, 0])
+    class_of: dict[Path, str] = {}
+    for example in examples:
+        class_of.setdefault(example.path, next(iter(example.labels), ""))
     files: dict[str, list[Path]] = defaultdict(list)
-    for path, own in itertools.groupby(sorted(examples, key=lambda e: e.path), key=lambda e: e.path):
-        files[next(own).labels[:1][0] if (first := next(iter(examples))) and first else ""].append(path)
+    for path, label in class_of.items():
+        files[label].append(path)
     drawn: set[Path] = set()
     small = []
     for label, paths in sorted(files.items()):
@@ -223,6 +227,15 @@ def count_labels(examples: Iterable[Example]) -> Counter[str]:
     return Counter(label for example in examples for label in example.labels)
 
 
+def balanced_chances(examples: Sequence[Example]) -> npt.NDArray[np.float64]:
+    """(n,) chances to be drawn: each label of a clip adds the inverse of how often it occurs."""
+    counts = count_labels(examples)
+    chances = np.array([sum(1 / counts[label] for label in example.labels) for example in examples])
+    # A clip without labels comes as often as the rarest drawn of the others.
+    chances[chances == 0] = chances[chances > 0].min(initial=1.0)
+    return np.asarray(chances / chances.sum())
+
+
 def fingerprint(examples: Iterable[Example]) -> str:
     """Tells one list of clips from another: what a run has begun with must be what it goes on with."""
     digest = hashlib.sha256()
@@ -236,7 +249,8 @@ def read_audio(example: Example, rate: int) -> Samples:
     try:
         samples = _decode(example, rate)
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise InputError(f"{example.path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        cause = getattr(error, "strerror", None) or error
+        raise InputError(f"{example.path}: cannot be read: {cause}") from None
     if not np.isfinite(samples).all():
         raise InputError(f"{example.path}: has samples that are no numbers")
     if len(samples) < rate // 40:  # one frame of the features
@@ -253,11 +267,13 @@ def _decode(example: Example, rate: int) -> Samples:
             raise ValueError("no audio in it")
         if example.onset_s > 1:
             container.seek(int((example.onset_s - 0.5) * av.time_base))
+        stream = container.streams.audio[0]
+        start_s = float((stream.start_time or 0) * (stream.time_base or 0))
         resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
         parts: list[Samples] = []
         first_s: float | None = None
         for frame in container.decode(audio=0):
-            begin_s = frame.time or 0.0
+            begin_s = (frame.time or 0.0) - start_s
             first_s = begin_s if first_s is None else first_s
             parts += [r.to_ndarray()[0] for r in resampler.resample(frame)]
             if example.offset_s is not None and begin_s > example.offset_s:
@@ -270,8 +286,8 @@ def _decode(example: Example, rate: int) -> Samples:
     return samples[begin:end]
 
 
-Draw: TypeAlias = tuple[int, int, int] | tuple[int, None, None]
-"""an example's number with the epoch and the place in it, or without: then nothing is random"""
+Draw: TypeAlias = tuple[int, int | None, int]
+"""an example's number, the epoch (None: then nothing is random) and the place in the epoch's order"""
 
 
 class Clips(Dataset[tuple[Tensor, Tensor]]):
@@ -294,7 +310,7 @@ class Clips(Dataset[tuple[Tensor, Tensor]]):
         self.examples, self._short, self._seed, self._augment = examples, short, seed, augment
         self._index = {label: i for i, label in enumerate(labels)}
         self._fbank = Fbank(config)
-        self._n = round(window_s(config.max_length) * config.sampling_rate)
+        self._n = round(config.window_s * config.sampling_rate)
 
     def __len__(self) -> int:
         return len(self.examples)

@@ -85,6 +85,8 @@ class ArchitectureSettings(RecipeSection):
     intermediate_size: Annotated[int, Field(ge=1)] = 3072
     hidden_dropout_prob: Share = 0.0
     attention_probs_dropout_prob: Share = 0.0
+    initializer_range: Annotated[Number, Field(gt=0)] = 0.02
+    """of the random weights; 0.1 lets a very narrow network learn faster"""
     patch_size: Annotated[int, Field(ge=1)] = 16
     frequency_stride: Annotated[int, Field(ge=1)] = 10
     time_stride: Annotated[int, Field(ge=1)] = 10
@@ -113,7 +115,7 @@ class AugmentSettings(RecipeSection):
     shift_s: Annotated[Number, Field(ge=0)] = 0.0
     """a roll in time within plus and minus this"""
     noise_snr_db: Annotated[list[Number], Field(min_length=2, max_length=2)] | None = None
-    """white noise, from the first to the second value below the clip's own level"""
+    """white noise over every second clip, from the first to the second value below its level"""
     mixup: Share = 0.0
     """how often a clip is blended with another, as waveforms"""
     mixup_alpha: Annotated[Number, Field(gt=0)] = 10.0
@@ -168,9 +170,9 @@ class FinetuneSettings(TrainSettings):
     """draw clips so that rare labels come as often as frequent ones"""
     loss: Literal["bce", "ce"] = "bce"
     """any number of labels a clip, or exactly one"""
-    metric: Literal["map", "top1"] | None = None
+    metric: Literal["map", "top1", "loss"] | None = None
     """what chooses the best epoch; mAP with bce, top-1 with ce where not set"""
-    lr: Annotated[Number, Field(gt=0)] = 1e-5
+    lr: Annotated[Number, Field(gt=0, le=1)] = 1e-5
     layer_decay: Annotated[Number, Field(gt=0, le=1)] = 1.0
     """the learning rate of a layer over that of the layer above"""
     weight_decay: Annotated[Number, Field(ge=0)] = 5e-7
@@ -205,7 +207,7 @@ class FinetuneSettings(TrainSettings):
         return self
 
     @property
-    def best_by(self) -> Literal["map", "top1"]:
+    def best_by(self) -> Literal["map", "top1", "loss"]:
         if self.metric is not None:
             return self.metric
         return "map" if self.loss == "bce" else "top1"
