@@ -24,7 +24,13 @@ from typer.core import TyperGroup
 
 from streamer.config import ModelSettings
 from streamer.errors import UsageError
-from streamer.training.settings import ClipsSettings, FinetuneSettings, TrainSettings, load_recipe
+from streamer.training.settings import (
+    ClipsSettings,
+    DistillSettings,
+    FinetuneSettings,
+    TrainSettings,
+    load_recipe,
+)
 
 _INTERRUPTED = 130  # what shells make of SIGINT
 _RUN = "run"
@@ -92,6 +98,12 @@ def _train(
             from streamer.training.finetune import finetune  # noqa: PLC0415  # loads torch
 
             return finetune(settings.with_command_line(output, fold), resume=resume, watch=watch)
+        case DistillSettings():
+            if output is not None or fold is not None:
+                raise UsageError("--output and --fold are for fine-tuning; edit the recipe instead")
+            from streamer.training.distill import distill  # noqa: PLC0415  # loads torch
+
+            return distill(settings, resume=resume, watch=watch)
         case _:
             raise UsageError(f"task {settings.task} cannot be trained")
 

@@ -72,7 +72,7 @@ def read(path: Path, labels: tuple[str, ...], exact: bool) -> Clip | None:
 
 
 def esc50(folder: Path, folds: set[int]) -> Iterator[Clip]:
-    with (folder / "labels.csv").open(newline="") as file:
+    with (folder / "labels.csv").open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             if int(row["fold"]) in folds:
                 labels = tuple(row["audioset_labels"].split("|"))
@@ -81,8 +81,20 @@ def esc50(folder: Path, folds: set[int]) -> Iterator[Clip]:
                     yield clip
 
 
+def credits(data: Path, folds: set[int]) -> Iterator[tuple[str, str, str, str]]:
+    """(file, licence, author, title or link) of every clip that is trained on, as the licences ask."""
+    with (data / "esc50-free" / "labels.csv").open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if int(row["fold"]) in folds:
+                yield row["file"], row["clip_licence"], row["author"], row["title"]
+    with (data / "more-free" / "index.csv").open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            link = row["link"] or f"{row['source_repo']}: {row['source_path']}"
+            yield Path(row["file"]).name, row["licence"], row["author"], link
+
+
 def unlabelled(folder: Path) -> Iterator[Clip]:
-    with (folder / "index.csv").open(newline="") as file:
+    with (folder / "index.csv").open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             clip = read(folder / row["file"], (), exact=False)
             if clip is not None:

@@ -6,13 +6,12 @@ barriers.
 
 from __future__ import annotations
 
-import json
-import logging
+import csv
 import math
 import os
+import socket
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +22,15 @@ from torch import Tensor
 from torch.multiprocessing.spawn import start_processes
 
 from streamer.model.ast import AST, ASTConfig
+from streamer.model.checkpoint import save
 from streamer.model.fbank import FRAME_S, FbankConfig
 from streamer.model.labels import AUDIOSET
-
-log = logging.getLogger(__name__)
+from streamer.training import clips
+from streamer.training.card import ATTRIBUTION
+from streamer.training.folder import CHECKPOINT, LOG, MODEL, save_checkpoint
+from streamer.training.pool import Pool, make_pool
+from streamer.training.settings import DistillSettings
+from streamer.training.watch import Watch
 
 DB = math.log(10) / 10
 """one decibel, in the natural logarithm of power"""
@@ -35,74 +39,6 @@ SILENCE = math.log(torch.finfo(torch.float32).eps)
 GRADIENT_NORM = 5.0
 SAVE_S = 240.0
 """seconds between checkpoints"""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that decides what comes out."""
-
-    hidden_size: int = 192
-    depth: int = 6
-    heads: int = 3
-    stride: int = 16
-    batch: int = 16
-    """windows a step and process"""
-    minutes: float = 100.0
-    """when to be done: rate and patch drop follow the share of it that is over"""
-    optimizer: str = "muon"
-    """muon (Jordan et al. 2024; matrices of the trunk) or adamw, for all"""
-    muon_lr: float = 2e-3
-    adamw_lr: float = 8e-4
-    weight_decay: float = 0.05
-    warm_up: float = 0.02
-    """share of the time"""
-    ema: float = 0.999
-    keep_rows: tuple[tuple[float, int], ...] = ((0.0, 3), (0.45, 4), (0.88, 8))
-    """from which share of the time on, how many of the eight frequency rows are kept at each time step"""
-    mixup: float = 0.4
-    frame_weight: float = 1.0
-    seed: int = 1
-
-
-class Pool:
-    """Random batches of windows; shards that are written meanwhile join in."""
-
-    def __init__(self, folder: Path, seed: int) -> None:
-        self.folder, self.rng = folder, np.random.default_rng(seed)
-        self.shards: dict[str, tuple[np.ndarray, ...]] = {}
-
-    def refresh(self) -> None:
-        for path in sorted(self.folder.glob("shard-*")):
-            if path.name not in self.shards:
-                window = np.load(path / "window.npy")
-                features = np.load(path / "features.npy", mmap_mode="r")
-                bounds = np.searchsorted(window, np.arange(len(features) + 1))
-                times = np.load(path / "times.npy")
-                targets = np.load(path / "targets.npy", mmap_mode="r")
-                self.shards[path.name] = (features, bounds, times, targets)
-        if not self.shards:
-            raise FileNotFoundError(f"{self.folder}: no shards; make the pool first")
-
-    def batch(self, n: int, steps: int, step_s: float) -> tuple[Tensor, Tensor, Tensor]:
-        """(n, 998, 128) log-mel, (n, n_labels) of the window, (n, steps, n_labels) of its time steps."""
-        names = sorted(self.shards)
-        features, clip, frames = [], torch.zeros(n, len(AUDIOSET)), torch.zeros(n, steps, len(AUDIOSET))
-        begin = torch.arange(steps) * step_s
-        for i in range(n):
-            x, bounds, times, targets = self.shards[names[int(self.rng.integers(len(names)))]]
-            k = int(self.rng.integers(len(x)))
-            features.append(torch.from_numpy(x[k].astype(np.float32)))
-            for e in range(bounds[k], bounds[k + 1]):
-                onset, offset = float(times[e, 0]), float(times[e, 1])
-                target = torch.from_numpy(targets[e].astype(np.float32))
-                # Half a step is enough to count in full: short barks would else never be asked for.
-                overlap = torch.clamp_min(
-                    torch.clamp_max(begin + step_s, offset) - torch.clamp_min(begin, onset), 0
-                )
-                share = (2 * overlap / step_s).clamp_max(1)
-                frames[i] = torch.maximum(frames[i], share[:, None] * target)
-                clip[i] = torch.maximum(clip[i], min(1.0, (offset - onset) / 0.2) * target)
-        return torch.stack(features), clip, frames
 
 
 def augment(
@@ -144,7 +80,7 @@ def augment(
 
 
 def batches(
-    pool: Path, recipe: Recipe, rank: int, steps: int, step_s: float
+    pool: Path, recipe: DistillSettings, rank: int, steps: int, step_s: float
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     source = Pool(pool, recipe.seed * 1000 + rank)
     rng = np.random.default_rng(recipe.seed * 1000 + 500 + rank)
@@ -159,7 +95,7 @@ def batches(
         yield (x - fbank.mean) / (2 * fbank.std), clip, frames
 
 
-def model_config(recipe: Recipe) -> ASTConfig:
+def model_config(recipe: DistillSettings) -> ASTConfig:
     return ASTConfig(
         hidden_size=recipe.hidden_size,
         num_hidden_layers=recipe.depth,
@@ -172,7 +108,7 @@ def model_config(recipe: Recipe) -> ASTConfig:
     )
 
 
-def optimizers(model: AST, recipe: Recipe) -> list[torch.optim.Optimizer]:
+def optimizers(model: AST, recipe: DistillSettings) -> list[torch.optim.Optimizer]:
     matrices = [p for p in model.blocks.parameters() if p.ndim == 2 and recipe.optimizer == "muon"]
     chosen = {id(p) for p in matrices}
     rest = [p for p in model.parameters() if id(p) not in chosen]
@@ -204,10 +140,10 @@ def _rate(progress: float, warm_up: float) -> float:
 class _Trainer:
     """One process's share of the training: its copy of the model, its windows, its half of each gradient."""
 
-    def __init__(self, rank: int, world: int, pool: Path, out: Path, recipe: Recipe) -> None:
+    def __init__(self, rank: int, world: int, pool: Path, out: Path, recipe: DistillSettings) -> None:
         torch.manual_seed(recipe.seed)
         self.rank, self.world, self.recipe = rank, world, recipe
-        self.checkpoint = out / "checkpoint.pt"
+        self.checkpoint, self.log = out / CHECKPOINT, out / LOG
         self.model = AST(model_config(recipe))
         self.model.start_from_scratch()
         self.parameters = list(self.model.parameters())
@@ -251,7 +187,7 @@ class _Trainer:
     def _one_step(self, progress: float) -> tuple[float, float]:
         """Losses of the window and of its time steps, a window's sum over the labels."""
         x, clip, frames = next(self.feed)
-        k = next(n for share, n in reversed(self.recipe.keep_rows) if progress >= share)
+        k = next(int(n) for share, n in reversed(self.recipe.keep_rows) if progress >= share)
         keep = None
         if k < self.rows:
             order = torch.rand(len(x), self.rows, self.steps, generator=self.generator).argsort(dim=1)
@@ -285,10 +221,10 @@ class _Trainer:
         clip, frames = np.mean(self.losses, axis=0)
         self.losses.clear()
         rate = self.step * self.recipe.batch * self.world / self.spent_s
-        log.info(
-            "step %d  %.1f %%  clip %.3f  frames %.3f  %.0f windows/s",
-            *(self.step, 100 * progress, clip, frames, rate),
-        )
+        if not self.log.exists():
+            self.log.write_text("step,share,clip_loss,frame_loss,windows_s\n")
+        with self.log.open("a") as file:
+            file.write(f"{self.step},{progress:.4f},{clip:.4f},{frames:.4f},{rate:.1f}\n")
 
     def _resume(self) -> None:
         state = torch.load(self.checkpoint, weights_only=True)
@@ -299,7 +235,6 @@ class _Trainer:
         self.step, self.spent_s = state["step"], state["spent_s"]
 
     def _save(self) -> None:
-        partial = self.checkpoint.with_suffix(".partial")
         state = {
             "model": self.model.state_dict(),
             "average": self.average,
@@ -307,14 +242,10 @@ class _Trainer:
             "step": self.step,
             "spent_s": self.spent_s,
         }
-        torch.save(state, partial)
-        partial.replace(self.checkpoint)  # at once: a kill in the middle leaves the checkpoint before
+        save_checkpoint(self.checkpoint, state)
 
 
-def _train(rank: int, world: int, pool: Path, out: Path, recipe: Recipe, port: int) -> None:
-    logging.basicConfig(
-        level=logging.INFO if rank == 0 else logging.WARNING, format="%(asctime)s %(message)s"
-    )
+def _train(rank: int, world: int, pool: Path, out: Path, recipe: DistillSettings, port: int) -> None:
     torch.set_num_threads(1)
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     dist.init_process_group("gloo", rank=rank, world_size=world)
@@ -324,7 +255,37 @@ def _train(rank: int, world: int, pool: Path, out: Path, recipe: Recipe, port: i
         dist.destroy_process_group()
 
 
-def averaged(checkpoint: Path, recipe: Recipe) -> AST:
+def distill(recipe: DistillSettings, *, resume: bool, watch: Watch) -> Path:
+    """Mix the pool, train until the recipe's time is over, and write the model directory.
+
+    What is in OUTPUT/pool already is used. Without `resume`, a training begins anew. Raises StreamerError.
+    """
+    out = recipe.output
+    pool, checkpoint = out / "pool", out / CHECKPOINT
+    watch.say(f"mixing {recipe.shards} thousand windows into {pool}")
+    make_pool(recipe.data, pool, shards=recipe.shards, folds=set(recipe.folds), processes=recipe.processes)
+    if not resume:
+        checkpoint.unlink(missing_ok=True)
+    watch.say(f"training for {recipe.minutes:g} minutes; the loss is in {out / LOG}")
+    with socket.socket() as probe:  # where the processes meet
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    start_processes(  # type: ignore[no-untyped-call]  # torch does not say
+        _train,
+        (recipe.processes, pool, out, recipe, port),
+        nprocs=recipe.processes,
+        start_method="spawn",
+    )
+    model = out / MODEL
+    save(model, averaged(checkpoint, recipe), FbankConfig())
+    with (model / ATTRIBUTION).open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["file", "licence", "author", "title or link"])
+        rows.writerows(clips.credits(recipe.data, set(recipe.folds)))
+    return model
+
+
+def averaged(checkpoint: Path, recipe: DistillSettings) -> AST:
     """The model with the averaged weights of a checkpoint."""
     state = torch.load(checkpoint, weights_only=True)
     model = AST(model_config(recipe))
@@ -332,12 +293,3 @@ def averaged(checkpoint: Path, recipe: Recipe) -> AST:
         for p, value in zip(model.parameters(), state["average"], strict=True):
             p.copy_(value)
     return model.eval()
-
-
-def train(pool: Path, out: Path, recipe: Recipe, *, processes: int, port: int = 29500) -> None:
-    """Train until the recipe's time is over; goes on from `out/checkpoint.pt` where there is one."""
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
-    start_processes(  # type: ignore[no-untyped-call]  # torch does not say
-        _train, (processes, pool, out, recipe, port), nprocs=processes, start_method="spawn"
-    )

@@ -13,11 +13,14 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
+from streamer.errors import InputError
 from streamer.model.fbank import Fbank, FbankConfig
 from streamer.model.labels import AUDIOSET
 from streamer.training import clips
@@ -84,9 +87,55 @@ def _write_shards(args: tuple[Path, Path, set[int], list[int]]) -> None:
 def make_pool(data: Path, out: Path, *, shards: int, folds: set[int], processes: int) -> None:
     """Write `shards` shards of 1000 windows under `out`; what is there already is kept.
 
-    `data` holds `esc50-free`, `more-free` and `teacher`.
+    `data` holds `esc50-free`, `more-free` and `teacher`. Raises InputError where one is missing.
     """
     out.mkdir(parents=True, exist_ok=True)
+    if all((out / f"shard-{k:03d}").exists() for k in range(shards)):
+        return
+    missing = [name for name in ("esc50-free", "more-free", "teacher") if not (data / name).is_dir()]
+    if missing:
+        raise InputError(f"{data}: no {', '.join(missing)} in it: see docs/training.md for what is needed")
     shares = [(data, out, folds, list(range(shards))[k::processes]) for k in range(processes)]
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         pool.map(_write_shards, shares)
+
+
+class Pool:
+    """Random batches of windows; shards that are written meanwhile join in."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.folder, self.rng = folder, np.random.default_rng(seed)
+        self.shards: dict[str, tuple[npt.NDArray[Any], ...]] = {}
+
+    def refresh(self) -> None:
+        for path in sorted(self.folder.glob("shard-*")):
+            if path.name not in self.shards:
+                window = np.load(path / "window.npy")
+                features = np.load(path / "features.npy", mmap_mode="r")
+                bounds = np.searchsorted(window, np.arange(len(features) + 1))
+                times = np.load(path / "times.npy")
+                targets = np.load(path / "targets.npy", mmap_mode="r")
+                self.shards[path.name] = (features, bounds, times, targets)
+        if not self.shards:
+            raise FileNotFoundError(f"{self.folder}: no shards; make the pool first")
+
+    def batch(self, n: int, steps: int, step_s: float) -> tuple[Tensor, Tensor, Tensor]:
+        """(n, 998, 128) log-mel, (n, n_labels) of the window, (n, steps, n_labels) of its time steps."""
+        names = sorted(self.shards)
+        features, clip, frames = [], torch.zeros(n, len(AUDIOSET)), torch.zeros(n, steps, len(AUDIOSET))
+        begin = torch.arange(steps) * step_s
+        for i in range(n):
+            x, bounds, times, targets = self.shards[names[int(self.rng.integers(len(names)))]]
+            k = int(self.rng.integers(len(x)))
+            features.append(torch.from_numpy(x[k].astype(np.float32)))
+            for e in range(bounds[k], bounds[k + 1]):
+                onset, offset = float(times[e, 0]), float(times[e, 1])
+                target = torch.from_numpy(targets[e].astype(np.float32))
+                # Half a step is enough to count in full: short barks would else never be asked for.
+                overlap = torch.clamp_min(
+                    torch.clamp_max(begin + step_s, offset) - torch.clamp_min(begin, onset), 0
+                )
+                share = (2 * overlap / step_s).clamp_max(1)
+                frames[i] = torch.maximum(frames[i], share[:, None] * target)
+                clip[i] = torch.maximum(clip[i], min(1.0, (offset - onset) / 0.2) * target)
+        return torch.stack(features), clip, frames

@@ -145,7 +145,7 @@ class CardSettings(RecipeSection):
 class TrainSettings(RecipeSection):
     """What every task has."""
 
-    task: Literal["finetune"] = "finetune"
+    task: Literal["finetune", "distill"] = "finetune"
     output: File
     """a folder for checkpoint, log, curves and, in `model`, the result"""
 
@@ -224,7 +224,45 @@ class FinetuneSettings(TrainSettings):
         return self.model_copy(update=changes)
 
 
-TASKS: dict[object, type[TrainSettings]] = {"finetune": FinetuneSettings}
+class DistillSettings(TrainSettings):
+    """Train a small AST with a frame head from random weights, on mixtures, with a teacher's scores."""
+
+    data: File
+    """a folder that holds `esc50-free`, `more-free` and `teacher`"""
+    folds: list[int] = Field(default=[1, 2, 3], min_length=1)
+    """of the labelled clips"""
+    shards: Annotated[int, Field(ge=1)] = 16
+    """thousands of windows that are mixed before the training begins"""
+    processes: Annotated[int, Field(ge=1, le=64)] = 2
+    """a core each"""
+    minutes: Annotated[Number, Field(gt=0)] = 96.0
+    """when to be done: rate and patch drop follow the share of it that is over"""
+    hidden_size: Annotated[int, Field(ge=4, multiple_of=4)] = 192
+    depth: Annotated[int, Field(ge=1)] = 6
+    heads: Annotated[int, Field(ge=1)] = 3
+    stride: Annotated[int, Field(ge=1)] = 16
+    """of the patches of 16 by 16, over frequency and time"""
+    batch: Annotated[int, Field(ge=1)] = 16
+    """windows a step and process"""
+    optimizer: Literal["muon", "adamw"] = "muon"
+    """muon (Jordan et al. 2024) for the matrices of the trunk and adamw for the rest, or adamw for all"""
+    muon_lr: Annotated[Number, Field(gt=0)] = 2e-3
+    adamw_lr: Annotated[Number, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[Number, Field(ge=0)] = 0.05
+    warm_up: Share = 0.02
+    """of the time"""
+    ema: Annotated[Share, Field(lt=1)] = 0.999
+    """of the weights, over steps: the mean is what comes out"""
+    keep_rows: list[list[Number]] = Field(default=[[0.0, 3], [0.6, 4], [0.88, 8]], min_length=1)
+    """from which share of the time on, how many frequency rows of patches are kept at each time step"""
+    mixup: Share = 0.4
+    """how often two windows are added"""
+    frame_weight: Annotated[Number, Field(ge=0)] = 1.0
+    """of the loss of the time steps, beside that of the window"""
+    seed: Count = 1
+
+
+TASKS: dict[object, type[TrainSettings]] = {"finetune": FinetuneSettings, "distill": DistillSettings}
 """the schema of each `task`"""
 
 
