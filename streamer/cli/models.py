@@ -104,7 +104,7 @@ def verify(model: NameArgument = "ast-tiny") -> None:
 
 @app.command()
 def convert(
-    checkpoint: Annotated[Path, typer.Argument(help="A .pth of the authors' code, or a pytorch_model.bin.")],
+    checkpoint: Annotated[Path, typer.Argument(help="A .pth of the authors' code.")],
     directory: Annotated[Path, typer.Argument(help="The model directory to write.")],
     labels: Annotated[
         Path | None, typer.Option("--labels", help="A text file, one label a line, where not a known set.")

@@ -1,4 +1,4 @@
-"""Makes a model directory of a checkpoint: the authors' `.pth`, or a `pytorch_model.bin` of the Hub."""
+"""Makes a model directory of a checkpoint of the authors' code, a `.pth`."""
 
 from __future__ import annotations
 
