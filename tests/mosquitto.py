@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -41,7 +42,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 class Mosquitto:
-    """A broker in a folder of its own. It retains and queues in memory only, so a restart forgets all."""
+    """A broker in a folder of its own. It retains and queues in memory, so a restart forgets all."""
 
     def __init__(
         self,
@@ -51,15 +52,23 @@ class Mosquitto:
         acl: str | None = None,
         certificates: tuple[Path, Path, Path] | None = None,
         require_certificate: bool = False,
+        persistent: bool = False,
     ) -> None:
-        """`users` with their passwords; `acl` as in its acl_file; `certificates`: CA, certificate, key."""
+        """`users` with their passwords; `acl` as in its acl_file; `certificates`: CA, certificate, key.
+
+        A `persistent` one writes its memory down when it is asked to stop, and reads it at the start.
+        """
         self.port = free_port()
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         lines = [
             f"listener {self.port} {HOST}",
             "user root",  # it would give up being root, and with it the test's folder
-            "persistence false",
+            *(
+                ["persistence true", f"persistence_location {folder}/"]
+                if persistent
+                else ["persistence false"]
+            ),
             "max_queued_messages 0",
             f"allow_anonymous {'false' if users else 'true'}",
         ]
@@ -213,6 +222,8 @@ class Cable:
         self._to_port = to_port
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._lets_through = asyncio.Event()
+        self._lets_through.set()
         self.connections = 0
         """taken so far"""
 
@@ -226,6 +237,21 @@ class Cable:
         for writer in self._writers:
             writer.transport.abort()
 
+    def reset(self) -> None:
+        """Break what goes through it with a TCP RST on both sides, and take new connections at once."""
+        for writer in self._writers:
+            with suppress(OSError):
+                sock = writer.get_extra_info("socket")
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+
+    def swallow(self) -> None:
+        """Nothing comes through any more, and nobody is told, until `let_through`."""
+        self._lets_through.clear()
+
+    def let_through(self) -> None:
+        self._lets_through.set()
+
     async def _relay(self, near_reader: asyncio.StreamReader, near: asyncio.StreamWriter) -> None:
         self.connections += 1
         self._writers.add(near)
@@ -238,10 +264,10 @@ class Cable:
         await asyncio.gather(self._pump(near_reader, far), self._pump(far_reader, near))
         self._writers -= {near, far}
 
-    @staticmethod
-    async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await reader.read(65536):
+                await self._lets_through.wait()
                 writer.write(data)
                 await writer.drain()
         writer.transport.abort() if reader.exception() else writer.close()

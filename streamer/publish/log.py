@@ -34,7 +34,7 @@ class LogSink:
                     report.level_dbfs,
                 )
             case SourceState():
-                level = logging.INFO if report.phase in ("listening", "ended") else logging.WARNING
+                level = logging.INFO if report.phase in ("listening", "paused", "ended") else logging.WARNING
                 reason = f" ({report.reason})" if report.reason else ""
                 log.log(level, "%s: %s%s", report.source_id, report.phase, reason)
 

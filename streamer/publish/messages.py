@@ -21,6 +21,10 @@ class Message(NamedTuple):
     payload: str
     qos: int
     retain: bool
+    expiry_s: int | None = None
+    """after so long the broker throws it away; MQTT 5 only"""
+    message_id: str | None = None
+    """a user property, MQTT 5 only"""
 
 
 def event_message(
@@ -40,6 +44,9 @@ def event_message(
         "phase": event.phase,
         **_occurrence(event, origin),
         "score": _score(event.score),
+        "verified": event.verified,
+        "notify": event.notify,
+        "priority": event.priority,
         "emitted_at": _time(event.emitted_at, origin),
         "latency_ms": round(1000 * max(0.0, event.emitted_at - event.heard_at)),
         "delayed_s": round(delayed_s, 1),

@@ -1,45 +1,46 @@
-"""Events that wait for a broker: bounded, in order, in memory."""
+"""The outbox as coroutines: SQLite blocks, and so has a thread of its own."""
 
 from __future__ import annotations
 
-import time
-from collections import deque
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
 
-from streamer.metrics import Metrics
+from streamer.publish.outbox import Outbox, Waiting
 from streamer.types import SoundEvent
 
-
-@dataclass(slots=True, eq=False)
-class Waiting:
-    """An event on its way to the broker."""
-
-    event: SoundEvent
-    since: float
-    """monotonic"""
-    refusals: int = 0
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class EventQueue:
-    """When full, the oldest event goes and is counted."""
+    """Events that wait for a broker, in order. What was begun is done, also where who waits is cancelled."""
 
-    def __init__(self, size: int, metrics: Metrics) -> None:
-        self._waiting: deque[Waiting] = deque(maxlen=size)
-        self._metrics = metrics
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="outbox")
 
-    def __len__(self) -> int:
-        return len(self._waiting)
+    async def append(self, events: Sequence[SoundEvent]) -> list[SoundEvent]:
+        """As `Outbox.append`: what it returns may be said now."""
+        return await self._run(self._outbox.append, events)
 
-    def append(self, event: SoundEvent) -> None:
-        if len(self._waiting) == self._waiting.maxlen:
-            self._metrics.drop("mqtt")
-        self._waiting.append(Waiting(event, time.monotonic()))
-
-    def first(self) -> Waiting | None:
+    async def first(self) -> Waiting | None:
         """The oldest event. It stays until it is done."""
-        return self._waiting[0] if self._waiting else None
+        return await self._run(self._outbox.first)
 
-    def done(self, waiting: Waiting) -> None:
-        """The broker has it. It may have been dropped while it was in flight."""
-        if self.first() is waiting:
-            self._waiting.popleft()
+    async def done(self, waiting: Waiting) -> None:
+        """The broker has it."""
+        await self._run(self._outbox.done, waiting.id)
+
+    async def refuse(self, waiting: Waiting, reason: str) -> None:
+        """The broker does not want it."""
+        await self._run(self._outbox.refuse, waiting.id, reason)
+
+    async def close(self) -> None:
+        """After this nothing can be asked any more."""
+        await self._run(self._outbox.close)
+        self._thread.shutdown(wait=False)
+
+    async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.wrap_future(self._thread.submit(work, *args, **kwargs))

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterable
 
+from streamer.publish.control import Control
 from streamer.publish.messages import (
     Message,
     attributes_message,
@@ -17,6 +18,8 @@ from streamer.publish.messages import (
 from streamer.publish.topics import Topics
 from streamer.types import Hearing, Report, SoundEvent, SourceState, Stats
 
+_AS_IT_SHOULD_BE = ("listening", "ended", "paused")
+"""a source that nobody listens to because it is over, or was switched off, is no problem"""
 LEVEL_PACE_S = 5.0
 """A level is said at most this often,"""
 LEVEL_STEP_DB = 3.0
@@ -48,14 +51,36 @@ class StateTopics:
             case SoundEvent():
                 self._put_event(report)
             case SourceState():
-                self._put_status(
-                    self._topics.source_status(report.source_id), online=report.phase == "listening"
-                )
+                is_heard = report.phase in ("listening", "silent")
+                self._put_status(self._topics.source_status(report.source_id), online=is_heard)
+                problem = "OFF" if report.phase in _AS_IT_SHOULD_BE else "ON"
+                self._set(self._topics.problem(report.source_id), problem, qos=1, retain=True)
             case Hearing():
                 self._put_level(report)
             case Stats():
                 message = encode(stats_message(report, self._topics.node))
                 self._set(self._topics.stats, message, qos=0, retain=True)
+
+    def put_control(self, control: Control, source: str) -> None:
+        """Take what is in force for a source."""
+        listen = "ON" if control.listens(source) else "OFF"
+        self._set(self._topics.listen(source, "state"), listen, qos=1, retain=True)
+        self._set(self._topics.profile(source, "state"), control.profile(source), qos=1, retain=True)
+        for sound in control.sounds:
+            on = f"{control.threshold(source, sound):g}"
+            self._set(self._topics.threshold(source, sound, "state"), on, qos=1, retain=True)
+
+    def again(self, topic: str) -> None:
+        """Somebody may believe otherwise."""
+        if topic in self._now:
+            # Another message, though the same: `done` of the one that may be in flight does not count for it.
+            self._now[topic] = Message(*self._now[topic])
+            self._due[topic] = None
+
+    def retained(self) -> set[str]:
+        """Every topic that may have a retained message of ours."""
+        said = {topic for topic, message in self._now.items() if message.retain}
+        return said | {self._topics.stats} | {self._topics.last(source) for source in self._sources}
 
     def online(self) -> None:
         """The node is there, and all is said anew: what the broker retained from before may be stale."""
@@ -81,6 +106,8 @@ class StateTopics:
 
     def _put_event(self, event: SoundEvent) -> None:
         source, sound = event.source_id, event.sound
+        if source not in self._sources or sound not in self._sounds:
+            return  # an end of what is not configured any more
         attributes = encode(attributes_message(event))
         self._set(self._topics.sound_attributes(source, sound), attributes, qos=1, retain=True)
         state = "OFF" if event.phase == "end" else "ON"

@@ -28,6 +28,10 @@ _MIN_EVENT_ROWS = 5
 _PHASE_STYLES: dict[SourcePhase, str] = {
     "waiting": "yellow",
     "listening": "green",
+    "silent": "yellow",
+    "stalled": "red",
+    "reopening": "red",
+    "paused": "dim",
     "ended": "dim",
     "failed": "bold red",
 }
@@ -118,7 +122,7 @@ class TerminalSink:
     def _source(self, name: str, source: _Heard, labels: int) -> RenderableType:
         style = _PHASE_STYLES[source.phase]
         state = _line((f"{_cut(name, 14):<14}", "bold"), ("● ", style), f"{source.phase:<10}  ")
-        if source.phase != "listening":
+        if source.phase not in ("listening", "silent"):
             return state.append(source.reason, "dim")
         cells = min(60, max(8, self._console.width - 52))
         level_style = "red" if source.level_dbfs > -3 else "yellow" if source.level_dbfs > -12 else "green"

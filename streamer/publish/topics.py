@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from streamer.errors import ConfigError
 from streamer.types import Phase
+
+End: TypeAlias = Literal["state", "set"]
+"""of a setting: what is in force, and where commands come"""
 
 _LEVEL = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 """One level of a topic: no separator, no wildcard, nothing that a broker or a shell reads otherwise."""
@@ -51,11 +56,27 @@ class Topics:
     def event(self, source: str, phase: Phase) -> str:
         return self._of(source, f"event/{phase}")
 
+    def event_of(self, message: Mapping[str, object]) -> str:
+        """Where an event message goes."""
+        return self._of(str(message["source"]), f"event/{message['phase']}")
+
     def sound_state(self, source: str, sound: str) -> str:
         return self._of(source, f"sound/{_level(sound)}/state")
 
     def sound_attributes(self, source: str, sound: str) -> str:
         return self._of(source, f"sound/{_level(sound)}/attributes")
+
+    def problem(self, source: str) -> str:
+        return self._of(source, "problem")
+
+    def listen(self, source: str, end: End) -> str:
+        return self._of(source, f"listen/{end}")
+
+    def profile(self, source: str, end: End) -> str:
+        return self._of(source, f"profile/{end}")
+
+    def threshold(self, source: str, sound: str, end: End) -> str:
+        return self._of(source, f"sound/{_level(sound)}/threshold/{end}")
 
     def last(self, source: str) -> str:
         return self._of(source, "last")

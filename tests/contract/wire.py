@@ -9,16 +9,20 @@ from pathlib import Path
 
 from jsonschema import Draft202012Validator
 
-_SCHEMAS = {
+SCHEMAS = {
     r"[^/]+/status|[^/]+/[^/]+/status": "status",
     r"[^/]+/stats": "stats",
     r"[^/]+/[^/]+/event/(start|update|end)": "event",
     r"[^/]+/[^/]+/sound/[^/]+/state": "state",
     r"[^/]+/[^/]+/sound/[^/]+/attributes": "attributes",
+    r"[^/]+/[^/]+/problem": "state",
+    r"[^/]+/[^/]+/listen/state": "state",
+    r"[^/]+/[^/]+/profile/state": "profile",
+    r"[^/]+/[^/]+/sound/[^/]+/threshold/state": "threshold",
     r"[^/]+/[^/]+/last": "event",
     r"[^/]+/[^/]+/level": "level",
 }
-_PLAIN = {"status", "state"}
+_PLAIN = {"status", "state", "profile"}
 """payloads that are words, not JSON"""
 
 
@@ -27,7 +31,7 @@ def check(topic: str, payload: str, prefix: str = "streamer") -> None:
     name = next(
         (
             name
-            for pattern, name in _SCHEMAS.items()
+            for pattern, name in SCHEMAS.items()
             if re.fullmatch(f"{re.escape(prefix)}/(?:{pattern})", topic)
         ),
         None,

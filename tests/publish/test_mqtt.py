@@ -22,6 +22,9 @@ from streamer.metrics import Metrics
 from streamer.publish import connection, mqtt
 from streamer.publish.broker import embedded_broker
 from streamer.publish.mqtt import Backoff, MqttSink, probe
+from streamer.publish.outbox import BOUNDS, Bounds, Outbox, peek
+from streamer.publish.queue import EventQueue
+from streamer.publish.recorder import Recorder
 from streamer.types import Hearing, SoundEvent, SourceState
 from tests.contract.wire import check
 from tests.mosquitto import (
@@ -37,7 +40,7 @@ from tests.mosquitto import (
 )
 from tests.publish.reports import event, occurrence, stats
 
-QUICK = Backoff(start_s=0.05, max_s=0.1)
+QUICK = Backoff(start_s=0.05, max_s=0.1, apart_s=0.5)
 BASE = "streamer/pi"
 STATE = f"{BASE}/kitchen/sound/dog_bark/state"
 SECRET = "correct horse"  # noqa: S105  of a broker that lives for a test
@@ -49,13 +52,24 @@ def settings(port: int, **options: Any) -> MqttSettings:
     return MqttSettings(host=options.pop("host", HOST), port=port, **options)
 
 
-def sink_to(port: int, *, metrics: Metrics | None = None, **options: Any) -> MqttSink:
+def sink_to(
+    port: int,
+    *,
+    metrics: Metrics | None = None,
+    state: Path | None = None,
+    bounds: Bounds = BOUNDS,
+    **options: Any,
+) -> Recorder:
+    """The sink, with an outbox before it: in memory, or in the directory `state`."""
     sounds = options.pop("sounds", ["dog_bark", "doorbell"])
-    return MqttSink(settings(port, **options), "pi", ["kitchen"], sounds, metrics or Metrics(), backoff=QUICK)
+    metrics = metrics or Metrics()
+    queue = EventQueue(Outbox(state, "pi", metrics, bounds=bounds))
+    sink = MqttSink(settings(port, **options), "pi", ["kitchen"], sounds, queue, metrics, backoff=QUICK)
+    return Recorder(queue, [sink], metrics)
 
 
 @asynccontextmanager
-async def telling(sink: MqttSink) -> AsyncIterator[asyncio.Task[None]]:
+async def telling(sink: Recorder) -> AsyncIterator[asyncio.Task[None]]:
     """The sink runs in the block and is stopped cleanly after it."""
     task = asyncio.create_task(sink.run())
     try:
@@ -68,6 +82,10 @@ async def telling(sink: MqttSink) -> AsyncIterator[asyncio.Task[None]]:
 
 def ids(messages: Iterable[Received]) -> list[tuple[str, str]]:
     return [(message["id"], message["phase"]) for message in map(json.loads, (m.payload for m in messages))]
+
+
+def message_id(message: Received) -> str:
+    return str(json.loads(message.payload)["message_id"])
 
 
 def as_sent(events: Sequence[SoundEvent]) -> list[tuple[str, str]]:
@@ -132,11 +150,12 @@ async def test_a_late_subscriber_learns_what_is(mosquitto: Mosquitto, subscribe:
         sink.put(stats())
         await early.until(lambda heard: bool(heard.of("/event/start") and heard.of("/stats")))
         late = await subscribe(mosquitto.port)
-        await late.until(lambda heard: len(heard.messages) >= 6)
+        await late.until(lambda heard: len(heard.messages) >= 7)
         assert {message.topic for message in late.messages} == {
             f"{BASE}/status",
             f"{BASE}/stats",
             f"{BASE}/kitchen/status",
+            f"{BASE}/kitchen/problem",
             f"{BASE}/kitchen/last",
             f"{BASE}/kitchen/sound/dog_bark/attributes",
             STATE,
@@ -304,19 +323,41 @@ async def test_a_broker_that_answers_no_more_is_given_up(
 
 
 async def test_the_oldest_go_when_the_queue_is_full(mosquitto: Mosquitto, subscribe: Subscribe) -> None:
-    """Two thousand events wait in a queue for half of them: the newest are told, the rest counted."""
+    """Two thousand events wait in an outbox for half of them: the newest are told, the rest counted."""
     metrics = Metrics()
     cable = Cable(mosquitto.port)
-    sink = sink_to(cable.port, metrics=metrics, queue=1000)
+    sink = sink_to(cable.port, metrics=metrics, bounds=Bounds(rows=1000))
     heard = await subscribe(mosquitto.port)
     async with telling(sink):
         events = [event(event_id=f"e{number}") for number in range(2000)]
         for one in events:
             sink.put(one)
-        assert metrics.dropped == {"mqtt": 1000}
+        await until(lambda: metrics.dropped == {"mqtt": 1000})
         await cable.mend()
         await heard_events(heard, events[1000:])
         await cable.cut()
+
+
+async def test_events_survive_the_daemon(
+    mosquitto: Mosquitto, subscribe: Subscribe, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was not told before the stop waits on disk, and is told by the next daemon, with the same ids."""
+    caplog.set_level(logging.INFO)
+    metrics = Metrics()
+    async with telling(first := sink_to(free_port(), metrics=metrics, state=tmp_path)):
+        for one in occurrence("e1"):
+            first.put(one)
+        await until(lambda: metrics.outbox.depth == 3)
+    assert "3 events wait on disk" in caplog.text
+    heard = await subscribe(mosquitto.port)
+    async with telling(second := sink_to(mosquitto.port, metrics=metrics, state=tmp_path)):
+        second.put(event("start", event_id="e2"))
+        await heard_events(heard, [*occurrence("e1"), event("start", event_id="e2")])
+        await until(lambda: metrics.outbox.depth == 0)
+    installs, numbers = zip(*(message_id(one).rsplit("-", 1) for one in heard.of("/event/")), strict=True)
+    assert len(set(installs)) == 1
+    assert numbers == ("1", "2", "3", "4")
+    assert metrics.dropped == {}
 
 
 async def test_what_could_not_be_told_is_counted(caplog: pytest.LogCaptureFixture) -> None:
@@ -332,22 +373,31 @@ async def test_what_could_not_be_told_is_counted(caplog: pytest.LogCaptureFixtur
 
 
 async def test_a_refused_event_does_not_block_the_rest(
-    make_mosquitto: MakeMosquitto, subscribe: Subscribe, caplog: pytest.LogCaptureFixture
+    make_mosquitto: MakeMosquitto, subscribe: Subscribe, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An event on a topic that is denied is dropped, counted and logged once; the others arrive."""
+    """An event on a topic that is denied is set aside, counted and logged once; the others arrive."""
     broker = make_mosquitto(
         acl=f"topic read #\ntopic write {BASE}/status\ntopic write {BASE}/kitchen/event/end\n"
     )
     metrics = Metrics()
     heard = await subscribe(broker.port)
-    sink = sink_to(broker.port, metrics=metrics)
+    sink = sink_to(broker.port, metrics=metrics, state=tmp_path)
     async with telling(sink):
         for one in [*occurrence("e1"), *occurrence("e2")]:
             sink.put(one)
         await heard.until(lambda heard: len(heard.of("/event/")) == 2)
     assert ids(heard.of("/event/")) == [("e1", "end"), ("e2", "end")]
-    assert metrics.dropped == {"mqtt_refused": 4}
-    refusals = [record for record in caplog.records if "the event is dropped" in record.message]
+    assert metrics.outbox.refused == 4
+    assert metrics.dropped == {}
+    refused = peek(tmp_path).refused
+    assert [(one.message["id"], one.message["phase"]) for one in refused] == [
+        ("e2", "update"),
+        ("e2", "start"),
+        ("e1", "update"),
+        ("e1", "start"),
+    ]
+    assert all("Not authorized" in one.reason for one in refused)
+    refusals = [record for record in caplog.records if "the event is set aside" in record.message]
     assert len(refusals) == 1
     assert f"{BASE}/kitchen/event/start" in refusals[0].message
     assert refusals[0].levelno == logging.ERROR
@@ -376,6 +426,19 @@ async def test_a_wrong_password(
     refusals = [record for record in caplog.records if "refuses user 'streamer'" in record.message]
     assert [record.levelno for record in refusals] == [logging.ERROR]
     assert SECRET not in caplog.text
+
+
+async def test_the_password_from_systemd(
+    make_mosquitto: MakeMosquitto, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A credential of the service goes before a file and the environment."""
+    broker = make_mosquitto(users={"streamer": SECRET})
+    (tmp_path / "mqtt-password").write_text(f"{SECRET}\n", encoding="utf-8")
+    (tmp_path / "file").write_text("wrong\n", encoding="utf-8")
+    monkeypatch.setenv("STREAMER_MQTT_PASSWORD", "wrong")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert await probe(settings(broker.port, username="streamer"))
+    assert await probe(settings(broker.port, username="streamer", password_file=tmp_path / "file"))
 
 
 async def test_the_password_from_the_environment(
@@ -520,6 +583,73 @@ async def test_a_broker_that_hangs_up_is_not_an_old_one(
         await cable.cut()
     assert "(MQTT 5)" in caplog.text
     assert "does not speak" not in caplog.text
+
+
+async def test_two_daemons_with_one_client_id(
+    mosquitto: Mosquitto, subscribe: Subscribe, caplog: pytest.LogCaptureFixture
+) -> None:
+    """That there may be another is said, with what to do; nothing is lost meanwhile."""
+    caplog.set_level(logging.INFO)
+    heard = await subscribe(mosquitto.port)
+    async with telling(sink_to(mosquitto.port)) as _:
+        await heard.until_heard(f"{BASE}/status", "online")
+        async with telling(second := sink_to(mosquitto.port)):
+            await until(lambda: "is there a second daemon" in caplog.text)
+            for one in occurrence("e1"):
+                second.put(one)
+            await heard_events(heard, occurrence("e1"))
+    said = next(record for record in caplog.records if "is there a second daemon" in record.message)
+    assert said.levelno == logging.ERROR
+
+
+async def test_a_broker_that_says_who_took_over(caplog: pytest.LogCaptureFixture) -> None:
+    """One that names the reason is believed at once."""
+
+    async def throw_out(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        writer.write(bytes.fromhex("2003000000"))  # CONNACK of MQTT 5: welcome
+        await reader.read(1000)
+        writer.write(bytes.fromhex("e0028e00"))  # DISCONNECT 142: session taken over
+        writer.close()
+
+    server = await asyncio.start_server(throw_out, HOST, 0)
+    async with telling(sink_to(server.sockets[0].getsockname()[1])):
+        await until(lambda: "thrown us out" in caplog.text)
+    server.close()
+    said = next(record for record in caplog.records if "thrown us out" in record.message)
+    assert said.levelno == logging.ERROR
+    assert "'streamer-pi'" in said.message
+    assert "is there a second daemon" in said.message
+
+
+async def test_a_huge_message_does_not_come_in(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    """The broker is asked to keep to itself what no command can be."""
+    (tmp_path / "huge").write_bytes(b"x" * (connection.INCOMING_BYTES + 1))
+    broker = connection.Broker(settings(mosquitto.port), identifier="reader", will_topic="will")
+    async with broker.connect() as connected:
+        await connected.subscribe("t", qos=1)
+        for content in (["-f", str(tmp_path / "huge")], ["-m", "small"]):
+            publish = ["mosquitto_pub", "-h", HOST, "-p", str(mosquitto.port), "-t", "t", "-q", "1", *content]
+            process = await asyncio.create_subprocess_exec(*publish)
+            assert await process.wait() == 0
+        async with asyncio.timeout(DEADLINE_S):
+            first = await anext(aiter(connected.messages))
+    assert first.payload == b"small"
+
+
+async def test_a_delivered_event_carries_its_id_and_expiry(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    """As MQTT 5 properties: who looks for copies, or for what is old, need not read the JSON."""
+    reader = aiomqtt.Client(HOST, mosquitto.port, protocol=aiomqtt.ProtocolVersion.V5)
+    async with reader:
+        await reader.subscribe(f"{BASE}/+/event/#", qos=1)
+        async with telling(sink := sink_to(mosquitto.port, state=tmp_path)):
+            sink.put(event("start"))
+            async with asyncio.timeout(DEADLINE_S):
+                message = await anext(aiter(reader.messages))
+    assert isinstance(message.payload, bytes)
+    properties = message.properties.json()  # type: ignore[union-attr]  # MQTT 5 has them
+    assert properties["UserProperty"] == [("message_id", json.loads(message.payload)["message_id"])]
+    assert 6 * 86400 < properties["MessageExpiryInterval"] <= 7 * 86400
 
 
 async def test_probe_finds_nothing() -> None:

@@ -88,6 +88,20 @@ def test_what_changed_in_flight_is_still_due(states: StateTopics) -> None:
     assert (f"{DOG}/state", "OFF") in said(states)
 
 
+def test_what_is_wanted_again_in_flight_is_said_again(states: StateTopics) -> None:
+    """Who asks while the answer to another is on its way gets an answer of his own."""
+    states.online()
+    drain(states)
+    states.again(f"{DOG}/state")
+    in_flight = states.first()
+    assert in_flight is not None
+    states.again(f"{DOG}/state")
+    states.done(in_flight)
+    assert said(states) == [(f"{DOG}/state", "OFF")]
+    states.again("streamer/pi/kitchen/nothing")
+    assert said(states) == []
+
+
 def test_an_update_does_not_repeat_on(states: StateTopics) -> None:
     """ON is said once an event, while the attributes follow it."""
     states.online()

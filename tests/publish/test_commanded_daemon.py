@@ -1,0 +1,37 @@
+"""The daemon obeys: what Home Assistant switches off is closed, and what it sets decides on events."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from tests.daemon import configuration, running
+from tests.mosquitto import HOST, Mosquitto, Subscribe
+
+BASE = "streamer/test/room"
+
+
+async def command(port: int, topic: str, payload: str) -> None:
+    arguments = ["mosquitto_pub", "-h", HOST, "-p", str(port), "-q", "1", "-t", topic, "-m", payload]
+    process = await asyncio.create_subprocess_exec(*arguments)
+    assert await process.wait() == 0
+
+
+async def test_switched_off_and_on(tmp_path: Path, mosquitto: Mosquitto, subscribe: Subscribe) -> None:
+    """Off closes the source, which is no problem and not listened to; on opens it again."""
+    heard = await subscribe(mosquitto.port)
+    mqtt = {"host": HOST, "port": mosquitto.port}
+    config = configuration(tmp_path, {"demo": True}, mqtt=mqtt, home_assistant={})
+    with running(config) as daemon:
+        await asyncio.to_thread(daemon.until_says, "listening")
+        await heard.until_heard(f"{BASE}/status", "online")
+        await command(mosquitto.port, f"{BASE}/listen/set", "OFF")
+        await heard.until_heard(f"{BASE}/status", "offline")
+        await asyncio.to_thread(daemon.until_says, "paused")
+        assert heard.latest(f"{BASE}/listen/state") == "OFF"
+        assert heard.latest(f"{BASE}/problem") == "OFF"
+        await command(mosquitto.port, f"{BASE}/profile/set", "high")
+        await command(mosquitto.port, f"{BASE}/listen/set", "ON")
+        await heard.until_heard(f"{BASE}/status", "online")
+        assert daemon.stop() == 0
+    assert heard.of("homeassistant/device/streamer_test_room/config")
