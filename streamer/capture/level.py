@@ -3,13 +3,63 @@
 from __future__ import annotations
 
 import math
+from collections import deque
+from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 from streamer.types import SILENCE_DBFS, Samples
+
+FAST_S = 0.125
+"""what a sound level meter set to `fast` looks at"""
 
 
 def level_dbfs(samples: Samples) -> float:
     """The root mean square in dB against full scale: a full-scale sine has -3.01, silence SILENCE_DBFS."""
     power = float(np.mean(np.square(samples, dtype=np.float64))) if samples.size else 0.0
     return max(SILENCE_DBFS, 10 * math.log10(power)) if power > 0 else SILENCE_DBFS
+
+
+def levels_dbfs(samples: Samples, n: int) -> npt.NDArray[np.float64]:
+    """(n,): the level of each n-th of the samples."""
+    return np.array([level_dbfs(part) for part in np.array_split(samples, n)])
+
+
+def a_weighted(samples: Samples, sample_rate: int) -> Samples:
+    """(n,) -> (n,): as loud at each frequency as the ear has it, IEC 61672-1; 1 kHz stays as it is."""
+    if not samples.size:
+        return samples
+    spectrum = np.fft.rfft(samples) * _a_gains(len(samples), sample_rate)
+    return np.fft.irfft(spectrum, len(samples)).astype(np.float32)
+
+
+@lru_cache(maxsize=8)
+def _a_gains(n: int, sample_rate: int) -> npt.NDArray[np.float64]:
+    squared = np.square(np.fft.rfftfreq(n, 1 / sample_rate))
+    poles = (squared + 20.598997**2) * (squared + 12194.217**2)
+    middle = np.sqrt((squared + 107.65265**2) * (squared + 737.86223**2))
+    return np.asarray(1.2589254 * 12194.217**2 * squared**2 / (poles * middle))
+
+
+class Background:
+    """How loud it is in a room when nothing happens: what a fifth of the last minute stays below."""
+
+    _KEEP_S, _LEARN_S = 60.0, 5.0
+    _SHARE = 20  # percent
+    _LEAST_DBFS = -75.0
+    """No microphone and no room is quieter; what is, is digital silence, above which anything is loud."""
+
+    def __init__(self) -> None:
+        self._levels: deque[float] = deque(maxlen=round(self._KEEP_S / FAST_S))
+
+    def add(self, levels: npt.NDArray[np.float64]) -> None:
+        """Levels of FAST_S each, in dB."""
+        self._levels.extend(levels.tolist())
+
+    @property
+    def level_db(self) -> float | None:
+        """None until enough was heard."""
+        if len(self._levels) < self._LEARN_S / FAST_S:
+            return None
+        return max(self._LEAST_DBFS, float(np.percentile(self._levels, self._SHARE)))

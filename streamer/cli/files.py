@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 from rich.console import Console
@@ -21,6 +21,9 @@ from streamer.config import Config, ModelSettings, load_config
 from streamer.errors import InputError, StreamerError, UsageError
 from streamer.publish.messages import encode, event_message
 from streamer.types import SoundEvent
+
+if TYPE_CHECKING:
+    from streamer.evaluation.picture import Picture
 
 FilesArgument = Annotated[
     list[Path], typer.Argument(help="Audio files, or videos with sound.", metavar="FILE…")
@@ -78,6 +81,10 @@ def detect(
     relative: Annotated[
         bool, typer.Option("--relative", help="In jsonl: times in seconds from the start of the file.")
     ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", help="Draw one file's spectrogram, scores and events here.", metavar="PNG"),
+    ] = None,
 ) -> None:
     """Find events in files: the daemon's own path, as fast as the files can be read.
 
@@ -87,11 +94,15 @@ def detect(
     """
     from streamer.inference.engine import Engine  # noqa: PLC0415  # loads torch
     from streamer.offline import detect as detect_file  # noqa: PLC0415
+    from streamer.offline import see_nothing  # noqa: PLC0415
 
     settings = load_config(config)
     if model is not None:
         settings = settings.model_copy(update={"model": settings.model.model_copy(update={"path": model})})
+    if plot is not None and len(files) > 1:
+        raise UsageError("--plot draws one file; name one")
     engine = Engine(settings.model)
+    picture = None if plot is None else _picture(settings, engine.labels)
     with _output(out) as stream:
         write = _WRITERS[format_](stream, settings, relative)
 
@@ -99,11 +110,25 @@ def detect(
             start = 0.0 if format_ is not Format.JSONL or relative else time.time()
             with _progress(path) as progress:
                 events = detect_file(
-                    path, settings, engine, source_id=_id(path), start=start, progress=progress
+                    path,
+                    settings,
+                    engine,
+                    source_id=_id(path),
+                    start=start,
+                    progress=progress,
+                    see=picture.see if picture is not None else see_nothing,
                 )
-                write(path, start, events)
+                write(path, start, picture.watch(events) if picture is not None else events)
+            if picture is not None and plot is not None:
+                picture.draw(str(path), plot, origin=start)
 
         _each(files, detect_one)
+
+
+def _picture(config: Config, labels: tuple[str, ...]) -> Picture:
+    from streamer.evaluation.picture import Picture  # noqa: PLC0415  # loads torch, needs matplotlib
+
+    return Picture(config, labels)
 
 
 def register(app: typer.Typer) -> None:

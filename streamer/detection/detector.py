@@ -55,6 +55,10 @@ class View:
     emitted_at: float
     closing: bool = False
     """nothing more will be heard"""
+    alarm: tuple[int, int] | None = None
+    """where the latest group of beeps of an alarm was"""
+    taken: tuple[tuple[int, int], ...] = ()
+    """where kinds of this sound, or sounds that this is a kind of, have been told"""
 
     def time(self, cell: int) -> float:
         return min(self.origin + cell * CELL_S, self.end)
@@ -70,8 +74,12 @@ class _Occurrence:
     """the first of the run above `off` that holds `crossed`"""
     until: int
     """the one after the last above `off`"""
-    n_hops: int = 1
-    """updates that agreed"""
+    hops: list[bool] = field(default_factory=lambda: [True])
+    """of each update, whether it agreed"""
+    verified: bool = False
+    """an alarm's beeps were in it"""
+    notifies: bool = True
+    """the sound had cooled down"""
     peak: float = 0.0
     labels: dict[str, float] = field(default_factory=dict)
     level_dbfs: float = SILENCE_DBFS
@@ -92,6 +100,8 @@ class SoundDetector:
         self._min_duration = _cells(rule.min_duration_s)
         # Cells that touch have no pause between them: the shortest pause is a cell.
         self._gap = max(1, _cells(rule.merge_gap_s))
+        self._quiet_until = -math.inf
+        """when the sound has cooled down"""
         self.reset()
 
     def reset(self) -> None:
@@ -99,22 +109,37 @@ class SoundDetector:
         self._occurrence: _Occurrence | None = None
         self._told = 0
         """what lies before belongs to earlier occurrences"""
+        self._latest: tuple[int, int] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Something sounds, or seems to."""
+        return self._occurrence is not None
+
+    @property
+    def told(self) -> tuple[int, int] | None:
+        """Where the latest occurrence that has been told of is, or was. Cells."""
+        now = self._occurrence
+        return (now.onset, now.until) if now is not None and now.said is not None else self._latest
 
     def update(self, view: View) -> list[SoundEvent]:
         """What there is to say after a window, in order. When `view.closing` is set, nothing stays open."""
         if self._occurrence is None and view.scores.max(initial=0) < self._rule.on:
             return []  # the usual case, cheaply: a median is never above its highest score
-        scores = median(view.scores, self._width)[: max(0, view.settled - view.first)]
+        scores = self.smooth(view)
         events: list[SoundEvent] = []
         if self._occurrence is not None and not view.closing:  # a close is no hop
-            self._occurrence.n_hops += 1
+            self._occurrence.hops.append(True)
         while (now := self._occurrence or self._find(scores, view.first)) is not None:
             self._occurrence = now
             over = self._follow(now, scores, view) or view.closing
             if now.said is None and self._has_vanished(now, scores, view.first):
+                now.hops[-1] = False
+                if self._may_come_back(now, view):
+                    break
                 self._occurrence = None
                 continue
-            if now.said is None and self._is_sure(now, view):
+            if now.said is None and not self.doubts(now, view):
                 now.announced = now.onset
                 events.append(self._say("start", now, scores, view))
             elif now.said is not None and not over and self._is_news(now, view):
@@ -125,10 +150,21 @@ class SoundDetector:
                 events.append(self._say("end", now, scores, view))
                 # The next onset differs from what this one was announced with, and so does its id.
                 self._told = max(self._told, now.until + self._gap, now.announced + 1)
+                self._latest = now.onset, now.until
             else:
                 self._told = max(self._told, now.until)
             self._occurrence = None
         return events
+
+    def smooth(self, view: View) -> Samples:
+        """(settled - first,): the scores that count, for as long as they are old enough."""
+        return median(view.scores, self._width)[: max(0, view.settled - view.first)]
+
+    def doubts_at(self, cell: int, view: View) -> str:
+        """Why what sounds at a cell is not told yet; nothing where it is, or where nothing sounds."""
+        now = self._occurrence
+        is_there = now is not None and now.said is None and now.onset <= cell < now.until
+        return self.doubts(now, view) if now is not None and is_there else ""
 
     def _find(self, scores: Samples, first: int) -> _Occurrence | None:
         """The first occurrence that has not been told."""
@@ -165,6 +201,9 @@ class SoundDetector:
             now.labels = _strongest(self._rule.labels, view.labels[best])
         sounding = slice(rows.start, max(0, self._until(now, view) - view.first))
         now.level_dbfs = float(view.levels[sounding].max(initial=now.level_dbfs))
+        if view.alarm is not None:
+            begin, end = view.alarm
+            now.verified = now.verified or (begin < now.until + self._gap and now.onset - self._gap < end)
         return bool(pauses.size) or view.first + len(scores) - now.until >= self._gap
 
     def _until(self, now: _Occurrence, view: View) -> int:
@@ -179,27 +218,48 @@ class SoundDetector:
             return False
         return bool(scores[now.onset - first : now.until - first].max(initial=0) < self._rule.on)
 
-    def _is_sure(self, now: _Occurrence, view: View) -> bool:
-        return now.n_hops >= self._rule.confirm and self._until(now, view) - now.onset >= self._min_duration
+    def _may_come_back(self, now: _Occurrence, view: View) -> bool:
+        """A hop disagrees, but so many need not agree, and the next ones will see it again."""
+        n_may = self._rule.confirm_of - self._rule.confirm
+        return now.hops.count(False) <= n_may and now.until > view.final and not view.closing
+
+    def doubts(self, now: _Occurrence, view: View) -> str:
+        """Why an occurrence is not told yet, a clause for people; nothing where it may be."""
+        rule = self._rule
+        if (n_agree := sum(now.hops[-rule.confirm_of :])) < rule.confirm:
+            return f"{n_agree} of {rule.confirm} hops agree"
+        if (length := self._until(now, view) - now.onset) < self._min_duration:
+            return f"{length * CELL_S:.2f} s long, and min_duration_s is {rule.min_duration_s:g}"
+        if rule.verify == "require" and not now.verified:
+            return "the cadence of an alarm is not in the signal"
+        if any(begin < now.until and now.onset < end for begin, end in view.taken):
+            return "a kind of it has been told, or what it is a kind of"
+        return ""
 
     def _may_be_confirmed(self, now: _Occurrence, view: View) -> bool:
         """It is past, but the next window will see it again."""
-        return now.n_hops < self._rule.confirm and now.until > view.final and not view.closing
+        n_agree = sum(now.hops[-self._rule.confirm_of :])
+        return n_agree < self._rule.confirm and now.until > view.final and not view.closing
 
     def _is_news(self, now: _Occurrence, view: View) -> bool:
         said = now.said
-        return (
-            said is not None
-            and view.end - said.heard_at >= self._rule.update_s - CELL_S / 2
-            and (
-                now.peak - said.peak >= _PEAK_STEP
-                or now.level_dbfs - said.level_dbfs >= _LEVEL_STEP_DB
-                or abs(view.time(now.onset) - said.onset) >= _ONSET_STEP_S
-            )
+        if said is None:
+            return False
+        if now.verified and said.verified is False:
+            return True  # that it is a real alarm does not wait for its turn
+        return view.end - said.heard_at >= self._rule.update_s - CELL_S / 2 and (
+            now.peak - said.peak >= _PEAK_STEP
+            or now.level_dbfs - said.level_dbfs >= _LEVEL_STEP_DB
+            or abs(view.time(now.onset) - said.onset) >= _ONSET_STEP_S
         )
 
     def _say(self, phase: Phase, now: _Occurrence, scores: Samples, view: View) -> SoundEvent:
         onset = view.time(now.onset)
+        if now.said is None:
+            # Where the clock was set back, what was said by the old time does not count.
+            now.notifies = not self._quiet_until - self._rule.cooldown_s <= onset < self._quiet_until
+            if now.notifies:
+                self._quiet_until = onset + self._rule.cooldown_s
         now.said = SoundEvent(
             id=now.said.id if now.said else self._id(onset),
             source_id=self._source_id,
@@ -213,6 +273,9 @@ class SoundDetector:
             level_dbfs=now.level_dbfs,
             emitted_at=view.emitted_at,
             heard_at=view.end,
+            verified=now.verified if self._rule.verify != "none" else None,
+            notify=now.notifies,
+            priority=self._rule.priority,
         )
         return now.said
 

@@ -30,7 +30,7 @@ class Sounds:
             raise ConfigError("\n".join(unknown))
         self._columns = np.array([column[label] for own in sounds.values() for label in own], np.intp)
         ends = np.cumsum([len(own) for own in sounds.values()])
-        self._starts = np.concatenate(([0], ends[:-1]))
+        self._starts = np.concatenate(([0], ends[:-1])).astype(np.intp)[: len(sounds)]
         self.parts = {
             sound: slice(int(start), int(end))
             for sound, start, end in zip(sounds, self._starts, ends, strict=True)
@@ -47,7 +47,7 @@ class Sounds:
 
     def highest(self, picked: Samples) -> Samples:
         """(n, n_picked) -> (n, n_sounds)."""
-        return np.maximum.reduceat(picked, self._starts, axis=1)
+        return np.maximum.reduceat(picked, self._starts, axis=1) if len(self) else picked
 
 
 def _nearest(label: str, labels: Sequence[str]) -> str:

@@ -42,10 +42,11 @@ class Timeline:
         """The first cell whose middle does not lie before a time."""
         return math.ceil((at - self._origin) / CELL_S - 0.5 - _NUDGE)
 
-    def add(self, scores: Samples, start: float, end: float, frame_s: float) -> None:
+    def add(self, scores: Samples, start: float, end: float, frame_s: float, certainty: float = 1.0) -> None:
         """Take what a window says: (n_frames, n_columns), `frame_s` apart from `start` on; all up to `end`.
 
-        Windows come in the order of their ends and leave no hole: none starts after the end of all before it.
+        What is said with little certainty counts until a window knows better. Windows come in the order of
+        their ends and leave no hole: none starts after the end of all before it.
         """
         until = self.cell(end)
         self._forget(until)
@@ -55,9 +56,8 @@ class Timeline:
             self._origin - start
         )  # seconds from the start to the middle of each cell
         frames = np.clip(((into / frame_s) + _NUDGE).astype(np.intp), 0, len(scores) - 1)
-        weights = np.clip(np.minimum(into, end - start - into) / _TAPER_S, _FAINT, 1).astype(np.float32)[
-            :, None
-        ]
+        tapered = np.clip(np.minimum(into, end - start - into) / _TAPER_S, _FAINT, 1)
+        weights = (certainty * tapered).astype(np.float32)[:, None]
         rows = slice(cells[0] - self.first, until - self.first) if len(cells) else slice(0)
         self._sums[rows] += weights * scores[frames]
         self._weights[rows] += weights

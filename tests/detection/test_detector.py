@@ -21,7 +21,8 @@ MEMORY = 300
 
 def rule(**changes: object) -> SoundRule:
     plain = {"on": 0.5, "off": 0.25, "smoothing_s": 0.0, "merge_gap_s": 1.0, "labels": ("Bark",)}
-    return SoundRule.model_validate(plain | changes)
+    settings = {"confirm_of": changes.get("confirm", 1), **plain, **changes}
+    return SoundRule.model_validate(settings)
 
 
 def feed(

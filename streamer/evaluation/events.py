@@ -1,0 +1,172 @@
+"""Events against the truth: which were found, which were false; and scores kept to try settings on."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from streamer.config import Config
+from streamer.errors import InputError
+from streamer.offline import Scorer, detect
+from streamer.pipeline import Pipeline
+from streamer.types import Scores, SoundEvent, Window
+
+SHARE = 0.5
+"""of an event that lies in the truth, or of the truth that is covered, that makes it right"""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One occurrence of a sound; seconds from the start of the recording."""
+
+    sound: str
+    onset: float
+    offset: float
+
+
+@dataclass(slots=True)
+class Count:
+    """Of one sound: true events, those found, and events that are none."""
+
+    true: int = 0
+    found: int = 0
+    false: int = 0
+
+
+def read_truth(path: Path) -> list[Span]:
+    """A table with tabs: onset, offset, event_label. Raises InputError."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = csv.DictReader(file, delimiter="\t")
+            return [Span(row["event_label"], float(row["onset"]), float(row["offset"])) for row in rows]
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    except (KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: not a table of onset, offset and event_label ({error})") from error
+
+
+def ended(events: Iterable[SoundEvent]) -> list[Span]:
+    """What the ends of events say, for a recording that began at 0."""
+    return [Span(event.sound, event.onset, event.offset) for event in events if event.offset is not None]
+
+
+def count(truth: Iterable[Span], heard: Iterable[Span]) -> dict[str, Count]:
+    """Intersection-based counts by sound.
+
+    An event is right if at least half of it lies in true events of its sound; a true event is found if right
+    ones cover at least half of it.
+    """
+    counts: dict[str, Count] = defaultdict(Count)
+    true_of, heard_of = _by_sound(truth), _by_sound(heard)
+    for sound in true_of.keys() | heard_of.keys():
+        own, said = true_of.get(sound, []), heard_of.get(sound, [])
+        right = [span for span in said if _covered(span, own) >= SHARE * (span.offset - span.onset)]
+        counts[sound] = Count(
+            true=len(own),
+            found=sum(_covered(span, right) >= SHARE * (span.offset - span.onset) for span in own),
+            false=len(said) - len(right),
+        )
+    return counts
+
+
+def _by_sound(spans: Iterable[Span]) -> dict[str, list[Span]]:
+    by_sound: dict[str, list[Span]] = defaultdict(list)
+    for span in spans:
+        by_sound[span.sound].append(span)
+    return by_sound
+
+
+def _covered(span: Span, by: Iterable[Span]) -> float:
+    """How many seconds of a span others cover; those others do not overlap."""
+    return sum(max(0.0, min(span.offset, other.offset) - max(span.onset, other.onset)) for other in by)
+
+
+class KeptScores:
+    """A `Scorer` that remembers on disk what another said of the labels that a configuration listens to.
+
+    The same recording is then tried with other settings in seconds. `model` makes the file's name.
+    """
+
+    def __init__(self, scorer: Scorer, config: Config, folder: Path, model: str) -> None:
+        listened = {label for sound in config.sounds.values() for label in sound.labels}
+        self.labels = tuple(label for label in scorer.labels if label in listened)
+        self.window_s = scorer.window_s
+        self._columns = [scorer.labels.index(label) for label in self.labels]
+        self._scorer, self._folder, self._model = scorer, folder, model
+        self._kept: dict[str, dict[str, np.ndarray]] = {}
+
+    def keep(self, recording: Path, config: Config) -> str:
+        """Score a recording unless that has been done; its windows' source is to be the returned name."""
+        name = recording.stem.lower()
+        path = self._folder / f"{self._model}-{name}.npz"
+        if not path.exists():
+            scores: list[Scores] = []
+            every = config.model_copy(
+                update={"windows": config.windows.model_copy(update={"skip_quiet": False})}
+            )
+            for _ in detect(recording, every, _Recorder(self._scorer, scores), source_id=name):
+                pass
+            frames = [s.frames if s.frames is not None else s.clip[None] for s in scores]
+            self._folder.mkdir(parents=True, exist_ok=True)
+            np.savez_compressed(
+                path,
+                labels=np.array(self.labels),
+                frames=np.array(frames)[:, :, self._columns].astype(np.float16),
+                frame_s=[scores[0].frame_s],
+            )
+        with np.load(path) as kept:
+            if tuple(kept["labels"]) != self.labels:
+                raise InputError(f"{path}: of other sounds; delete it")
+            self._kept[name] = {"frames": kept["frames"], "frame_s": kept["frame_s"]}
+        return name
+
+    def replay(self, name: str, config: Config) -> list[SoundEvent]:
+        """The events of a kept recording by its scores alone: quick, as no audio is looked at."""
+        pipeline = Pipeline(name, config, self.labels)
+        nothing = np.zeros(round(10 * self.window_s), np.float32)
+        events: list[SoundEvent] = []
+        end = 0.0
+        for k in range(len(self._kept[name]["frames"])):
+            end = (k + 1) * config.hop_s
+            start = end - self.window_s
+            window = Window(name, k, nothing, 10, start, end, warm_up=start < 0)
+            events += pipeline.update(window, self._score(window), end)
+        return events + pipeline.close(end, end)
+
+    def score(self, windows: list[Window]) -> list[Scores]:
+        return [self._score(window) for window in windows]
+
+    def _score(self, window: Window) -> Scores:
+        kept = self._kept[window.source_id]
+        frames = kept["frames"][window.index].astype(np.float32)
+        frame_s = float(kept["frame_s"][0])
+        says_when = frames if frame_s else None
+        clip = frames.max(axis=0)
+        return Scores(window.source_id, window.index, window.start, window.end, clip, says_when, frame_s)
+
+
+class _Recorder:
+    """A `Scorer` that notes what another says."""
+
+    def __init__(self, scorer: Scorer, into: list[Scores]) -> None:
+        self.labels, self.window_s = scorer.labels, scorer.window_s
+        self._scorer, self._into = scorer, into
+
+    def score(self, windows: list[Window]) -> list[Scores]:
+        scores = self._scorer.score(windows)
+        self._into += scores
+        return scores
+
+
+def total(counts: Iterable[Mapping[str, Count]]) -> dict[str, Count]:
+    """The counts of several recordings, by sound."""
+    by_sound: dict[str, Counter[str]] = defaultdict(Counter)
+    for each in counts:
+        for sound, own in each.items():
+            by_sound[sound] += Counter(true=own.true, found=own.found, false=own.false)
+    return {sound: Count(c["true"], c["found"], c["false"]) for sound, c in by_sound.items()}
