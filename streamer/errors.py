@@ -4,6 +4,7 @@ StreamerError
 ├── UsageError      the command line is off                    64
 ├── InputError      no such file, or not audio                 66
 ├── SourceError     a source cannot be heard now; try again    75
+│   └── StuckError  a driver never returned: only a new process can go on
 ├── ModelError      the model cannot be loaded                 78
 ├── InferenceError  the model cannot score any more            70
 └── ConfigError     the configuration is wrong; mend the file  78
@@ -28,6 +29,10 @@ class InputError(StreamerError):
 
 class SourceError(StreamerError):
     exit_code = 75
+
+
+class StuckError(SourceError):
+    pass
 
 
 class ModelError(StreamerError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from dataclasses import asdict, dataclass, field
 
@@ -17,10 +18,28 @@ class SourceMetrics:
     """seconds of audio lost"""
     bad_samples: int = 0
     """NaN, infinite, or beyond -1..1"""
+    phase: str = "waiting"
+    """a `SourcePhase`"""
+    reopens: int = 0
+    """how often it was opened again after it had been heard"""
     windows: int = 0
     windows_skipped: int = 0
     """hops that came due while the one before was still being scored"""
     events: int = 0
+
+
+@dataclass(slots=True)
+class OutboxMetrics:
+    """What waits for the broker."""
+
+    depth: int = 0
+    """events"""
+    on_disk: bool = False
+    """a crash would lose none of them"""
+    oldest_at: float | None = None
+    """monotonic, of the oldest"""
+    refused: int = 0
+    """events that the broker did not want"""
 
 
 @dataclass(slots=True)
@@ -31,9 +50,18 @@ class Metrics:
     batches: int = 0
     batch_windows: int = 0
     inference_s: float = 0.0
+    device: str = ""
+    """that the model is on"""
+    worker_restarts: int = 0
+    """how often the process of the model was started again"""
     dropped: dict[str, int] = field(default_factory=dict)
     """reports that a sink could not keep, by sink"""
     reconnects: int = 0
+    sounds: dict[str, int] = field(default_factory=dict)
+    """events, by sound"""
+    loop_lag_s: float = 0.0
+    """how late the event loop was when it was looked at last"""
+    outbox: OutboxMetrics = field(default_factory=OutboxMetrics)
     latencies_s: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
     """capture to emission of the latest events"""
 
@@ -43,25 +71,40 @@ class Metrics:
     def drop(self, sink: str, n: int = 1) -> None:
         self.dropped[sink] = self.dropped.get(sink, 0) + n
 
+    def latency_ms(self) -> dict[str, float | None]:
+        """Of the latest events: the median, and what one in a hundred exceeds."""
+        ordered = sorted(self.latencies_s)
+        return {
+            f"p{percent}": round(1000 * ordered[min(len(ordered) - 1, len(ordered) * percent // 100)], 1)
+            if ordered
+            else None
+            for percent in (50, 99)
+        }
+
     def snapshot(self) -> dict[str, object]:
         """Plain values, ready for JSON."""
-        ordered = sorted(self.latencies_s)
         return {
             "sources": {source_id: asdict(source) for source_id, source in self.sources.items()},
             "inference": {
                 "batches": self.batches,
                 "windows": self.batch_windows,
                 "seconds": round(self.inference_s, 3),
+                "device": self.device,
+                "restarts": self.worker_restarts,
                 "ms_a_window": round(1000 * self.inference_s / self.batch_windows, 1)
                 if self.batch_windows
                 else None,
             },
-            "latency_ms": {
-                f"p{percent}": round(1000 * ordered[min(len(ordered) - 1, len(ordered) * percent // 100)], 1)
-                if ordered
-                else None
-                for percent in (50, 99)
-            },
+            "latency_ms": self.latency_ms(),
             "dropped": dict(self.dropped),
             "reconnects": self.reconnects,
+            "sounds": dict(self.sounds),
+            "outbox": {
+                "depth": self.outbox.depth,
+                "on_disk": self.outbox.on_disk,
+                "oldest_s": None
+                if self.outbox.oldest_at is None
+                else round(time.monotonic() - self.outbox.oldest_at),
+                "refused": self.outbox.refused,
+            },
         }

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 Samples: TypeAlias = npt.NDArray[np.float32]
 Phase: TypeAlias = Literal["start", "update", "end"]
+Priority: TypeAlias = Literal["low", "normal", "high", "critical"]
 
 SILENCE_DBFS = -120.0
 """The level of digital silence: a floor, since the logarithm of zero is no number that travels."""
@@ -89,9 +90,18 @@ class SoundEvent:
     """when this was said"""
     heard_at: float
     """end of the window that led to this message; emitted_at - heard_at is the latency"""
+    verified: bool | None = None
+    """whether the signal has the cadence of an alarm; None where that is not looked for"""
+    notify: bool = True
+    """false while the sound cools down: worth keeping, not worth another alert"""
+    priority: Priority = "normal"
 
 
-SourcePhase: TypeAlias = Literal["waiting", "listening", "ended", "failed"]
+SourcePhase: TypeAlias = Literal[
+    "waiting", "listening", "silent", "stalled", "reopening", "paused", "ended", "failed"
+]
+"""waiting: not there yet, tried again for ever · listening: blocks come · silent: they come, with nothing in them
+· stalled: open, but no block comes · reopening: it was heard and is lost · paused: switched off by command · ended, failed: a recording is over"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +123,11 @@ class Hearing:
     at: float
     level_dbfs: float
     top: Mapping[str, float]
-    """the strongest labels with their scores, strongest first"""
+    """the strongest labels with their scores, strongest first; none where the window was not scored"""
+    level_dba: float = SILENCE_DBFS
+    """A-weighted: dB(A) where the source is calibrated, else dB against full scale"""
+    fault: str = ""
+    """what is wrong with the input, a clause for people: dead, stuck, clipping, a constant offset"""
 
 
 @dataclass(frozen=True, slots=True)

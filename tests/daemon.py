@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ DEADLINE_S = 90.0
 """generous: a model is loaded, on a machine that may be busy"""
 
 SOUNDS = {
-    "smoke_alarm": {"labels": ["Smoke detector, smoke alarm", "Fire alarm"]},
+    "smoke_alarm": {"labels": ["Smoke detector, smoke alarm", "Fire alarm"], "on": 0.25, "merge_gap_s": 3.0},
     "siren": {"labels": ["Siren", "Civil defense siren"]},
     "doorbell": {"labels": ["Doorbell", "Ding-dong"]},
 }
@@ -73,17 +74,20 @@ class Daemon:
 
 
 @contextmanager
-def running(config: Path, environment: Mapping[str, str] | None = None) -> Iterator[Daemon]:
+def running(
+    config: Path, environment: Mapping[str, str] | None = None, program: str = "streamer"
+) -> Iterator[Daemon]:
     """Start the daemon; whatever happens, it does not outlive the test."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "streamer", "run", "--config", str(config)],
-        env={**os.environ, **(environment or {})},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        yield Daemon(process)
-    finally:
-        process.kill()
-        process.wait()
+    with tempfile.TemporaryDirectory() as state:
+        process = subprocess.Popen(
+            [sys.executable, "-m", program, "run", "--config", str(config)],
+            env={**os.environ, "STATE_DIRECTORY": state, **(environment or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        try:
+            yield Daemon(process)
+        finally:
+            process.kill()
+            process.wait()

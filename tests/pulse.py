@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import pytest
 
 DEADLINE_S = 30.0
 
+DEVICE = "module-null-sink sink_name=fakemic rate=48000 channels=1 format=float32le"
 ALSA_SETTINGS = """
 pcm.!default { type pulse }
 ctl.!default { type pulse }
@@ -27,13 +29,14 @@ pcm.fakedoor { type pulse device fakemic.monitor hint { show on description "Fak
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FakeMicrophone:
     """A sound server with the inputs `fakemic`, `fakedoor` and the system's default; all hear the same."""
 
     environment: dict[str, str]
     """of a process that is to hear it"""
     server: subprocess.Popen[bytes]
+    _start: Callable[[], subprocess.Popen[bytes]]
 
     def play(self, recording: Path) -> None:
         """Let the microphone hear a WAV file; returns when it is over."""
@@ -43,6 +46,27 @@ class FakeMicrophone:
         """Let the sound server die at once, as when a device is pulled out."""
         self.server.kill()
         self.server.wait()
+
+    def restart(self) -> None:
+        """Start it again after a kill; returns when it is ready."""
+        self.server = self._start()
+
+    def hang(self) -> None:
+        self.server.send_signal(signal.SIGSTOP)
+
+    def wake(self) -> None:
+        self.server.send_signal(signal.SIGCONT)
+
+    def unplug(self) -> None:
+        """Take the device out; the server stays."""
+        self._control("unload-module", "module-null-sink")
+
+    def plug(self) -> None:
+        """Put it in again."""
+        self._control("load-module", *DEVICE.split())
+
+    def _control(self, *command: str) -> None:
+        subprocess.run(["pactl", *command], env=self.environment, check=True, capture_output=True, timeout=60)
 
 
 @contextlib.contextmanager
@@ -70,21 +94,25 @@ def started() -> Iterator[FakeMicrophone]:
             stack.callback(process.kill)
             return process
 
-        server = start(
-            *("pulseaudio", "-n", "--system=false", "--daemonize=no", "--disallow-exit=yes"),
-            *("--use-pid-file=no", "--exit-idle-time=-1", "--realtime=no", "--high-priority=no"),
-            "--log-target=stderr",
-            "-L",
-            "module-null-sink sink_name=fakemic rate=48000 channels=1 format=float32le",
-            "-L",
-            f"module-native-protocol-unix auth-anonymous=1 socket={folder}/socket",
-        )
-        _wait_for_sink("fakemic", environment, server)
-        # Silence keeps the sink awake: without it, the first capture after an open comes seconds late.
-        silence = ("--format=s16le", "--rate=48000", "--channels=1", "--latency-msec=50", "/dev/zero")
-        start("pacat", "--playback", "-d", "fakemic", *silence)
-        _wait_for_sink("RUNNING", environment, server)
-        yield FakeMicrophone(environment, server)
+        def serve() -> subprocess.Popen[bytes]:
+            (folder / "socket").unlink(missing_ok=True)  # of one that was killed
+            server = start(
+                *("pulseaudio", "-n", "--system=false", "--daemonize=no", "--disallow-exit=yes"),
+                *("--use-pid-file=no", "--exit-idle-time=-1", "--realtime=no", "--high-priority=no"),
+                "--log-target=stderr",
+                "-L",
+                DEVICE,
+                "-L",
+                f"module-native-protocol-unix auth-anonymous=1 socket={folder}/socket",
+            )
+            _wait_for_sink("fakemic", environment, server)
+            # Silence keeps the sink awake: without it, the first capture after an open comes seconds late.
+            silence = ("--format=s16le", "--rate=48000", "--channels=1", "--latency-msec=50", "/dev/zero")
+            start("pacat", "--playback", "-d", "fakemic", *silence)
+            _wait_for_sink("RUNNING", environment, server)
+            return server
+
+        yield FakeMicrophone(environment, serve(), serve)
 
 
 def _wait_for_sink(words: str, environment: dict[str, str], server: subprocess.Popen[bytes]) -> None:

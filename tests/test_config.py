@@ -143,7 +143,7 @@ windows: [1, 2]
         "x.yaml:19: sounds.owl.on: should be less than 1, not 2",
         "x.yaml:21: mqtt.tls.cert: unknown key, did you mean cert_file?",
         "x.yaml:22: mqtt.threshold: unknown key, here may stand: enabled, host, port, embedded, username, "
-        "password_file, tls, client_id, prefix, keepalive_s, queue",
+        "password_file, tls, client_id, prefix, keepalive_s, commands",
         "x.yaml:23: mqtt.port: should be a valid integer, not '1883'",
         "x.yaml:24: mqtt.username: cannot be read as a value: '2024-13-45'; put it in quotes if it is text",
         "x.yaml:25: windows: should be a mapping, not [1, 2]",

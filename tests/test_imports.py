@@ -18,6 +18,9 @@ ORDER = [
     {"config", "synthesis"},
     {"capture", "model", "detection", "publish", "inference", "store"},
     {"pipeline"},
+    {"listener", "notify"},
+    {"health"},
+    {"web"},
     {"offline", "daemon", "training", "evaluation"},
     {"cli"},
     {"__main__"},
@@ -29,6 +32,7 @@ ONLY_IMPORTERS = {
     "av": "capture/stream.py",
     "aiomqtt": "publish/connection.py",
     "amqtt": "publish/broker.py",
+    "prometheus_client": "web/metrics.py",
 }
 
 

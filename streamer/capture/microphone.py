@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from streamer.capture.blocking import in_thread
 from streamer.capture.channels import Channel, to_mono
 from streamer.capture.clock import Clock
-from streamer.errors import SourceError
+from streamer.errors import SourceError, StuckError
 from streamer.types import AudioBlock, Samples
 
 if TYPE_CHECKING:
@@ -26,10 +26,9 @@ log = logging.getLogger(__name__)
 
 BLOCK_S = 0.1
 POLL_S = 0.25
-STALL_S = 1.0
-"""a device that gives nothing for this long hangs: PortAudio says nothing of it, not even in `active`"""
-GRACE_S = 5.0
-"""but the first block after a start may take seconds"""
+STALL_S = 5.0
+"""a device that gives nothing for this long hangs: PortAudio says nothing of it, not even in `active`.
+It is no shorter, since a server that comes back earlier hands over all that was heard meanwhile."""
 DEADLINE_S = 5.0
 """how long a driver may take to open, start or close a device; some never return"""
 MAX_REAL_CHANNELS = 16
@@ -127,7 +126,7 @@ class Microphone:
                 raise SourceError(f"{self._name}: the device is gone")
             # Counted in polls, not read off a clock: it must not run on while this process itself is frozen.
             quiet_s = quiet_s + POLL_S if self._blocks == seen else 0.0
-            if quiet_s >= (STALL_S if self._blocks else GRACE_S):
+            if quiet_s >= STALL_S:
                 raise SourceError(f"{self._name}: no block for {quiet_s:g} s; the device or its server hangs")
             if self._errors > seen_errors:
                 log.warning(
@@ -192,7 +191,7 @@ class Microphone:
             # sounddevice's farewell to PortAudio would hang as well, and the end of the process with it.
             if "sounddevice" in sys.modules:
                 atexit.unregister(sys.modules["sounddevice"]._exit_handler)
-            raise SourceError(
+            raise StuckError(
                 f"{self._name}: the driver did not {what} it within {DEADLINE_S:g} s; restart the program"
             ) from error
 
@@ -263,7 +262,7 @@ def _find(devices: list[Device], wanted: str) -> Device:
 def _exclusive() -> Iterator[None]:
     """PortAudio is not made for two threads. Raises SourceError where another call never came back."""
     if not _portaudio.acquire(timeout=DEADLINE_S):
-        raise SourceError("the audio driver hangs in another call; restart the program")
+        raise StuckError("the audio driver hangs in another call; restart the program")
     try:
         yield
     finally:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from streamer import __version__
-from streamer.cli import bench, files, listening, models
+from streamer.cli import bench, files, listening, models, service, status, training
 from streamer.errors import StreamerError, UsageError
 
 app = typer.Typer(
@@ -40,6 +40,9 @@ listening.register(app)
 files.register(app)
 app.add_typer(models.app, name="models")
 bench.register(app)
+status.register(app)
+training.register(app)
+app.add_typer(service.app, name="service")
 
 
 def main() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import logging
+import os
 import signal
 import sys
 import tempfile
@@ -35,7 +37,7 @@ def run(config: ConfigOption, plain: PlainOption = False) -> None:
 
     Example: streamer run --config configs/quickstart.yaml
     """
-    _run(load_config(config), plain=plain)
+    _run(load_config(config), plain=plain, reread=lambda: load_config(config))
 
 
 def listen(
@@ -114,13 +116,16 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def _run(config: Config, *, plain: bool) -> None:
+def _run(config: Config, *, plain: bool, reread: Callable[[], Config] | None = None) -> None:
     from streamer.daemon import serve  # noqa: PLC0415  # loads everything
 
     terminal = sys.stdout.isatty() and not plain
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s")
+    faulthandler.enable()  # systemd's watchdog ends a daemon that hangs by SIGABRT: say where it hung
+    # Not by descriptor 2: sounddevice turns that off for a moment whenever it looks for devices.
+    stream = None if terminal else os.fdopen(os.dup(2), "w", buffering=1)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", stream=stream)
     try:
-        asyncio.run(_until_stopped(serve(config, terminal=terminal)))
+        asyncio.run(_until_stopped(serve(config, terminal=terminal, reread=None if terminal else reread)))
     except BaseExceptionGroup as group:
         raise _for_people(group) from group
 

@@ -1,0 +1,183 @@
+"""streamer service: put the daemon under systemd on a Debian machine, and take it away again."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import streamer
+from streamer.config import load_config
+from streamer.errors import InputError, UsageError
+
+app = typer.Typer(help="Run at boot, under systemd.", no_args_is_help=True, rich_markup_mode=None)
+
+UNIT = "streamer.service"
+GROWING_DELAY = 254
+"""the systemd that can wait longer after each restart"""
+HOMES = ("/home/", "/root/")
+"""the unit does not see them"""
+
+RootOption = Annotated[
+    Path,
+    typer.Option(
+        "--root", help="A Debian file system to prepare, where it is not this machine's.", metavar="DIR"
+    ),
+]
+
+
+@app.command()
+def install(
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="Becomes /etc/streamer/streamer.yaml.", metavar="FILE"),
+    ] = None,
+    cuda: Annotated[bool, typer.Option("--cuda", help="Give it the GPU as well.")] = False,
+    root: RootOption = Path("/"),
+) -> None:
+    """Put unit and configuration in place, and start it. The user comes and goes with the service.
+
+    Example: sudo /opt/streamer/bin/streamer service install --config configs/home.yaml
+    """
+    _refuse_elsewhere(root)
+    program = _program()
+    settings = root / "etc/streamer/streamer.yaml"
+    if config is not None:
+        load_config(config)
+    elif not settings.exists():
+        raise UsageError(f"{settings} does not exist: name a configuration with --config")
+    unit = _source(UNIT).read_text(encoding="utf-8")
+    _write(root / "etc/systemd/system" / UNIT, unit)
+    drop_ins = {"cuda": cuda, "restart": _systemd_version() >= GROWING_DELAY}
+    drop_ins["password"] = (root / "etc/streamer/mqtt-password").exists()
+    folder = root / "etc/systemd/system" / f"{UNIT}.d"
+    for name, wanted in drop_ins.items():
+        if wanted:
+            _write(folder / f"{name}.conf", _source(f"{name}.conf").read_text(encoding="utf-8"))
+        else:
+            (folder / f"{name}.conf").unlink(missing_ok=True)
+    if f"ExecStart={program} " not in unit:
+        _write(folder / "program.conf", _elsewhere(unit, program))
+    if config is not None:
+        _write(settings, config.read_text(encoding="utf-8"))
+    _systemctl(root, "daemon-reload")
+    _systemctl(root, "enable", UNIT)
+    _systemctl(root, "restart", UNIT)
+    typer.echo(f"installed. How it is: streamer service status   What it says: journalctl -u {UNIT}")
+
+
+@app.command()
+def uninstall(root: RootOption = Path("/")) -> None:
+    """Stop it and take the unit away. Configuration and state stay.
+
+    Example: sudo streamer service uninstall
+    """
+    _refuse_elsewhere(root)
+    unit = root / "etc/systemd/system" / UNIT
+    if not unit.exists():
+        raise UsageError(f"{unit} does not exist: nothing is installed")
+    _systemctl(root, "stop", UNIT)
+    _systemctl(root, "disable", UNIT)
+    unit.unlink()
+    shutil.rmtree(unit.with_name(f"{UNIT}.d"), ignore_errors=True)
+    _systemctl(root, "daemon-reload")
+    typer.echo(
+        "uninstalled; /etc/streamer and /var/lib/private/streamer are still there: delete them if you like"
+    )
+
+
+@app.command()
+def status() -> None:
+    """Show what systemd says of it. Exit code 3 where it does not run.
+
+    Example: streamer service status
+    """
+    _refuse_without_systemd()
+    done = subprocess.run(["systemctl", "--no-pager", "status", UNIT], check=False)
+    raise typer.Exit(done.returncode)
+
+
+def _refuse_elsewhere(root: Path) -> None:
+    """Raises UsageError where this would do harm or no good."""
+    if not (root / "etc/debian_version").exists():
+        raise UsageError("this is no Debian machine: systemd/README.md says what to put where")
+    if root != Path("/"):
+        return
+    _refuse_without_systemd()
+    if os.geteuid() != 0:
+        raise UsageError("only root may do that: try it with sudo")
+
+
+def _refuse_without_systemd() -> None:
+    if not Path("/run/systemd/system").is_dir():
+        raise UsageError("systemd does not run here (a container?): start `streamer run` by whatever does")
+
+
+def _program() -> Path:
+    """The installed command, where the service can reach it."""
+    program = Path(sys.prefix) / "bin" / "streamer"
+    if not program.exists():
+        raise UsageError(
+            f"{program} does not exist: install streamer into a virtual environment in /opt/streamer"
+        )
+    if str(program).startswith(HOMES):
+        raise UsageError(
+            f"{program} is in a home directory, which the service does not see: install it in /opt/streamer"
+        )
+    return program
+
+
+def _elsewhere(unit: str, program: Path) -> str:
+    """A drop-in for an installation in another place than the unit's."""
+    command = re.search(r"^ExecStart=\S+ (.*)$", unit, re.MULTILINE)
+    arguments = command[1] if command else ""
+    # The interpreter behind a virtual environment and the packages in it may lie in two places.
+    places = sorted(
+        {str(Path(sys.prefix)), str(Path(sys.base_prefix)), str(Path(streamer.__file__).parents[1])}
+    )
+    return f"[Service]\nExecStart=\nExecStart={program} {arguments}\nExecPaths={' '.join(places)}\n"
+
+
+def _source(name: str) -> Path:
+    """A file of systemd/, in the checkout or where the package was installed."""
+    for folder in (
+        Path(streamer.__file__).parents[1] / "systemd",
+        Path(sys.prefix) / "share/streamer/systemd",
+    ):
+        if (folder / name).exists():
+            return folder / name
+    raise InputError(f"{name} is missing from this installation: install it anew")
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all, for root to change and all to read."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(f"{path.suffix}.new")
+    draft.write_text(text, encoding="utf-8")
+    draft.chmod(0o644)
+    draft.replace(path)
+    typer.echo(f"wrote {path}")
+
+
+def _systemd_version() -> int:
+    said = subprocess.run(["systemctl", "--version"], capture_output=True, text=True, check=False).stdout
+    version = re.match(r"systemd (\d+)", said)
+    return int(version[1]) if version else 0
+
+
+def _systemctl(root: Path, *command: str) -> None:
+    """A file system that is not this machine's is only told what starts at boot."""
+    if root != Path("/"):
+        if command[0] not in ("enable", "disable"):
+            return
+        command = (f"--root={root}", *command)
+    try:
+        subprocess.run(["systemctl", "--quiet", *command], check=True)
+    except subprocess.CalledProcessError as error:
+        raise InputError(f"systemctl {' '.join(command)} failed with {error.returncode}: see above") from None

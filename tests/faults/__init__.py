@@ -1,0 +1,1 @@
+"""What goes wrong with a daemon that runs for months: each fault is made, noticed, and survived."""

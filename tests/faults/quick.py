@@ -1,0 +1,24 @@
+"""`streamer` with an engine of the tests in place of the model, so that it starts in a second.
+
+All else is as users run it: `python -m tests.faults.quick run --config FILE`. $STREAMER_TEST_ENGINE names the
+class in `tests.inference.engines`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from functools import partial
+
+import streamer.daemon
+from streamer.cli import main
+from streamer.inference.child import ChildWorker, Limits
+
+ENGINE = f"tests.inference.engines:{os.environ.get('STREAMER_TEST_ENGINE', 'Quick')}"
+streamer.daemon.ChildWorker = partial(  # type: ignore[misc,assignment]  # the same class, with other arguments
+    ChildWorker, engine=ENGINE, limits=Limits(load_s=60, batch_s=3)
+)
+signal.signal(signal.SIGUSR1, lambda *_: time.sleep(1e6))  # in the thread of the event loop
+
+main()

@@ -1,0 +1,226 @@
+"""The daemon as a whole: its model's process is killed, its configuration changes, its clock is set."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import signal
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from streamer.listener import _Lateness
+from tests.daemon import DEADLINE_S
+from tests.faults.program import BESIDE, Watched, watched, write
+from tests.faults.table import FAULTS, Fault
+from tests.mosquitto import HOST, Mosquitto, Subscribe
+
+FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
+BEEPS = """
+import array, sys, time
+while True:
+    for peak in [9000] * 20 + [0] * 20:
+        sys.stdout.buffer.write(array.array('h', [peak, -peak] * 800).tobytes())
+        sys.stdout.flush()
+        time.sleep(0.1)
+"""
+"""two seconds of sound, two of silence"""
+
+
+def model(program: Watched) -> psutil.Process:
+    """The process of the model."""
+    children = psutil.Process(program.daemon.process.pid).children()
+    return next(child for child in children if "streamer.inference.host" in child.cmdline())
+
+
+def test_a_killed_model_costs_nothing(tmp_path: Path) -> None:
+    """Kill -9 of the model's process: capture goes on, the ring loses nothing, scores come again."""
+    config = write(tmp_path, {"room": BESIDE})
+    slowest_s = 0.0
+    with watched(config, {}, tmp_path) as program:
+        program.says("room: listening", 0)
+        for count in range(1, 4):
+            began = time.monotonic()
+            model(program).kill()
+            program.until(lambda n=count: program.status()["inference"]["restarts"] == n, "no restart")  # type: ignore[misc]  # bound now
+            scored = program.source("room")["windows"]
+            program.until(lambda n=scored: program.source("room")["windows"] > n + 1, "no scores")  # type: ignore[misc]  # bound now
+            slowest_s = max(slowest_s, time.monotonic() - began)
+        own = program.source("room")
+        assert (own["phase"], own["gap_s"], own["reopens"]) == ("listening", 0.0, 0)
+        assert program.daemon.stop() == 0
+    FAULTS.append(Fault("model's process killed (3 times)", 0.0, slowest_s))
+
+
+def test_a_hung_model_is_replaced(tmp_path: Path) -> None:
+    """A model that hangs is noticed by its deadline and replaced; what it had is scored by the next."""
+    config = write(tmp_path, {"hang": BESIDE})
+    environment = {"STREAMER_TEST_ENGINE": "Fragile", "STREAMER_TEST_MARKS": str(tmp_path)}
+    with watched(config, environment, tmp_path) as program:
+        program.says("it hung while scoring", 0)
+        began = time.monotonic()
+        program.until(lambda: program.source("hang")["windows"] > 3, "no scores")
+        assert program.source("hang")["gap_s"] == 0
+        FAULTS.append(
+            Fault("model hangs (deadline 3 s here, 20 s as shipped)", 3.0, time.monotonic() - began)
+        )
+
+
+def test_a_killed_daemon_starts_again(tmp_path: Path) -> None:
+    """What a killed daemon leaves behind, its socket among it, is in nobody's way."""
+    config = write(tmp_path, {"room": BESIDE})
+    with watched(config, {}, tmp_path) as program:
+        program.says("room: listening", 0)
+        child = model(program)
+        program.daemon.process.kill()
+        assert psutil.wait_procs([child], timeout=DEADLINE_S)[1] == []
+    assert (tmp_path / "status.sock").exists()
+    with watched(config, {}, tmp_path) as program:
+        program.says("room: listening", 0)
+        assert program.source("room")["phase"] == "listening"
+
+
+def test_metrics_and_health(tmp_path: Path) -> None:
+    """Prometheus and a probe get their pages on loopback; a web page from elsewhere gets none."""
+    config = write(tmp_path, {"room": BESIDE}, health={"port": 19108})
+    with watched(config, {}, tmp_path) as program:
+        program.says("room: listening", 0)
+        assert "1 of 1 sources heard" in get("/healthz")[1]
+        status, page = get("/metrics")
+        assert status == 200
+        assert 'streamer_source_state{source="room",state="listening"} 1.0' in page
+        assert "streamer_outbox_depth 0.0" in page
+        assert get("/")[0] == 404
+        assert get("/metrics", host="attacker.example")[0] == 403
+
+
+def get(path: str, host: str = "localhost:19108") -> tuple[int, str]:
+    connection = http.client.HTTPConnection("127.0.0.1", 19108, timeout=30)
+    with contextlib.closing(connection):
+        connection.request("GET", path, headers={"Host": host})
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+
+
+def change(path: Path, **sections: object) -> None:
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | sections))
+
+
+def test_a_reload_changes_what_changed(tmp_path: Path) -> None:
+    """SIGHUP: a new source comes, a changed threshold holds, and the source that did not change goes on."""
+    source = {"command": [sys.executable, "-c", BEEPS]}
+    config = write(tmp_path, {"room": source}, detection={"on": 0.9})
+    with watched(config, {}, tmp_path) as program:
+        program.says("room: listening", 0)
+        program.until(lambda: program.source("room")["windows"] > 3, "no windows")
+        assert program.source("room")["events"] == 0
+        change(config, sources={"room": source, "hall": BESIDE}, detection={"on": 0.2})
+        program.daemon.process.send_signal(signal.SIGHUP)
+        program.says("reload: the new configuration is in force", 0)
+        program.says("hall: listening", 0)
+        program.says("room: smoke_alarm began", 0)
+        own = program.source("room")
+        assert (own["reopens"], own["gap_s"], own["windows_skipped"]) == (0, 0, 0)
+        change(config, sources={"hall": BESIDE})
+        program.daemon.process.send_signal(signal.SIGHUP)
+        program.says("room: ended", 0)
+        assert list(program.status()["sources"]) == ["hall"]
+        assert program.daemon.stop() == 0
+
+
+def test_a_bad_reload_changes_nothing(tmp_path: Path) -> None:
+    """SIGHUP with a wrong file: each error with its line, and the old configuration stays in force."""
+    config = write(tmp_path, {"room": BESIDE})
+    good = config.read_text()
+    with watched(config, {}, tmp_path) as program:
+        program.says("room: listening", 0)
+        config.write_text(good + "detection: {on: 7}\nnonsense: 1\n")
+        n_good = len(good.splitlines())
+        program.daemon.process.send_signal(signal.SIGHUP)
+        program.says(f"{config}:{n_good + 1}: detection.on", 0)
+        program.says(f"{config}:{n_good + 2}: nonsense", 0)
+        program.says("nothing was changed", 0)
+        config.write_text(good.replace("Smoke detector, smoke alarm", "Smoke"))
+        program.daemon.process.send_signal(signal.SIGHUP)
+        program.says("the model has no label", 0)
+        assert program.source("room")["phase"] == "listening"
+        assert program.daemon.stop() == 0
+
+
+async def test_a_reload_changes_the_broker(
+    tmp_path: Path, mosquitto: Mosquitto, subscribe: Subscribe
+) -> None:
+    """SIGHUP with another broker: the new one learns how things are now."""
+    config = write(tmp_path, {"room": BESIDE}, node="test", mqtt={"host": HOST, "port": 1})
+    subscriber = await subscribe(mosquitto.port)
+    with watched(config, {}, tmp_path) as program:
+        program.says("room: listening", 0)
+        change(config, mqtt={"host": HOST, "port": mosquitto.port})
+        program.daemon.process.send_signal(signal.SIGHUP)
+        await subscriber.until_heard("streamer/test/room/status", "online")
+        assert program.source("room")["reopens"] == 0
+
+
+@pytest.mark.parametrize("step", ["+1d", "-1d"])
+def test_a_clock_that_is_set(tmp_path: Path, step: str) -> None:
+    """The wall clock leaps by a day: no restart, no stall, no negative latency or length."""
+    clock = tmp_path / "clock"
+    clock.write_text("+0")
+    environment = {
+        "LD_PRELOAD": FAKETIME,
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    source = {"command": ["env", "-u", "LD_PRELOAD", sys.executable, "-c", BEEPS]}
+    config = write(tmp_path, {"room": source}, detection={"on": 0.2})
+    with watched(config, environment, tmp_path) as program:
+        program.says("smoke_alarm ended", 0)
+        n_lines = len(program.daemon.lines)
+        clock.write_text(step)
+        began = time.monotonic()
+        program.says("smoke_alarm began", n_lines)
+        program.says("smoke_alarm ended", n_lines)
+        recovered_s = time.monotonic() - began
+        own = program.source("room")
+        assert (own["phase"], own["reopens"]) == ("listening", 0)
+        report = program.status()
+        assert report["healthy"]
+        assert 0 <= report["latency_ms"]["p50"] <= report["latency_ms"]["p99"] < 60_000
+        assert not any("after -" in line or "latency -" in line for line in program.daemon.lines)
+        assert not any(word in line for line in program.daemon.lines for word in ("stalled", "reopening"))
+        assert program.daemon.stop() == 0
+    FAULTS.append(Fault(f"wall clock set by {step}", None, recovered_s, "no event, no restart"))
+
+
+def test_too_slow_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    """A model that skips more than a tenth of the hops is said to be too slow, but not every minute."""
+    late = _Lateness("room")
+    began = time.monotonic()
+    late.look(began + 61, windows=58, skipped=2)
+    assert caplog.text == ""
+    for minute in range(2, 7):
+        late.look(began + 61 * minute, windows=58 + 30 * minute, skipped=2 + 30 * minute)
+    assert caplog.text.count("slower than real time: ") == 1
+
+
+def test_a_slow_model_skips_and_never_queues(tmp_path: Path) -> None:
+    """A model that needs two seconds for a hop of one: hops are skipped and counted, none is queued."""
+    source = {"command": [sys.executable, "-c", BEEPS]}
+    config = write(tmp_path, {"room": source}, detection={"on": 0.2})
+    with watched(config, {"STREAMER_TEST_ENGINE": "Slow"}, tmp_path) as program:
+        program.until(
+            lambda: program.status().get("sources", {}).get("room", {}).get("windows_skipped", 0) > 4, ""
+        )
+        own = program.source("room")
+        assert own["windows_skipped"] >= own["windows"] // 2 - 1
+        assert own["gap_s"] == 0
+        assert program.daemon.stop() == 0
+    FAULTS.append(Fault("model at half of real time", None, None, "every second hop, counted"))
+
+
+assert Path(FAKETIME).exists(), "apt install faketime"

@@ -1,0 +1,67 @@
+"""A kitchen with a dog: a process whose sink says something every second, until it is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+
+from streamer.config import Config
+from streamer.metrics import Metrics
+from streamer.publish.control import Control
+from streamer.publish.kept import Kept
+from streamer.publish.mqtt import MqttSink
+from streamer.publish.outbox import Outbox
+from streamer.publish.queue import EventQueue
+from streamer.publish.recorder import Recorder
+from streamer.types import Hearing, Phase, SoundEvent, SourceState, Stats
+
+
+def event(event_id: str, sound: str, phase: Phase) -> SoundEvent:
+    now = time.time()
+    offset = now if phase == "end" else None
+    return SoundEvent(
+        event_id, "kitchen", sound, phase, now - 1, offset, 0.93, 0.9, {"Dog": 0.9}, -30.0, now, now - 0.2
+    )
+
+
+async def main(port: int, state: Path, form: str, sounds: list[str]) -> None:
+    config = Config.model_validate(
+        {
+            "node": "pi",
+            "sources": {"kitchen": {"demo": True}},
+            "sounds": {sound: {"labels": ["Dog"]} for sound in sounds},
+            "mqtt": {"host": "127.0.0.1", "port": port},
+            "home_assistant": {"form": form},
+        }
+    )
+    metrics = Metrics()
+    metrics.source("kitchen")
+    metrics.latencies_s.append(0.2)
+    queue = EventQueue(Outbox(state, "pi", metrics))
+    sink = MqttSink(
+        config.mqtt,
+        "pi",
+        config.sources,
+        config.sounds,
+        queue,
+        metrics,
+        control=Control(config, Kept(state, "control.json")),
+        home_assistant=config.home_assistant,
+        announced=Kept(state, "announced.json"),
+    )
+    recorder = Recorder(queue, [sink], metrics)
+    telling = asyncio.create_task(recorder.run())
+    recorder.put(SourceState("kitchen", "listening", time.time()))
+    phases: tuple[Phase, ...] = ("start", "update", "end")
+    for second in range(10_000):
+        for sound in sounds:
+            recorder.put(event(f"{int(time.time())}-{sound}", sound, phases[second % 3]))
+        recorder.put(Hearing("kitchen", time.time(), -40.0 + second % 7, {}))
+        recorder.put(Stats(time.time(), {"uptime_s": second, **metrics.snapshot()}))
+        await asyncio.wait((telling,), timeout=1.0)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4:]))

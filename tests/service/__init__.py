@@ -1,0 +1,1 @@
+"""The unit and the command that installs it."""

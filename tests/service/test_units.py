@@ -1,0 +1,107 @@
+"""The units are clean, protect what can be protected, and land in their places."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+UNITS = PROJECT / "systemd"
+
+
+def systemd_analyze(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["systemd-analyze", *command], capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+@pytest.fixture(params=["cpu", "cuda"])
+def unit(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, int]:
+    """The unit, with its drop-ins, and how exposed it may be at most; its program is one that exists here."""
+    path = tmp_path / "streamer.service"
+    text = (UNITS / path.name).read_text()
+    path.write_text(text.replace("/opt/streamer/bin/streamer", "/usr/bin/env streamer"))
+    drop_ins = tmp_path / "streamer.service.d"
+    drop_ins.mkdir()
+    shutil.copy(UNITS / "password.conf", drop_ins)
+    if request.param == "cuda":
+        shutil.copy(UNITS / "cuda.conf", drop_ins)
+    return path, 16 if request.param == "cuda" else 15
+
+
+def test_the_unit_is_clean(unit: tuple[Path, int]) -> None:
+    """Every line of it is known to systemd."""
+    done = systemd_analyze("verify", unit[0])
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_the_unit_is_not_exposed(unit: tuple[Path, int]) -> None:
+    """What a hole in the program would let others reach stays below the limit."""
+    path, limit = unit
+    done = systemd_analyze("security", "--offline=true", f"--threshold={limit}", path)
+    assert done.returncode == 0, done.stdout
+
+
+def test_every_line_is_explained() -> None:
+    """The README says of each directive that protects what it protects."""
+    said = (UNITS / "README.md").read_text()
+    text = "".join(path.read_text() for path in [UNITS / "streamer.service", *UNITS.glob("*.conf")])
+    names = {line.split("=")[0] for line in text.splitlines() if "=" in line and not line.startswith("#")}
+    assert {name for name in names if f"`{name}" not in said} == set()
+
+
+def service(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "streamer", "service", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.fixture
+def debian(tmp_path: Path) -> Path:
+    """A file system that looks like Debian."""
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/debian_version").write_text("12.5\n")
+    return tmp_path
+
+
+def test_install_and_uninstall(debian: Path) -> None:
+    """Unit, drop-ins and configuration land in their places, are enabled, and go again; the settings stay."""
+    root = f"--root={debian}"
+    done = service("install", root, "--cuda", "--config", "configs/home.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    etc = debian / "etc"
+    unit = etc / "systemd/system/streamer.service"
+    assert (etc / "systemd/system/multi-user.target.wants/streamer.service").is_symlink()
+    assert (etc / "systemd/system/streamer.service.d/cuda.conf").exists()
+    assert sys.prefix in (etc / "systemd/system/streamer.service.d/program.conf").read_text()
+    assert (etc / "streamer/streamer.yaml").read_text() == (PROJECT / "configs/home.yaml").read_text()
+    assert service("uninstall", root).returncode == 0
+    assert not unit.exists()
+    assert (etc / "streamer/streamer.yaml").exists()
+    assert not (etc / "systemd/system/multi-user.target.wants/streamer.service").is_symlink()
+
+
+def test_it_refuses_politely(tmp_path: Path, debian: Path) -> None:
+    """No Debian, no systemd, no configuration, a wrong one: one line, and nothing is written."""
+    (debian / "wrong.yaml").write_text("node: 1\n")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    before = sorted(debian.rglob("*"))
+    for command, code, words in [
+        (("install", f"--root={empty}"), 64, "no Debian machine"),
+        (("install", f"--root={debian}"), 64, "--config"),
+        (("install", f"--root={debian}", f"--config={debian}/wrong.yaml"), 78, "sources: missing"),
+        (("uninstall", f"--root={debian}"), 64, "nothing is installed"),
+    ]:
+        done = service(*command)
+        assert done.returncode == code, done.stderr
+        assert words in done.stderr
+    assert sorted(debian.rglob("*")) == before
