@@ -49,7 +49,7 @@ class Patience:
 
 
 STREAM = Patience()
-MICROPHONE = Patience(stall_s=1.0, first_s=0.25, longest_s=1.0)
+MICROPHONE = Patience(stall_s=1.0, first_s=0.25, longest_s=0.7)
 """a look at this machine's devices is cheap, and one that returns is to be heard within two seconds"""
 
 

@@ -118,8 +118,11 @@ class Pipeline:
         return events + self._detect(memory, window.end, emitted_at)
 
     def carry_on(self, before: Pipeline) -> None:
-        """Take over from a pipeline with other rules: what that has heard is not heard again."""
+        """Take over from a pipeline with other rules: what that has heard is not heard again, but known."""
         self._end = before._end
+        self._background = before._background
+        if self._gate is not None and before._gate is not None:
+            self._gate = before._gate
 
     def close(self, at: float, emitted_at: float) -> list[SoundEvent]:
         """End everything: the source has ended, or nobody listens any more. Windows may follow later."""

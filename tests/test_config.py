@@ -72,9 +72,10 @@ def test_what_home_comments_out_is_right_when_put_back(write: Write) -> None:
 
     assert set(config.sources) == {"living_room", "front_door", "rehearsal", "garage"}
     assert config.mqtt.tls is not None
-    assert config.detection.model_dump(exclude={"off"}) == load_config(
+    follow_others = {"off", "confirm_of"}
+    assert config.detection.model_dump(exclude=follow_others) == load_config(
         CONFIGS / "home.yaml"
-    ).detection.model_dump(exclude={"off"})
+    ).detection.model_dump(exclude=follow_others)
 
 
 def test_a_sound_takes_from_detection_what_it_does_not_say(write: Write) -> None:
@@ -139,7 +140,6 @@ windows: [1, 2]
         "x.yaml:16: sounds.cat.labels: should have at least one entry",
         "x.yaml:17: sounds.cat: written twice, before in line 16",
         "x.yaml:18: sounds.cow: has no value; give it one or remove the line",
-        "x.yaml:19: sounds.owl.labels: missing",
         "x.yaml:19: sounds.owl.on: should be less than 1, not 2",
         "x.yaml:21: mqtt.tls.cert: unknown key, did you mean cert_file?",
         "x.yaml:22: mqtt.threshold: unknown key, here may stand: enabled, host, port, embedded, username, "
@@ -215,3 +215,21 @@ def test_a_path_is_text_in_the_file(write: Write) -> None:
     assert config.mqtt.password_file == Path("secrets/mqtt")
     assert config.mqtt.tls is not None
     assert config.mqtt.tls.ca_file == Path("ca.pem")
+
+
+@pytest.mark.parametrize(
+    ("sound", "reason"),
+    [
+        ("{on: 0.5}", "sounds.owl: a sound has exactly one of: labels, above_background_db"),
+        ("{labels: [Owl], above_background_db: 20}", "sounds.owl: a sound has exactly one of"),
+        ("{above_background_db: 20, on: 0.5}", "sounds.owl: loudness has no on and off"),
+        ("{labels: [Owl], unless: [crow]}", "sounds.owl.unless: 'crow' is not another sound of this file"),
+        ("{labels: [Owl], verify: maybe}", "sounds.owl.verify: should be 'none', 'mark' or 'require'"),
+    ],
+)
+def test_a_sound_that_makes_no_sense_is_refused(write: Write, sound: str, reason: str) -> None:
+    """Labels or loudness, guards that exist, and what of alarms there is to ask."""
+    with pytest.raises(ConfigError) as error:
+        load_config(write(f"sources: {{room: {{demo: true}}}}\nsounds: {{owl: {sound}}}\n"))
+
+    assert reason in str(error.value)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -112,7 +113,9 @@ async def test_a_file_gives_the_same_events_live_and_offline(
     live_events = events(subscriber)
     began = seconds(live_events[0]["onset"]) - offline[0]["onset"]
     live = [(e["sound"], e["phase"], round(seconds(e["onset"]) - began, 1), e["peak"]) for e in live_events]
-    assert live == [(e["sound"], e["phase"], pytest.approx(e["onset"], abs=0.1), e["peak"]) for e in offline]
+    near = partial(pytest.approx, abs=0.1)
+    peak = partial(pytest.approx, abs=0.01)  # bfloat16 rounds otherwise in batches of another size
+    assert live == [(e["sound"], e["phase"], near(e["onset"]), peak(e["peak"])) for e in offline]
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])

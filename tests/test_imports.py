@@ -29,7 +29,7 @@ ORDER = [
 TORCH = {"model", "inference", "training", "evaluation"}
 ONLY_IMPORTERS = {
     "sounddevice": "capture/microphone.py",
-    "av": "capture/stream.py",
+    "av": "capture/stream.py training/dataset.py",
     "aiomqtt": "publish/connection.py",
     "amqtt": "publish/broker.py",
     "prometheus_client": "web/metrics.py",

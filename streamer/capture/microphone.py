@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from streamer.capture.blocking import in_thread
 from streamer.capture.channels import Channel, to_mono
 from streamer.capture.clock import Clock
+from streamer.capture.hotplug import Devices
 from streamer.errors import SourceError, StuckError
 from streamer.types import AudioBlock, Samples
 
@@ -37,6 +38,7 @@ MAX_REAL_CHANNELS = 16
 _portaudio = threading.Lock()
 _open_streams: set[int] = set()
 """PortAudio's state is that of the process: its list of devices can be read anew only with no stream open"""
+_list = Devices()
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,11 +203,11 @@ def _nowhere(_block: AudioBlock) -> None:
 
 
 def _sounddevice() -> ModuleType:
-    """PortAudio, with the list of devices read anew where that is possible."""
+    """PortAudio, with the list of devices read anew where that is possible and of use."""
     try:
         import sounddevice  # noqa: PLC0415 - PortAudio may be missing, and files are played all the same
 
-        if not _open_streams:
+        if not _open_streams and _list.may_differ():
             sounddevice._terminate()
             sounddevice._initialize()
     except OSError as error:

@@ -138,6 +138,10 @@ class KeptScores:
             events += pipeline.update(window, self._score(window), end)
         return events + pipeline.close(end, end)
 
+    def hours(self, hop_s: float) -> float:
+        """The length of all that is kept."""
+        return sum(len(kept["frames"]) for kept in self._kept.values()) * hop_s / 3600
+
     def score(self, windows: list[Window]) -> list[Scores]:
         return [self._score(window) for window in windows]
 

@@ -3,9 +3,12 @@
     python -m streamer.evaluation.thresholds out/s101.wav out/s102.wav … --config configs/home.yaml
 
 Beside each recording lies its truth, NAME.tsv. All thresholds of a grid are tried on all recordings; of each
-sound the one is taken that helps the figure of them all most, F1 over every event (Dinkelbach's iteration),
-where a false alarm costs `--cost` times what F1 itself makes it cost. Counts are smoothed over neighbours on
-the grid, so that a threshold is not chosen for the sake of one event.
+sound the one is taken that helps the figure of them all most, F1 over every event (Dinkelbach's iteration).
+If that leaves more false alarms than allowed, a false alarm is made to cost more, until it does not. Counts
+are smoothed over neighbours on the grid, so that a threshold is not chosen for the sake of one event. A sound
+that never occurs gets the lowest threshold at which it is falsely heard at most once in two hours.
+
+Scores are kept by model and recording, so that a second run is quick.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +26,13 @@ from streamer.errors import StreamerError
 from streamer.evaluation.events import Count, KeptScores, count, ended, read_truth, total
 from streamer.evaluation.spans import SpanScorer
 from streamer.inference.engine import Engine
+from streamer.model import hub
 from streamer.offline import Scorer
 
 GRID = (0.03, 0.05, 0.08, 0.12, 0.16, 0.2, 0.25, 0.3, 0.36, 0.42, 0.5, 0.58, 0.66, 0.74, 0.82, 0.9)
+_COSTS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 32.0)
+_ITERATIONS = 20
+_ABSENT_AN_HOUR = 0.5
 _SMOOTH = np.array([0.25, 0.5, 0.25])
 
 
@@ -57,9 +65,9 @@ def table(
 
 
 def choose(
-    rows: dict[str, list[Count]], grid: Sequence[float] = GRID, cost: float = 1.0
-) -> tuple[dict[str, float], float]:
-    """The best threshold of each sound, and the F1 of all; for one that never occurs it means nothing."""
+    rows: dict[str, list[Count]], hours: float, most_false_an_hour: float, grid: Sequence[float] = GRID
+) -> dict[str, float]:
+    """The threshold of each sound."""
     found, false = (
         {
             name: np.convolve(np.pad([getattr(c, what) for c in counts], 1, mode="edge"), _SMOOTH, "valid")
@@ -67,16 +75,26 @@ def choose(
         }
         for what in ("found", "false")
     )
-    n_true = sum(counts[0].true for counts in rows.values())
-    f1, best = 0.3, dict.fromkeys(rows, len(grid) - 1)
-    for _ in range(20):
-        gain = {name: (2 - f1) * found[name] - cost * f1 * false[name] for name in rows}
-        # Of equally good ones the strictest.
-        best = {name: len(grid) - 1 - int(np.argmax(gain[name][::-1])) for name in rows}
-        right = sum(found[name][i] for name, i in best.items())
-        wrong = sum(false[name][i] for name, i in best.items())
-        f1 = 2 * right / max(1, n_true + right + wrong)
-    return {name: grid[i] for name, i in best.items()}, float(f1)
+    absent = {
+        name: next((i for i, n in enumerate(false[name]) if n <= _ABSENT_AN_HOUR * hours), len(grid) - 1)
+        for name, counts in rows.items()
+        if not counts[0].true
+    }
+    present = [name for name in rows if name not in absent]
+    n_true = sum(rows[name][0].true for name in present)
+    best: dict[str, int] = {}
+    for cost in _COSTS:
+        f1 = 0.3
+        for _ in range(_ITERATIONS):
+            gain = {name: (2 - f1) * found[name] - cost * f1 * false[name] for name in present}
+            # Of equally good ones the strictest.
+            best = {name: len(grid) - 1 - int(np.argmax(gain[name][::-1])) for name in present}
+            right = sum(found[name][i] for name, i in best.items())
+            wrong = sum(false[name][i] for name, i in best.items())
+            f1 = 2 * right / max(1, n_true + right + wrong)
+        if wrong <= most_false_an_hour * hours:
+            break
+    return {name: grid[(best | absent)[name]] for name in rows}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, default=Path("configs/home.yaml"))
     parser.add_argument("--model", help="another than the configuration's")
     parser.add_argument("--teacher", type=Path, help="the scores of this ONNX file instead of the model's")
-    parser.add_argument("--cost", type=float, default=1.0, help="of a false alarm (%(default)s)")
+    parser.add_argument("--false-alarms", type=float, default=20, help="at most, an hour (%(default)s)")
     parser.add_argument("--scores", type=Path, default=Path("out/scores"), help="kept here (%(default)s)")
     options = parser.parse_args(arguments)
     try:
@@ -96,22 +114,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StreamerError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    thresholds, f1 = choose(rows, cost=options.cost)
-    print(f"# F1 {f1:.2f} on {len(options.recordings)} recordings with {name}")
+    hours = kept.hours(config.hop_s)
+    thresholds = choose(rows, hours, options.false_alarms)
+    chosen = {sound: rows[sound][GRID.index(on)] for sound, on in thresholds.items()}
+    n_true, n_found, n_false = (
+        sum(getattr(own, what) for own in chosen.values()) for what in ("true", "found", "false")
+    )
+    f1 = 2 * n_found / max(1, n_true + n_found + n_false)
+    print(f"# {name}, {hours:.2f} h: F1 {f1:.2f}, {n_false / hours:.0f} false alarms an hour")
     for sound, on in thresholds.items():
-        own = rows[sound][GRID.index(on)]
-        if own.true:
-            print(f"  {sound}:\n    on: {on:g}  # found {own.found} of {own.true}, {own.false} false")
+        own = chosen[sound]
+        print(f"  {sound}:\n    on: {on:g}  # found {own.found} of {own.true}, {own.false} false")
     return 0
 
 
 def open_scorer(config: Config, model: str | None, teacher: Path | None) -> tuple[Scorer, str]:
-    """The scorer that options name, and its own name."""
+    """The scorer that options name, and a name for its scores: other weights, another name."""
     if teacher is not None:
         return SpanScorer(teacher), "teacher"
     settings = config.model if model is None else ModelSettings(path=model)
     engine = Engine(settings)
-    return engine, engine.name
+    digest = sha256()
+    for path in sorted(hub.resolve(settings.path).glob("*.safetensors")):
+        digest.update(path.read_bytes())
+    return engine, f"{engine.name}-{digest.hexdigest()[:8]}"
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,15 +30,19 @@ log = logging.getLogger(__name__)
 
 FILE = "outbox.sqlite3"
 RESERVE = "outbox.reserve"
-"""a file of zeros: on a full disk it goes, so that rows can still be written and deleted"""
+"""a file of zeros: on a full disk it goes, so that rows can still be deleted. While it is gone the database
+may take half of that room: it needs the rest to delete"""
+BATCH = 500
+"""rows that are written at once: the log, which must fit on the disk too, stays short"""
 UNSET_CLOCK = 1_767_225_600.0
 """2026-01-01: a row from before was written while the machine's clock was not set yet"""
 KEEP_DAMAGED = 3
 KEEP_REFUSED = 1_000
 COMPLAINT_PACE_S = 300.0
-RETRY_S = 1.0
-"""the pace at which what waits in memory is offered to a disk that refused it"""
+RETRY_S, FEW = 1.0, 100
+"""the pace at which a disk that refused is asked again, where more rows than few are concerned"""
 
+PAGE, ANY_PAGES = 4096, 1 << 30
 _LAYOUT = 1
 _SCHEMA = """
 CREATE TABLE install (id TEXT NOT NULL);
@@ -144,7 +149,9 @@ class Outbox:
             message = encode(event_message(event, self._node)).encode()
             self._unwritten.append(_Row(self._next, self._now(), f"{owner}-{self._next}", message, event))
             self._next += 1
-        if self._unwritten and not self._change(self._write):
+        while self._unwritten and self._change(self._write, len(self._unwritten)):
+            pass
+        if self._unwritten:
             if owner == self._install:  # they are all that is in memory
                 for row in self._unwritten:
                     row.message_id = f"{self._life}-{row.id}"
@@ -152,10 +159,10 @@ class Outbox:
                 self._unwritten.popleft()
                 self._metrics.drop("mqtt")
         if self._delivered:
-            self._change(self._delete)
+            self._change(self._delete, len(self._delivered))
         self._count()
-        if self._directory is not None and self._db is not None and not self._unwritten:
-            self._make_reserve(self._directory)
+        if self._db is not None and not self._unwritten:
+            self._limit(self._db)
             if self._complained > -math.inf:
                 log.info("the outbox is on disk again, with all that waited in memory")
                 self._complained = -math.inf
@@ -180,7 +187,7 @@ class Outbox:
             self._unwritten.popleft()
         elif self._db is not None:
             self._delivered.add(row_id)
-            self._change(self._delete)
+            self._change(self._delete, len(self._delivered))
         self._count()
 
     def refuse(self, row_id: int, reason: str) -> None:
@@ -198,10 +205,10 @@ class Outbox:
             self._db.close()
             self._db = None
 
-    def _change(self, work: Callable[[sqlite3.Connection], bool]) -> bool:
-        """Do it, unless the disk has just refused a change: what it takes then may be much."""
+    def _change(self, work: Callable[[sqlite3.Connection], bool], n_rows: int) -> bool:
+        """Do it, unless the disk has just refused a change and this one is large."""
         now = time.monotonic()
-        if now < self._retry_at:
+        if now < self._retry_at and n_rows > FEW:
             return False
         if self._attempt(work):
             return True
@@ -232,7 +239,7 @@ class Outbox:
                 code = getattr(error, "sqlite_errorcode", 0) & 0xFF
                 if isinstance(error, _DamagedError) or code in _DAMAGED:
                     self._set_aside(self._directory / FILE, error)
-                elif code != sqlite3.SQLITE_FULL or not self._free_reserve(self._directory):
+                elif code != sqlite3.SQLITE_FULL or not self._free_reserve():
                     self._complain(str(error))
                     break
         return None
@@ -248,7 +255,12 @@ class Outbox:
 
     def _read(self, db: sqlite3.Connection) -> None:
         """Learn what is there; make the tables of a new file."""
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "journal_size_limit = 1048576"):
+        for pragma in (
+            f"page_size = {PAGE}",
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "journal_size_limit = 1048576",
+        ):
             db.execute(f"PRAGMA {pragma}")
         # Pages: when the disk fills, a short log has its space already.
         db.execute("PRAGMA wal_autocheckpoint = 64")
@@ -274,11 +286,13 @@ class Outbox:
         self._next = max(after, self._next) if self._unwritten else after
         rows = db.execute("SELECT event FROM open_event ORDER BY rowid").fetchall()
         self._left_open = [end for (written,) in rows if (end := _end(written)) is not None]
+        self._limit(db)
 
     def _write(self, db: sqlite3.Connection) -> bool:
         dropped, last, rows, size = 0, -1, self._rows, self._size
         with _transaction(db):
-            for row in self._unwritten:
+            written = list(islice(self._unwritten, BATCH))
+            for row in written:
                 values = (row.id, row.created, row.message_id, row.message)
                 db.execute("INSERT INTO outbox VALUES (?, ?, ?, ?)", values)
                 rows, size = rows + 1, size + len(row.message)
@@ -295,7 +309,8 @@ class Outbox:
             db.execute("DELETE FROM outbox WHERE id <= ?", (last,))
         self._rows, self._size = rows, size
         self._delivered = {row_id for row_id in self._delivered if row_id > last}
-        self._unwritten.clear()
+        for _ in written:
+            self._unwritten.popleft()
         if dropped:
             self._metrics.drop("mqtt", dropped)
         return True
@@ -347,24 +362,38 @@ class Outbox:
             with suppress(OSError):
                 old.unlink()
 
-    def _make_reserve(self, directory: Path) -> None:
-        """Only where there is plenty: the reserve must not be what fills the disk."""
-        path, size = directory / RESERVE, self._bounds.reserve
+    def _limit(self, db: sqlite3.Connection) -> None:
+        """With its reserve the database may grow as it likes; without it, to half of what that was."""
+        (pages,) = db.execute("PRAGMA page_count").fetchone()
+        most = ANY_PAGES if self._has_reserve() else max(pages, self._bounds.reserve // 2 // PAGE)
+        db.execute(f"PRAGMA max_page_count = {most}")
+
+    def _has_reserve(self) -> bool:
+        """Made only where there is plenty: the reserve must not be what fills the disk."""
+        if self._directory is None:
+            return False
+        path, size = self._directory / RESERVE, self._bounds.reserve
         if path.exists():
-            return
+            return True
         with suppress(OSError):
-            disk = os.statvfs(directory)
-            if disk.f_bavail * disk.f_frsize >= 4 * size:
+            disk = os.statvfs(self._directory)
+            if disk.f_bavail * disk.f_frsize >= 2 * size:
                 with path.open("wb") as file:
                     os.posix_fallocate(file.fileno(), 0, size)
+                return True
+        return False
 
-    @staticmethod
-    def _free_reserve(directory: Path) -> bool:
+    def _free_reserve(self) -> bool:
+        if self._directory is None:
+            return False
         try:
-            (directory / RESERVE).unlink()
+            (self._directory / RESERVE).unlink()
         except OSError:
             return False
-        log.warning("%s: the disk is full; the outbox lives on its reserve", directory)
+        log.warning("%s: the disk is full; the outbox lives on its reserve", self._directory)
+        if self._db is not None:
+            with suppress(sqlite3.Error):
+                self._limit(self._db)
         return True
 
     def _complain(self, trouble: str) -> None:

@@ -78,9 +78,10 @@ class StateTopics:
             self._due[topic] = None
 
     def retained(self) -> set[str]:
-        """Every topic that may have a retained message of ours."""
+        """Every topic that has a retained message of ours, or will have."""
         said = {topic for topic, message in self._now.items() if message.retain}
-        return said | {self._topics.stats} | {self._topics.last(source) for source in self._sources}
+        later = [f(source) for f in (self._topics.last, self._topics.problem) for source in self._sources]
+        return said.union(later, [self._topics.stats])
 
     def online(self) -> None:
         """The node is there, and all is said anew: what the broker retained from before may be stale."""

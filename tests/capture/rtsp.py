@@ -21,8 +21,12 @@ class Packet:
 
 
 @contextmanager
-def serve_rtsp(packets: Sequence[Packet], rate: int) -> Iterator[str]:
-    """Serve these packets to whoever plays, as fast as they are taken, then hang up. Gives the address."""
+def serve_rtsp(packets: Sequence[Packet], rate: int, *, hang: bool = False) -> Iterator[str]:
+    """Serve these packets to whoever plays, as fast as they are taken, then hang up. Gives the address.
+
+    With `hang`, the connection stays and nothing more comes, until the context ends.
+    """
+    over = threading.Event()
 
     class Camera(socketserver.StreamRequestHandler):
         def handle(self) -> None:
@@ -60,6 +64,8 @@ def serve_rtsp(packets: Sequence[Packet], rate: int) -> Iterator[str]:
                 # RFC 3550, section 5.1: version 2, payload type 97, sequence number, time stamp, source.
                 rtp = struct.pack(">BBHII", 0x80, 97, number & 0xFFFF, packet.timestamp, 1) + packet.payload
                 self.wfile.write(struct.pack(">cBH", b"$", 0, len(rtp)) + rtp)
+            if hang:
+                over.wait()
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Camera) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -67,6 +73,7 @@ def serve_rtsp(packets: Sequence[Packet], rate: int) -> Iterator[str]:
         try:
             yield f"rtsp://127.0.0.1:{server.server_address[1]}/camera"
         finally:
+            over.set()
             server.shutdown()
             thread.join()
 

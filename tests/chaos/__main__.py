@@ -29,7 +29,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.mosquitto import HOST, Cable, Mosquitto
 
-DISK = "4m"
+DISK = "8m"
 DRAIN_S = 120.0
 PAUSES_S = (0.2, 2.0)
 """how long a fault lasts"""

@@ -67,7 +67,7 @@ async def main(port: int, directory: Path, life: int, rate: float) -> None:
     connection.ANSWER_TIMEOUT_S = 1.0
     metrics = Metrics()
     with locked(directory) as state:
-        queue = EventQueue(Outbox(state, "chaos", metrics, bounds=Bounds(reserve=65536)))
+        queue = EventQueue(Outbox(state, "chaos", metrics, bounds=Bounds(reserve=1 << 20)))
         settings = MqttSettings(host=HOST, port=port, keepalive_s=5)
         backoff = Backoff(start_s=0.02, max_s=0.2, apart_s=0.2)
         sink = MqttSink(settings, "chaos", SOURCES, ["dog_bark"], queue, metrics, backoff=backoff)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.capture.rtsp import Packet, serve_rtsp
 from tests.faults.program import BESIDE, BLOCK, Watched, watched, write
 from tests.faults.table import FAULTS, Fault
 from tests.pulse import FakeMicrophone
@@ -124,6 +125,25 @@ def test_a_program_that_fails_is_started_again(tmp_path: Path, how: str, lost: s
         recovered_s = program.says("room: listening", n_lines) - began
         assert program.daemon.stop() == 0
     FAULTS.append(Fault(f"program: {lost}", None, recovered_s, "the outage"))
+
+
+def test_a_stream_that_stalls_is_opened_again(tmp_path: Path) -> None:
+    """A camera that keeps the connection and sends nothing: said to stall, given up, opened again."""
+    packets = [Packet(i * 1600, bytes(3200)) for i in range(40)]
+    with serve_rtsp(packets, 16000, hang=True) as address:
+        config = write(tmp_path, {"camera": {"stream": address}, "beside": BESIDE})
+        with watched(config, {}, tmp_path) as program:
+            program.says("camera: listening", 0)
+            began = time.monotonic()
+            noticed_s = program.says("camera: stalled", 0) - began
+            program.says("camera: reopening", 0)
+            n_lines = len(program.daemon.lines)
+            program.says("camera: listening", n_lines)
+            recovered_s = time.monotonic() - began
+            assert program.source("camera")["reopens"] == 1
+            assert program.source("beside")["reopens"] == 0
+            assert program.daemon.stop() == 0
+    FAULTS.append(Fault("RTSP stalls without an end", noticed_s, recovered_s, "the outage"))
 
 
 def test_opening_again_leaks_nothing(fake_microphone: FakeMicrophone) -> None:

@@ -294,6 +294,32 @@ def test_a_full_disk(small_disk: Path, caplog: pytest.LogCaptureFixture) -> None
     assert metrics.dropped == {}
 
 
+def test_a_disk_that_the_outbox_fills_itself(small_disk: Path) -> None:
+    """What is delivered can still be deleted: nothing comes twice, and there is room on disk again."""
+    metrics = Metrics()
+    bounds = Bounds(reserve=128 << 10)
+    with opened(small_disk, metrics=metrics, bounds=bounds) as outbox:
+        told = 0
+        while metrics.outbox.on_disk or told < 3000:
+            outbox.append([event("end", event_id=f"{told:04}")])
+            told += 1
+        waited = []
+        for _ in range(told // 2):
+            waiting = outbox.first()
+            assert waiting is not None
+            waited.append(waiting)
+            outbox.done(waiting.id)
+        assert not outbox._delivered  # all that was delivered is deleted
+    with opened(small_disk, metrics=metrics, bounds=bounds) as outbox:
+        assert metrics.outbox.on_disk
+        waited += drain(outbox)
+        outbox.append([event("end", event_id="after")])
+        assert metrics.outbox.on_disk
+    names_of = [waiting.message["id"] for waiting in waited]
+    assert names_of == sorted(set(names_of))
+    assert names_of[: told // 2] == [f"{number:04}" for number in range(told // 2)]
+
+
 def test_a_read_only_disk(small_disk: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Events wait in memory, that is said once, and what was on disk comes first."""
     metrics = Metrics()

@@ -149,11 +149,14 @@ def test_levels_are_calm(states: StateTopics, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_what_is_retained(states: StateTopics) -> None:
-    """All but the level is retained, and what a home acts on has QoS 1."""
+    """All but the level is retained, which is known from the start, and what a home acts on has QoS 1."""
+    known = states.retained()
     states.online()
     states.put(event("start"))
     states.put(Hearing("kitchen", 0.0, -20.0, {}))
+    states.put(SourceState("kitchen", "listening", 0.0))
     states.put(stats())
+    assert states.retained() == known
     for message in drain(states):
         assert message.retain == (not message.topic.endswith("/level"))
         assert message.qos == (0 if message.topic.endswith(("/level", "/stats")) else 1)

@@ -1,0 +1,88 @@
+"""Events are held against the truth, and thresholds chosen by it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from streamer.errors import InputError, UsageError
+from streamer.evaluation.events import Count, Span, count, read_truth, total
+from streamer.evaluation.quality import find_tools, write_events
+from streamer.evaluation.thresholds import GRID, choose
+
+
+def test_half_of_an_event_decides() -> None:
+    """Right is what lies half in the truth; found is what right ones cover half of; sounds do not mix."""
+    truth = [Span("dog", 0, 4), Span("dog", 10, 14), Span("cat", 20, 22)]
+    heard = [Span("dog", 1, 5), Span("dog", 11, 12), Span("dog", 20, 22), Span("owl", 0, 1)]
+
+    counts = count(truth, heard)
+
+    assert counts["dog"] == Count(true=2, found=1, false=1)
+    assert counts["cat"] == Count(true=1)
+    assert counts["owl"] == Count(false=1)
+    assert total([counts, counts])["dog"] == Count(true=4, found=2, false=2)
+
+
+def rows(found: list[int], false: list[int], true: int) -> list[Count]:
+    return [Count(true, *each) for each in zip(found, false, strict=True)]
+
+
+def test_each_sound_has_its_own_threshold() -> None:
+    """High where false alarms are many, low where they are not; for what never occurs where it is quiet."""
+    n = len(GRID)
+    table = {
+        "timid": rows([10] * 5 + [0] * (n - 5), [0] * n, 10),
+        "loud": rows([10] * (n - 3) + [0] * 3, [100] * (n - 6) + [0] * 6, 10),
+        "absent": rows([0] * n, [50] * 8 + [0] * (n - 8), 0),
+    }
+
+    chosen = choose(table, hours=1.0, most_false_an_hour=20)
+
+    assert chosen["timid"] <= GRID[4]
+    assert GRID[n - 6] <= chosen["loud"] <= GRID[n - 4]
+    assert GRID[8] <= chosen["absent"] <= GRID[9]
+
+
+def test_false_alarms_are_bounded() -> None:
+    """What would help F1 more, but is wrong too often, is given up."""
+    n = len(GRID)
+    table = {"dog": rows([20] * 8 + [10] * (n - 8), [12] * 8 + [1] * (n - 8), 30)}
+
+    assert choose(table, hours=1.0, most_false_an_hour=100)["dog"] < GRID[8]
+    assert choose(table, hours=1.0, most_false_an_hour=2)["dog"] > GRID[8]
+
+
+def test_a_truth_that_is_none_is_said(tmp_path: Path) -> None:
+    """No file, or another table: one line with its name."""
+    with pytest.raises(InputError, match=r"none\.tsv"):
+        read_truth(tmp_path / "none.tsv")
+    (tmp_path / "other.tsv").write_text("a\tb\n1\t2\n")
+    with pytest.raises(InputError, match=r"other\.tsv: not a table of onset"):
+        read_truth(tmp_path / "other.tsv")
+
+
+def test_what_a_listener_is_told_becomes_a_table(tmp_path: Path) -> None:
+    """Times of the end, the moment of the start; sounds that the truth does not know are left out."""
+    common = {"id": "a", "sound": "dog"}
+    messages = [
+        common | {"phase": "start", "onset": 1.5, "offset": None, "emitted_at": 3.0},
+        {"id": "b", "sound": "owl", "phase": "start", "onset": 2.0, "offset": None, "emitted_at": 4.0},
+        common | {"phase": "end", "onset": 1.0, "offset": 2.5, "emitted_at": 5.0},
+        {"id": "b", "sound": "owl", "phase": "end", "onset": 2.0, "offset": 3.0, "emitted_at": 6.0},
+    ]
+    write_events(tmp_path / "events.tsv", messages, {"dog"})
+
+    assert (tmp_path / "events.tsv").read_text().splitlines() == [
+        "onset\toffset\tevent_label\treported_at",
+        "1.000\t2.500\tdog\t3.000",
+    ]
+    assert read_truth(tmp_path / "events.tsv") == [Span("dog", 1.0, 2.5)]
+
+
+def test_a_folder_without_the_tools_is_refused(tmp_path: Path) -> None:
+    """Before anything is installed; the missing files are named."""
+    with pytest.raises(UsageError, match=r"it has no make_soundscape\.py, .*requirements\.txt"):
+        find_tools(tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
