@@ -100,8 +100,9 @@ class SoundEvent:
 SourcePhase: TypeAlias = Literal[
     "waiting", "listening", "silent", "stalled", "reopening", "paused", "ended", "failed"
 ]
-"""waiting: not there yet, tried again for ever · listening: blocks come · silent: they come, with nothing in them
-· stalled: open, but no block comes · reopening: it was heard and is lost · paused: switched off by command · ended, failed: a recording is over"""
+"""waiting: not there yet, tried again for ever · listening: blocks come · silent: they come, with nothing in
+them · stalled: open, but no block comes · reopening: it was heard and is lost · paused: switched off by
+command · ended, failed: a recording is over, or was none"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,14 +103,10 @@ class ChildWorker:
         self._condition = "loading the model"
 
     async def start(self) -> About:
-        """Load the model. Raises ModelError where it cannot be loaded at all."""
+        """Load the model. Raises ModelError where that fails, or where the device asked for is not there."""
         while True:
             try:
                 child = await self._launch()
-            except ModelError:
-                if not self._device.is_cuda:  # with a GPU it may be the driver that is not there yet
-                    raise
-                await self._recover("the device cannot be used")
             except LostError as lost:
                 await self._recover(str(lost))
             else:

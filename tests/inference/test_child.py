@@ -116,10 +116,16 @@ async def test_a_child_that_dies_idle_is_replaced(start: Start) -> None:
     assert (await score(worker, window()))[0].clip[0] == 0.5
 
 
-@pytest.mark.parametrize("engine", ["NoCuda", "FailingCuda"])
-async def test_the_cpu_takes_over(start: Start, engine: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_device_that_is_not_there_is_an_error_at_the_start(start: Start) -> None:
+    """Whoever asks for a GPU does not get the CPU without a word."""
+    with pytest.raises(ModelError, match="0 CUDA devices"):
+        await start("NoCuda", device="cuda")
+    assert children() == []
+
+
+async def test_the_cpu_takes_over(start: Start, caplog: pytest.LogCaptureFixture) -> None:
     """A GPU that fails three times in ten minutes is left for the CPU, which is said."""
-    worker = await start(engine, device="cuda")
+    worker = await start("FailingCuda", device="cuda")
     for index in range(3):
         await score(worker, window(index=index))
     (scores,) = await score(worker, window(index=3))
