@@ -1,19 +1,18 @@
-"""The worker: windows of all sources become batches, and every caller gets an answer."""
+"""Windows of all sources become batches, and every caller gets an answer."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 import numpy as np
 import pytest
 
-from streamer.config import ModelSettings
 from streamer.errors import InferenceError
-from streamer.inference.worker import LocalWorker
-from streamer.metrics import Metrics
+from streamer.inference.batches import Batches
 from streamer.types import Scores, Window
 from tests.inference.models import window
 
@@ -43,11 +42,32 @@ class Recorder:
         ]
 
 
+class LocalWorker:
+    """A worker in this process: one thread for the scorer, one batch at a time."""
+
+    def __init__(self, scorer: Recorder, max_batch: int, batch_wait_s: float) -> None:
+        self._scorer = scorer
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
+        self._batches = Batches(self._score, max_batch, batch_wait_s)
+
+    async def score(self, window: Window) -> Scores:
+        return await self._batches.score(window)
+
+    async def close(self) -> None:
+        batch = self._batches.close()
+        if batch is not None:
+            await batch
+        self._thread.shutdown()
+
+    async def _score(self, windows: Sequence[Window]) -> list[Scores]:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._scorer.score, windows)
+
+
 @asynccontextmanager
 async def _worker(
-    recorder: Recorder, metrics: Metrics | None = None, **settings: object
+    recorder: Recorder, *, max_batch: int = 16, batch_wait_s: float = 0.02
 ) -> AsyncIterator[LocalWorker]:
-    worker = LocalWorker(recorder, ModelSettings(**settings), metrics or Metrics())  # type: ignore[arg-type]
+    worker = LocalWorker(recorder, max_batch, batch_wait_s)
     try:
         async with asyncio.timeout(DEADLINE_S):
             yield worker
@@ -58,14 +78,13 @@ async def _worker(
 
 async def test_everyone_gets_their_own_scores() -> None:
     """A batch mixes sources; each caller gets what belongs to their window."""
-    recorder, metrics = Recorder(), Metrics()
-    async with _worker(recorder, metrics, batch_wait_s=0.2) as worker:
+    recorder = Recorder()
+    async with _worker(recorder, batch_wait_s=0.2) as worker:
         results = await asyncio.gather(*(worker.score(window(i, 0.01, source_id=f"s{i}")) for i in range(5)))
 
     assert [(scores.source_id, scores.index) for scores in results] == [(f"s{i}", i) for i in range(5)]
     assert [0, 1, 2, 3, 4] in recorder.batches
-    assert (metrics.batches, metrics.batch_windows) == (1, 5)
-    assert metrics.inference_s > 0
+    assert len(recorder.batches) == 1
 
 
 async def test_a_full_batch_does_not_wait() -> None:
