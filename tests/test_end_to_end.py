@@ -126,6 +126,7 @@ async def test_a_stop_ends_what_is_open(
     config = configuration(tmp_path, {"stream": str(recording)}, mqtt=broker(mosquitto))
     subscriber = await subscribe(mosquitto.port)
     with running(config) as daemon:
+        daemon.until_says("listening")  # a busy machine loads a model slowly
         await subscriber.until(lambda heard: "start" in phases(heard), "the start of smoke_alarm")
         assert daemon.stop(how) == 0
     await subscriber.until_heard("streamer/test/status", "offline")
