@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,13 @@ def window(source_id: str = "room", index: int = 0, value: float = 0.5, rate: in
 
 
 def children() -> list[psutil.Process]:
-    return [p for p in psutil.Process().children() if "streamer.inference.host" in p.cmdline()]
+    """Those that run; one that has ended and was not waited for yet has no command line any more."""
+    found = []
+    for process in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):  # which a zombie is, too
+            if "streamer.inference.host" in process.cmdline():
+                found.append(process)
+    return found
 
 
 def restarts(worker: ChildWorker) -> int:
