@@ -1,22 +1,20 @@
 """Trains a small AST with a frame head from random weights on a pool of windows.
 
-One process a core, each with one thread: gradients meet by all-reduce, so that no core waits at OpenMP's
-barriers.
+One process a core, each with one thread, so that no core waits at OpenMP's barriers: they are on one machine,
+and their gradients meet in shared memory.
 """
 
 from __future__ import annotations
 
 import csv
 import math
-import os
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.distributed as dist
+import torch.multiprocessing as mp
 import torch.nn.functional as F
 from torch import Tensor
 from torch.multiprocessing.spawn import start_processes
@@ -137,12 +135,32 @@ def _rate(progress: float, warm_up: float) -> float:
     return max(0.0, 0.5 + 0.5 * math.cos(math.pi * (progress - warm_up) / (1 - warm_up)))
 
 
-class _Trainer:
-    """One process's share of the training: its copy of the model, its windows, its half of each gradient."""
+class _Meeting:
+    """Where the processes of a training meet. Each must come to each meeting, or the others wait.
 
-    def __init__(self, rank: int, world: int, pool: Path, out: Path, recipe: DistillSettings) -> None:
+    Not torch.distributed: what the threads of its gloo backend still hold when a process ends now and then
+    aborts the process.
+    """
+
+    def __init__(self, world: int, n: int) -> None:
+        self._rows = torch.zeros(world, n).share_memory_()  # type: ignore[no-untyped-call]  # torch does not say
+        self._barrier = mp.get_context("spawn").Barrier(world)
+
+    def mean(self, rank: int, row: Tensor) -> Tensor:
+        """The mean of the rows (n,) that the processes bring; the same to the bit for all."""
+        self._rows[rank] = row
+        self._barrier.wait()
+        mean: Tensor = self._rows.mean(dim=0)
+        self._barrier.wait()  # nobody writes the next row while another still reads
+        return mean
+
+
+class _Trainer:
+    """One process's share of the training: its copy of the model, its windows, its part of each gradient."""
+
+    def __init__(self, rank: int, meeting: _Meeting, pool: Path, out: Path, recipe: DistillSettings) -> None:
         torch.manual_seed(recipe.seed)
-        self.rank, self.world, self.recipe = rank, world, recipe
+        self.rank, self.meeting, self.recipe = rank, meeting, recipe
         self.checkpoint, self.log = out / CHECKPOINT, out / LOG
         self.model = AST(model_config(recipe))
         self.model.start_from_scratch()
@@ -161,16 +179,9 @@ class _Trainer:
 
     def run(self) -> None:
         started, saved = time.monotonic() - self.spent_s, time.monotonic()
-        while True:
-            # All processes must agree on the time, or one would stop while another waits for it.
-            now = torch.tensor([time.monotonic() - started])
-            dist.broadcast(now, 0)
-            self.spent_s = now.item()
-            progress = self.spent_s / 60 / self.recipe.minutes
-            if progress >= 1:
-                break
+        while (progress := self.spent_s / 60 / self.recipe.minutes) < 1:
             self._set_rates(progress)
-            self.losses.append(self._one_step(progress))
+            self.losses.append(self._one_step(progress, started))
             if self.rank == 0 and self.step % 50 == 0:
                 self._report(progress)
             if self.rank == 0 and time.monotonic() - saved > SAVE_S:
@@ -184,7 +195,7 @@ class _Trainer:
             for group, rate in zip(opt.param_groups, rates, strict=True):
                 group["lr"] = rate * _rate(progress, self.recipe.warm_up)
 
-    def _one_step(self, progress: float) -> tuple[float, float]:
+    def _one_step(self, progress: float, started: float) -> tuple[float, float]:
         """Losses of the window and of its time steps, a window's sum over the labels."""
         x, clip, frames = next(self.feed)
         k = next(int(n) for share, n in reversed(self.recipe.keep_rows) if progress >= share)
@@ -198,7 +209,7 @@ class _Trainer:
         frame_loss = F.binary_cross_entropy_with_logits(frame_logits.float(), frames, reduction="sum")
         frame_loss = frame_loss / (len(x) * self.steps)
         torch.autograd.backward(clip_loss + self.recipe.frame_weight * frame_loss)
-        self._share_gradients()
+        self._share(started)
         for opt in self.optimizers:
             opt.step()
             opt.zero_grad()
@@ -207,12 +218,15 @@ class _Trainer:
         torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)
         return clip_loss.item(), frame_loss.item()
 
-    def _share_gradients(self) -> None:
-        """The mean over the processes, no longer than GRADIENT_NORM."""
+    def _share(self, started: float) -> None:
+        """Each gradient becomes the mean over the processes, all together no longer than GRADIENT_NORM.
+
+        The time spent is a mean, too: were it each one's own, one would stop while another waits for it.
+        """
         gradients = [p.grad for p in self.parameters if p.grad is not None]
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
-        dist.all_reduce(flat)
-        flat /= self.world
+        spent = torch.tensor([time.monotonic() - started])
+        mean = self.meeting.mean(self.rank, torch.cat([spent, *(g.flatten() for g in gradients)]))
+        self.spent_s, flat = mean[0].item(), mean[1:]
         flat *= min(1.0, GRADIENT_NORM / (flat.norm().item() + 1e-6))
         for gradient, part in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
@@ -220,7 +234,7 @@ class _Trainer:
     def _report(self, progress: float) -> None:
         clip, frames = np.mean(self.losses, axis=0)
         self.losses.clear()
-        rate = self.step * self.recipe.batch * self.world / self.spent_s
+        rate = self.step * self.recipe.batch * self.recipe.processes / self.spent_s
         if not self.log.exists():
             self.log.write_text("step,share,clip_loss,frame_loss,windows_s\n")
         with self.log.open("a") as file:
@@ -245,14 +259,9 @@ class _Trainer:
         save_checkpoint(self.checkpoint, state)
 
 
-def _train(rank: int, world: int, pool: Path, out: Path, recipe: DistillSettings, port: int) -> None:
+def _train(rank: int, meeting: _Meeting, pool: Path, out: Path, recipe: DistillSettings) -> None:
     torch.set_num_threads(1)
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    dist.init_process_group("gloo", rank=rank, world_size=world)
-    try:
-        _Trainer(rank, world, pool, out, recipe).run()
-    finally:
-        dist.destroy_process_group()
+    _Trainer(rank, meeting, pool, out, recipe).run()
 
 
 def distill(recipe: DistillSettings, *, resume: bool, watch: Watch) -> Path:
@@ -267,12 +276,10 @@ def distill(recipe: DistillSettings, *, resume: bool, watch: Watch) -> Path:
     if not resume:
         checkpoint.unlink(missing_ok=True)
     watch.say(f"training for {recipe.minutes:g} minutes; the loss is in {out / LOG}")
-    with socket.socket() as probe:  # where the processes meet
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    n_parameters = sum(p.numel() for p in AST(model_config(recipe)).parameters())
     start_processes(  # type: ignore[no-untyped-call]  # torch does not say
         _train,
-        (recipe.processes, pool, out, recipe, port),
+        (_Meeting(recipe.processes, 1 + n_parameters), pool, out, recipe),
         nprocs=recipe.processes,
         start_method="spawn",
     )
