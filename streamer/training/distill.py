@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import math
 import time
-from collections.abc import Iterator
+from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +17,16 @@ import torch
 import torch.multiprocessing as mp
 import torch.nn.functional as F
 from torch import Tensor
-from torch.multiprocessing.spawn import start_processes
+from torch.multiprocessing.spawn import ProcessRaisedException, start_processes
 
+from streamer.errors import StreamerError
 from streamer.model.ast import AST, ASTConfig
 from streamer.model.checkpoint import save
 from streamer.model.fbank import FRAME_S, FbankConfig
 from streamer.model.labels import AUDIOSET
 from streamer.training import clips
 from streamer.training.card import ATTRIBUTION
-from streamer.training.folder import CHECKPOINT, LOG, MODEL, save_checkpoint
+from streamer.training.folder import CHECKPOINT, LOG, MODEL, load_checkpoint, save_checkpoint
 from streamer.training.pool import Pool, make_pool
 from streamer.training.settings import DistillSettings
 from streamer.training.watch import Watch
@@ -37,6 +38,8 @@ SILENCE = math.log(torch.finfo(torch.float32).eps)
 GRADIENT_NORM = 5.0
 SAVE_S = 240.0
 """seconds between checkpoints"""
+REPORT_STEPS = 50
+"""steps between rows of the log"""
 
 
 def augment(
@@ -75,22 +78,6 @@ def augment(
             frames[i, last:] = 0
             clip[i] = frames[i].amax(dim=0)
     return x, clip, frames
-
-
-def batches(
-    pool: Path, recipe: DistillSettings, rank: int, steps: int, step_s: float
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    source = Pool(pool, recipe.seed * 1000 + rank)
-    rng = np.random.default_rng(recipe.seed * 1000 + 500 + rank)
-    fbank = FbankConfig()
-    n = 0
-    while True:
-        if n % 200 == 0:
-            source.refresh()
-        n += 1
-        x, clip, frames = augment(*source.batch(recipe.batch, steps, step_s), rng, recipe.mixup)
-        x = F.pad(x, (0, 0, 0, fbank.max_length - x.shape[1]))
-        yield (x - fbank.mean) / (2 * fbank.std), clip, frames
 
 
 def model_config(recipe: DistillSettings) -> ASTConfig:
@@ -168,85 +155,92 @@ class _Trainer:
         self.average = [p.detach().clone() for p in self.parameters]
         self.optimizers = optimizers(self.model, recipe)
         self.rates = [[g["lr"] for g in opt.param_groups] for opt in self.optimizers]
-        self.step, self.spent_s = 0, 0.0
-        if self.checkpoint.exists():
-            self._resume()
+        self.step = 0
+        self._resume()
         self.rows, self.steps = self.model.config.grid
-        self.generator = torch.Generator().manual_seed(recipe.seed * 7919 + rank + self.step)
-        step_s = recipe.stride * FRAME_S
-        self.feed = batches(pool, recipe, rank + 10 * self.step, self.steps, step_s)
+        self.fbank, self.pool = FbankConfig(), Pool(pool)
         self.losses: list[tuple[float, float]] = []
 
-    def run(self) -> None:
-        started, saved = time.monotonic() - self.spent_s, time.monotonic()
-        while (progress := self.spent_s / 60 / self.recipe.minutes) < 1:
-            self._set_rates(progress)
-            self.losses.append(self._one_step(progress, started))
-            if self.rank == 0 and self.step % 50 == 0:
-                self._report(progress)
-            if self.rank == 0 and time.monotonic() - saved > SAVE_S:
+    def run(self, steps_done: Synchronized[int]) -> None:
+        started = saved = time.monotonic()
+        first = self.step
+        while self.step < self.recipe.steps:
+            self.losses.append(self._one_step(self.step / self.recipe.steps))
+            self.step += 1
+            if self.rank:
+                continue
+            steps_done.value = self.step
+            if self.step % REPORT_STEPS == 0:
+                self._report((self.step - first) / (time.monotonic() - started))
+            if time.monotonic() - saved > SAVE_S:
                 saved = time.monotonic()
                 self._save()
         if self.rank == 0:
             self._save()
 
-    def _set_rates(self, progress: float) -> None:
-        for opt, rates in zip(self.optimizers, self.rates, strict=True):
-            for group, rate in zip(opt.param_groups, rates, strict=True):
-                group["lr"] = rate * _rate(progress, self.recipe.warm_up)
+    def _batch(self, k: int) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Features, targets of the windows and their time steps, and the k rows of patches to keep.
 
-    def _one_step(self, progress: float, started: float) -> tuple[float, float]:
+        Drawn from the step's number alone: a training that goes on draws what it would have drawn.
+        """
+        recipe = self.recipe
+        rng = np.random.default_rng((recipe.seed, self.rank, self.step))
+        drawn = self.pool.batch(rng, recipe.batch, self.steps, recipe.stride * FRAME_S)
+        x, clip, frames = augment(*drawn, rng, recipe.mixup)
+        x = F.pad(x, (0, 0, 0, self.fbank.max_length - x.shape[1]))
+        x = (x - self.fbank.mean) / (2 * self.fbank.std)
+        if k >= self.rows:
+            return x, clip, frames, None
+        order = rng.random((len(x), self.rows, self.steps)).argsort(axis=1)
+        return x, clip, frames, torch.from_numpy(order[:, :k])
+
+    def _one_step(self, progress: float) -> tuple[float, float]:
         """Losses of the window and of its time steps, a window's sum over the labels."""
-        x, clip, frames = next(self.feed)
         k = next(int(n) for share, n in reversed(self.recipe.keep_rows) if progress >= share)
-        keep = None
-        if k < self.rows:
-            order = torch.rand(len(x), self.rows, self.steps, generator=self.generator).argsort(dim=1)
-            keep = order[:, :k]
+        x, clip, frames, keep = self._batch(k)
         with torch.autocast("cpu", torch.bfloat16):
             logits, frame_logits = self.model(x, keep)
         clip_loss = F.binary_cross_entropy_with_logits(logits.float(), clip, reduction="sum") / len(x)
         frame_loss = F.binary_cross_entropy_with_logits(frame_logits.float(), frames, reduction="sum")
         frame_loss = frame_loss / (len(x) * self.steps)
         torch.autograd.backward(clip_loss + self.recipe.frame_weight * frame_loss)
-        self._share(started)
-        for opt in self.optimizers:
+        self._share_gradients()
+        rate = _rate(progress, self.recipe.warm_up)
+        for opt, full in zip(self.optimizers, self.rates, strict=True):
+            for group, full_rate in zip(opt.param_groups, full, strict=True):
+                group["lr"] = rate * full_rate
             opt.step()
             opt.zero_grad()
-        self.step += 1
-        decay = min(self.recipe.ema, self.step / (self.step + 20))
+        decay = min(self.recipe.ema, (self.step + 1) / (self.step + 21))
         torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)
         return clip_loss.item(), frame_loss.item()
 
-    def _share(self, started: float) -> None:
-        """Each gradient becomes the mean over the processes, all together no longer than GRADIENT_NORM.
-
-        The time spent is a mean, too: were it each one's own, one would stop while another waits for it.
-        """
+    def _share_gradients(self) -> None:
+        """Each becomes the mean over the processes, all together no longer than GRADIENT_NORM."""
         gradients = [p.grad for p in self.parameters if p.grad is not None]
-        spent = torch.tensor([time.monotonic() - started])
-        mean = self.meeting.mean(self.rank, torch.cat([spent, *(g.flatten() for g in gradients)]))
-        self.spent_s, flat = mean[0].item(), mean[1:]
+        flat = self.meeting.mean(self.rank, torch.cat([gradient.flatten() for gradient in gradients]))
         flat *= min(1.0, GRADIENT_NORM / (flat.norm().item() + 1e-6))
         for gradient, part in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
 
-    def _report(self, progress: float) -> None:
+    def _report(self, steps_s: float) -> None:
         clip, frames = np.mean(self.losses, axis=0)
         self.losses.clear()
-        rate = self.step * self.recipe.batch * self.recipe.processes / self.spent_s
         if not self.log.exists():
-            self.log.write_text("step,share,clip_loss,frame_loss,windows_s\n")
+            self.log.write_text("step,clip_loss,frame_loss,windows_s\n")
+        windows_s = steps_s * self.recipe.batch * self.recipe.processes
         with self.log.open("a") as file:
-            file.write(f"{self.step},{progress:.4f},{clip:.4f},{frames:.4f},{rate:.1f}\n")
+            file.write(f"{self.step},{clip:.4f},{frames:.4f},{windows_s:.1f}\n")
 
     def _resume(self) -> None:
-        state = torch.load(self.checkpoint, weights_only=True)
+        state = load_checkpoint(self.checkpoint)
+        if state is None:
+            return
         self.model.load_state_dict(state["model"])
         self.average = state["average"]
         for opt, opt_state in zip(self.optimizers, state["optimizers"], strict=True):
             opt.load_state_dict(opt_state)
-        self.step, self.spent_s = state["step"], state["spent_s"]
+        self.step = state["step"]
 
     def _save(self) -> None:
         state = {
@@ -254,18 +248,24 @@ class _Trainer:
             "average": self.average,
             "optimizers": [opt.state_dict() for opt in self.optimizers],
             "step": self.step,
-            "spent_s": self.spent_s,
         }
         save_checkpoint(self.checkpoint, state)
 
 
-def _train(rank: int, meeting: _Meeting, pool: Path, out: Path, recipe: DistillSettings) -> None:
+def _train(
+    rank: int,
+    meeting: _Meeting,
+    steps_done: Synchronized[int],
+    pool: Path,
+    out: Path,
+    recipe: DistillSettings,
+) -> None:
     torch.set_num_threads(1)
-    _Trainer(rank, meeting, pool, out, recipe).run()
+    _Trainer(rank, meeting, pool, out, recipe).run(steps_done)
 
 
 def distill(recipe: DistillSettings, *, resume: bool, watch: Watch) -> Path:
-    """Mix the pool, train until the recipe's time is over, and write the model directory.
+    """Mix the pool, train for the recipe's steps, and write the model directory.
 
     What is in OUTPUT/pool already is used. Without `resume`, a training begins anew. Raises StreamerError.
     """
@@ -275,14 +275,9 @@ def distill(recipe: DistillSettings, *, resume: bool, watch: Watch) -> Path:
     make_pool(recipe.data, pool, shards=recipe.shards, folds=set(recipe.folds), processes=recipe.processes)
     if not resume:
         checkpoint.unlink(missing_ok=True)
-    watch.say(f"training for {recipe.minutes:g} minutes; the loss is in {out / LOG}")
-    n_parameters = sum(p.numel() for p in AST(model_config(recipe)).parameters())
-    start_processes(  # type: ignore[no-untyped-call]  # torch does not say
-        _train,
-        (_Meeting(recipe.processes, 1 + n_parameters), pool, out, recipe),
-        nprocs=recipe.processes,
-        start_method="spawn",
-    )
+        (out / LOG).unlink(missing_ok=True)
+    watch.say(f"training for {recipe.steps} steps; the loss is in {out / LOG}")
+    _run_processes(pool, recipe, watch)
     model = out / MODEL
     save(model, averaged(checkpoint, recipe), FbankConfig())
     with (model / ATTRIBUTION).open("w", encoding="utf-8", newline="") as file:
@@ -290,6 +285,32 @@ def distill(recipe: DistillSettings, *, resume: bool, watch: Watch) -> Path:
         rows.writerow(["file", "licence", "author", "title or link"])
         rows.writerows(clips.credits(recipe.data, set(recipe.folds)))
     return model
+
+
+def _run_processes(pool: Path, recipe: DistillSettings, watch: Watch) -> None:
+    """Train in processes of their own, and tell the watch how far they are. Raises StreamerError."""
+    steps_done = mp.get_context("spawn").Value("i", 0)
+    n_parameters = sum(p.numel() for p in AST(model_config(recipe)).parameters())
+    meeting = _Meeting(recipe.processes, n_parameters)
+    processes = start_processes(  # type: ignore[no-untyped-call]  # torch does not say
+        _train,
+        (meeting, steps_done, pool, recipe.output, recipe),
+        nprocs=recipe.processes,
+        start_method="spawn",
+        join=False,
+    )
+    batch = recipe.batch * recipe.processes
+    watch.begin("training", recipe.steps * batch)
+    seen = 0
+    try:
+        while not processes.join(timeout=1.0):
+            now = steps_done.value
+            watch.advance((now - seen) * batch)
+            seen = now
+    except ProcessRaisedException as error:
+        raise StreamerError(f"the training ended: {str(error).strip().splitlines()[-1]}") from error
+    finally:
+        watch.end()
 
 
 def averaged(checkpoint: Path, recipe: DistillSettings) -> AST:

@@ -101,32 +101,29 @@ def make_pool(data: Path, out: Path, *, shards: int, folds: set[int], processes:
 
 
 class Pool:
-    """Random batches of windows; shards that are written meanwhile join in."""
+    """Random batches of windows. Raises FileNotFoundError where there are no shards."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
-        self.folder, self.rng = folder, np.random.default_rng(seed)
-        self.shards: dict[str, tuple[npt.NDArray[Any], ...]] = {}
-
-    def refresh(self) -> None:
-        for path in sorted(self.folder.glob("shard-*")):
-            if path.name not in self.shards:
-                window = np.load(path / "window.npy")
-                features = np.load(path / "features.npy", mmap_mode="r")
-                bounds = np.searchsorted(window, np.arange(len(features) + 1))
-                times = np.load(path / "times.npy")
-                targets = np.load(path / "targets.npy", mmap_mode="r")
-                self.shards[path.name] = (features, bounds, times, targets)
+    def __init__(self, folder: Path) -> None:
+        self.shards: list[tuple[npt.NDArray[Any], ...]] = []
+        for path in sorted(folder.glob("shard-*")):
+            window = np.load(path / "window.npy")
+            features = np.load(path / "features.npy", mmap_mode="r")
+            bounds = np.searchsorted(window, np.arange(len(features) + 1))
+            times = np.load(path / "times.npy")
+            targets = np.load(path / "targets.npy", mmap_mode="r")
+            self.shards.append((features, bounds, times, targets))
         if not self.shards:
-            raise FileNotFoundError(f"{self.folder}: no shards; make the pool first")
+            raise FileNotFoundError(f"{folder}: no shards; make the pool first")
 
-    def batch(self, n: int, steps: int, step_s: float) -> tuple[Tensor, Tensor, Tensor]:
+    def batch(
+        self, rng: np.random.Generator, n: int, steps: int, step_s: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """(n, 998, 128) log-mel, (n, n_labels) of the window, (n, steps, n_labels) of its time steps."""
-        names = sorted(self.shards)
         features, clip, frames = [], torch.zeros(n, len(AUDIOSET)), torch.zeros(n, steps, len(AUDIOSET))
         begin = torch.arange(steps) * step_s
         for i in range(n):
-            x, bounds, times, targets = self.shards[names[int(self.rng.integers(len(names)))]]
-            k = int(self.rng.integers(len(x)))
+            x, bounds, times, targets = self.shards[int(rng.integers(len(self.shards)))]
+            k = int(rng.integers(len(x)))
             features.append(torch.from_numpy(x[k].astype(np.float32)))
             for e in range(bounds[k], bounds[k + 1]):
                 onset, offset = float(times[e, 0]), float(times[e, 1])

@@ -231,12 +231,12 @@ class DistillSettings(TrainSettings):
     """a folder that holds `esc50-free`, `more-free` and `teacher`"""
     folds: list[int] = Field(default=[1, 2, 3], min_length=1)
     """of the labelled clips"""
-    shards: Annotated[int, Field(ge=1)] = 16
+    shards: Annotated[int, Field(ge=1)] = 24
     """thousands of windows that are mixed before the training begins"""
     processes: Annotated[int, Field(ge=1, le=64)] = 2
     """a core each"""
-    minutes: Annotated[Number, Field(gt=0)] = 96.0
-    """when to be done: rate and patch drop follow the share of it that is over"""
+    steps: Annotated[int, Field(ge=1)] = 4500
+    """of the training: rate and patch drop follow the share of them that is over"""
     hidden_size: Annotated[int, Field(ge=4, multiple_of=4)] = 192
     depth: Annotated[int, Field(ge=1)] = 6
     heads: Annotated[int, Field(ge=1)] = 3
@@ -250,11 +250,11 @@ class DistillSettings(TrainSettings):
     adamw_lr: Annotated[Number, Field(gt=0)] = 1e-3
     weight_decay: Annotated[Number, Field(ge=0)] = 0.05
     warm_up: Share = 0.02
-    """of the time"""
+    """of the steps"""
     ema: Annotated[Share, Field(lt=1)] = 0.999
     """of the weights, over steps: the mean is what comes out"""
-    keep_rows: list[list[Number]] = Field(default=[[0.0, 3], [0.6, 4], [0.88, 8]], min_length=1)
-    """from which share of the time on, how many frequency rows of patches are kept at each time step"""
+    keep_rows: list[list[Number]] = Field(default=[[0.0, 3], [0.68, 4], [0.92, 8]], min_length=1)
+    """from which share of the steps on, how many frequency rows of patches are kept at each time step"""
     mixup: Share = 0.4
     """how often two windows are added"""
     frame_weight: Annotated[Number, Field(ge=0)] = 1.0

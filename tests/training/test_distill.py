@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.multiprocessing as mp
 
 from streamer.errors import InputError
 from streamer.model import checkpoint
+from streamer.model.ast import AST
 from streamer.model.labels import AUDIOSET
-from streamer.training.distill import SILENCE, augment, distill
+from streamer.training.distill import SILENCE, _Meeting, _Trainer, augment, distill, model_config
 from streamer.training.pool import Pool, make_pool
 from streamer.training.settings import DistillSettings, load_recipe
 from streamer.training.watch import Nobody
@@ -50,9 +53,7 @@ def write_indices(data: Path) -> None:
 def test_targets_are_where_the_sound_is(tmp_path: Path) -> None:
     """A batch asks for a label in the window, and in just those time steps in which it sounds."""
     write_shard(tmp_path, "shard-000")
-    pool = Pool(tmp_path, seed=1)
-    pool.refresh()
-    features, clip, frames = pool.batch(8, STEPS, STEP_S)
+    features, clip, frames = Pool(tmp_path).batch(np.random.default_rng(1), 8, STEPS, STEP_S)
     assert features.shape == (8, 998, 128)
     loud = features[:, 320:640, 40:60].mean(dim=(1, 2)) > -4
     assert torch.equal(clip[:, SIREN] > 0.9, loud)
@@ -76,28 +77,64 @@ def test_augmentation_keeps_what_it_must() -> None:
         assert frames_out.max() <= 1
 
 
-def test_a_model_comes_out(tmp_path: Path) -> None:
-    """Two processes train, and the directory loads with a frame head and the credits of its clips."""
-    out, data = tmp_path / "run", tmp_path / "data"
-    write_indices(data)
-    write_shard(out / "pool", "shard-000")
-    recipe = DistillSettings(
+def recipe(tmp_path: Path, name: str, steps: int) -> DistillSettings:
+    """A tiny model on one shard, in a folder of its own."""
+    out, data = tmp_path / name, tmp_path / "data"
+    if not data.exists():
+        write_indices(data)
+    if not (out / "pool").exists():
+        write_shard(out / "pool", "shard-000")
+    return DistillSettings(
         task="distill",
         output=out,
         data=data,
         shards=1,
-        minutes=0.1,
+        steps=steps,
         batch=2,
         hidden_size=12,
         depth=1,
         heads=1,
     )
-    model = distill(recipe, resume=False, watch=Nobody())
+
+
+def test_a_model_comes_out(tmp_path: Path) -> None:
+    """Two processes train, and the directory loads with a frame head and the credits of its clips."""
+    model = distill(recipe(tmp_path, "run", steps=60), resume=False, watch=Nobody())
     loaded = checkpoint.load(model)
     assert loaded.network.config.frame_head
     assert loaded.labels == AUDIOSET
     credits = (model / "ATTRIBUTION.csv").read_text().splitlines()
     assert credits[1:] == ["1-a.opus,CC0-1.0,Ann,barks", "c.opus,CC-BY-4.0,Cy,cy/sounds: c.wav"]
+    log = (tmp_path / "run" / "log.csv").read_text().splitlines()
+    assert log[0].startswith("step,") and log[1].startswith("50,")
+
+
+class Killed:
+    """A count of steps that ends the training at the third."""
+
+    def __setattr__(self, name: str, value: int) -> None:
+        if value == 3:
+            raise KeyboardInterrupt
+
+
+def test_it_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training that was ended in the middle and goes on has the weights of an unbroken one, to the bit."""
+    monkeypatch.setattr("streamer.training.distill.SAVE_S", 0.0)
+    averages = []
+    for name, broken in (("whole", False), ("broken", True)):
+        settings = recipe(tmp_path, name, steps=6)
+        meeting = _Meeting(1, sum(p.numel() for p in AST(model_config(settings)).parameters()))
+        new = partial(_Trainer, 0, meeting, settings.output / "pool", settings.output, settings)
+        if broken:
+            with pytest.raises(KeyboardInterrupt):
+                new().run(Killed())
+            assert new().step == 2
+        new().run(mp.get_context("spawn").Value("i", 0))
+        state = torch.load(settings.output / "checkpoint.pt", weights_only=True)
+        assert state["step"] == 6
+        averages.append(state["average"])
+    for one, other in zip(*averages, strict=True):
+        assert torch.equal(one, other)
 
 
 def test_without_the_data_it_says_what_is_missing(tmp_path: Path) -> None:
