@@ -22,6 +22,7 @@ from streamer.health import Health, Trouble
 from streamer.inference.child import About, ChildWorker
 from streamer.listener import Listener, patience
 from streamer.metrics import Metrics
+from streamer.model import hub
 from streamer.notify import Notifier
 from streamer.pipeline import Pipeline
 from streamer.publish.control import Control
@@ -70,6 +71,7 @@ async def serve(config: Config, *, terminal: bool, reread: Callable[[], Config] 
         health.stage, health.describe_model = "loading the model", worker.describe
         model = await worker.start()
         log.info("%s", model.describe)
+        _warn_of_sounds(config)
         config = _with_hop(config, model)
 
         sinks: list[Sink] = []
@@ -191,7 +193,15 @@ def _reload(
         log.error("reload: nothing was changed; the configuration from before stays in force")  # noqa: TRY400
     else:
         log.info("reload: the new configuration is in force")
+        _warn_of_sounds(config)
     notifier.tell(READY=1)
+
+
+def _warn_of_sounds(config: Config) -> None:
+    """Name the sounds that the model is not known to hear."""
+    labels = {name: sound.labels for name, sound in config.sounds.items()}
+    if line := hub.lacking(config.model.path, labels):
+        log.warning("%s", line)
 
 
 def _seen_by_broker(config: Config) -> tuple[object, ...]:

@@ -168,11 +168,13 @@ def _outcome(attempt: Callable[[], str]) -> str | StreamerError:
 
 def _model_line(config: Config) -> str:
     from streamer.inference.engine import Engine  # noqa: PLC0415  # loads torch
+    from streamer.model import hub  # noqa: PLC0415
     from streamer.pipeline import Pipeline  # noqa: PLC0415
 
     engine = Engine(config.model)
     Pipeline("check", config, engine.labels)  # refuses sounds whose labels the model does not have
-    return engine.describe()
+    lacking = hub.lacking(config.model.path, {name: s.labels for name, s in config.sounds.items()})
+    return f"{engine.describe()}; {lacking}" if lacking else engine.describe()
 
 
 def _devices_line() -> str:

@@ -5,21 +5,27 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streamer.errors import ModelError
-from streamer.model import manifest
+from streamer.model import manifest, support
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
 
 SHIPPED = "ast-tiny"
 ASSETS = Path(__file__).parent / "assets"
-PATTERNS = ("config.json", "preprocessor_config.json", "*.safetensors", "model.safetensors.index.json")
+PATTERNS = (
+    "config.json",
+    "preprocessor_config.json",
+    "*.safetensors",
+    "model.safetensors.index.json",
+    support.FILE,
+)
 
 
 @dataclass(frozen=True)
@@ -144,6 +150,7 @@ def info(directory: Path) -> dict[str, object]:
 
     loaded = checkpoint.load(directory)
     config, record = loaded.network.config, manifest.read(directory)
+    measured = support.read(directory)
     return {
         "directory": str(directory),
         "source": record.source if record else "",
@@ -161,7 +168,20 @@ def info(directory: Path) -> dict[str, object]:
         "window_s": loaded.fbank.window_s,
         "n_labels": len(loaded.labels),
         "labels": list(loaded.labels),
+        "supported": sorted(measured.labels) if measured is not None else "not measured",
     }
+
+
+def lacking(model: str, sounds: Mapping[str, Sequence[str]]) -> str:
+    """A line that names the sounds (by name, their labels) that a model is not known to hear; or nothing."""
+    measured = support.read(resolve(model))
+    names = measured.lacks(sounds) if measured is not None else []
+    if not names:
+        return ""
+    return (
+        f"{model} is not known to hear these sounds well: {', '.join(names)}; expect misses and false alarms,"
+        f" or take a larger model; what it hears: streamer models info {model}"
+    )
 
 
 @contextmanager

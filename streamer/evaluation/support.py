@@ -1,0 +1,158 @@
+"""What a model hears: of each label the threshold with precision 0.9 and the most recall, and `sounds.json`.
+
+    python -m streamer.evaluation.support ast-tiny data/esc50-free --write
+
+The clips are those of a fold of ESC-50 that the model never saw, and sounds that the program synthesises,
+drawn anew, in noise. A clip's score is the highest that the detection would see: of the smoothed frame scores
+where the model has them. Labels above or below a clip's own are left out of account: a bark may be an Animal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from streamer.config import ModelSettings
+from streamer.detection.smoothing import median
+from streamer.detection.tree import below
+from streamer.errors import InputError, StreamerError
+from streamer.evaluation.esc50 import FOLD, read_rows, score_clip
+from streamer.evaluation.tagging import average_precision, precision_recall
+from streamer.inference.engine import Engine
+from streamer.model import hub, support
+from streamer.model.support import OperatingPoint, Support
+from streamer.synthesis import ALARMS, coloured_noise
+from streamer.training.clips import decode
+from streamer.types import Samples, Scores
+
+PRECISION, RECALL = 0.9, 0.3
+_FEWEST = 5
+"""clips of a label, below which nothing is said of it"""
+_DRAWS = 20
+"""of each synthesised sound"""
+_SEED = 10_000
+"""far from those of the training's shards"""
+_SMOOTHING_S = 0.44
+"""the median that configurations have where they say nothing"""
+SMOKE = ("Smoke detector, smoke alarm", "Fire alarm")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Example:
+    samples: Samples
+    own: frozenset[str]
+    """labels that are true"""
+    near: frozenset[str]
+    """labels that may be true: neither right nor wrong"""
+
+
+def recordings(folder: Path, fold: int, rate: int) -> Iterator[Example]:
+    """The clips of a fold. Of a class that AudioSet has not just so, no label is certain."""
+    for row in read_rows(folder):
+        if int(row["fold"]) != fold:
+            continue
+        try:
+            samples = decode(folder / "audio" / row["file"], rate)
+        except InputError:
+            continue
+        labels = frozenset(row["audioset_labels"].split("|"))
+        is_exact = row["audioset_exact"] == "1"
+        yield Example(samples, labels if is_exact else frozenset(), labels)
+
+
+def synthesised(rate: int) -> Iterator[Example]:
+    """Ten seconds of each sound that the program makes, in noise of 0 to 30 dB below it."""
+    rng = np.random.default_rng(_SEED)
+    for generator in ALARMS:
+        for _ in range(_DRAWS):
+            sound = generator(rng, rate, 10.0)
+            noise = coloured_noise(rng, rate, 10.0, float(rng.uniform(0, 2)))
+            power = float(np.square(sound.samples).mean())
+            noise = noise * np.sqrt(power / np.square(noise).mean()) * 10 ** (-rng.uniform(0, 30) / 20)
+            level = 10 ** (-rng.uniform(0, 20) / 20)
+            samples = np.clip(level * (sound.samples + noise), -1, 1).astype(np.float32)
+            yield Example(samples, frozenset(sound.labels[:1]), frozenset(sound.labels))
+
+
+def highest(scores: Scores) -> npt.NDArray[np.float32]:
+    """(n_labels,): what the detection would hold against `on` at the best moment."""
+    if scores.frames is None:
+        return scores.clip
+    width = 2 * round((_SMOOTHING_S / scores.frame_s - 1) / 2) + 1
+    return np.array([median(column, width).max() for column in scores.frames.T], np.float32)
+
+
+def operating_point(truth: npt.NDArray[np.bool_], scores: npt.NDArray[np.float32]) -> OperatingPoint | None:
+    """The lowest threshold that still has the precision; None where its recall is too small."""
+    if truth.sum() < _FEWEST:
+        return None
+    precision, recall = precision_recall(truth, scores)
+    descending = np.unique(scores)[::-1]
+    fine = np.flatnonzero((precision >= PRECISION) & (recall >= RECALL))
+    if not fine.size:
+        return None
+    k = int(fine[-1])
+    below_it = descending[k + 1] if k + 1 < len(descending) else 0.0
+    threshold = float(descending[k] + below_it) / 2
+    return OperatingPoint(
+        round(threshold, 3), round(float(precision[k]), 3), round(float(recall[k]), 3), int(truth.sum())
+    )
+
+
+def _related(labels: frozenset[str], all_labels: Sequence[str]) -> frozenset[str]:
+    """Labels above and below these."""
+    return below(labels) | frozenset(label for label in all_labels if labels & below((label,)))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Which labels a model hears, and at which threshold.")
+    parser.add_argument("model", help="a directory or a name")
+    parser.add_argument("clips", type=Path, help="a folder with labels.csv and audio/")
+    parser.add_argument("--fold", type=int, default=FOLD, help="which the model never saw (%(default)s)")
+    parser.add_argument("--write", action="store_true", help="write sounds.json into the model's directory")
+    options = parser.parse_args(arguments)
+    try:
+        engine = Engine(ModelSettings(path=options.model))
+        rate, labels = engine.sample_rate, engine.labels
+        examples = [*recordings(options.clips, options.fold, rate), *synthesised(rate)]
+        scores = np.stack([highest(score_clip(engine, example.samples, rate)) for example in examples])
+    except StreamerError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    left_out = [example.near | _related(example.own | example.near, labels) for example in examples]
+    points: dict[str, OperatingPoint] = {}
+    print("| label | clips | threshold | precision | recall |\n|---|---|---|---|---|")
+    for i, label in enumerate(labels):
+        rows = [k for k, e in enumerate(examples) if label in e.own or label not in left_out[k]]
+        truth = np.array([label in examples[k].own for k in rows])
+        point = operating_point(truth, scores[rows, i])
+        if point is not None:
+            points[label] = point
+            print(f"| {label} | {point.clips} | {point.threshold} | {point.precision} | {point.recall} |")
+        elif truth.sum() >= _FEWEST:
+            print(f"| {label} | {int(truth.sum())} | - | | |")
+    is_smoke = np.array([SMOKE[0] in example.own for example in examples])
+    group = scores[:, [labels.index(label) for label in SMOKE]].max(axis=1)
+    n_others = int((~is_smoke).sum())
+    print(
+        f"\nSmoke alarms, {int(is_smoke.sum())} against {n_others} other clips:"
+        f" average precision {average_precision(is_smoke, group):.3f}"
+    )
+    if options.write:
+        n_drawn = _DRAWS * len(ALARMS)
+        measured_on = (
+            f"{len(examples) - n_drawn} clips of fold {options.fold} of ESC-50, {n_drawn} synthesised sounds;"
+            f" precision {PRECISION} or more with recall {RECALL} or more"
+        )
+        print(support.write(hub.resolve(options.model), Support(measured_on, points)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
