@@ -1,0 +1,133 @@
+"""What a configuration hears where there is nothing to hear: false events an hour.
+
+    python -m streamer.evaluation.false_alarms data/esc50-free --config configs/home.yaml
+
+An hour of synthesised background (coloured noise whose colour and level change every half minute, with hum),
+and an hour of clips of ESC-50 that the model never saw, of classes whose labels nobody listens for, at levels
+from -40 to -10 dBFS over background.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from streamer.config import Config, ModelSettings, load_config
+from streamer.detection.tree import below
+from streamer.errors import InputError, StreamerError
+from streamer.evaluation.esc50 import FOLD, read_rows
+from streamer.inference.engine import Engine
+from streamer.offline import Scorer, detect
+from streamer.synthesis import coloured_noise, write_wav
+from streamer.training.clips import decode
+from streamer.types import Samples
+
+RATE = 16000
+_PIECE_S = 30.0
+_SEED = 20_000
+
+
+def background(rng: np.random.Generator, minutes: float) -> Samples:
+    """A room in which nothing happens: noise that changes every half minute, sometimes with hum."""
+    pieces = []
+    n = round(_PIECE_S * RATE)
+    for _ in range(round(minutes * 60 / _PIECE_S)):
+        level = 10 ** (rng.uniform(-70, -35) / 20)
+        piece = level * coloured_noise(rng, RATE, _PIECE_S, float(rng.uniform(0, 2)))
+        if rng.random() < 0.3:
+            hum = np.sin(2 * np.pi * float(rng.choice([50, 60, 100, 120])) * np.arange(n) / RATE)
+            piece = piece + level * 10 ** (-rng.uniform(0, 15) / 20) * hum
+        pieces.append(piece.astype(np.float32))
+    return np.concatenate(pieces)
+
+
+def strangers(clips: Path, fold: int, config: Config) -> list[tuple[str, Samples]]:
+    """Class and samples of the clips that nobody listens for. Raises InputError where there are none."""
+    listened = {label for sound in config.sounds.values() for label in sound.labels}
+    listened |= below(listened)
+    found = []
+    for row in read_rows(clips):
+        labels = set(row["audioset_labels"].split("|"))
+        if int(row["fold"]) != fold or labels & listened or below(labels) & listened:
+            continue
+        try:
+            found.append((row["esc50_label"], decode(clips / "audio" / row["file"], RATE)))
+        except InputError:
+            continue
+    if not found:
+        raise InputError(f"{clips}: every clip of fold {fold} is one that is listened for")
+    return found
+
+
+def scattered(
+    rng: np.random.Generator, clips: Sequence[tuple[str, Samples]], minutes: float
+) -> tuple[Samples, list[tuple[float, str]]]:
+    """Clips one after the other over background, in random order, again and again; and when each begins."""
+    samples = background(rng, minutes)
+    at = 0
+    begins: list[tuple[float, str]] = []
+    order: list[int] = []
+    while True:
+        order = order or rng.permutation(len(clips)).tolist()
+        name, clip = clips[order.pop()]
+        if at + len(clip) > len(samples):
+            return np.clip(samples, -1, 1), begins
+        rms = float(np.sqrt(np.square(clip).mean())) + 1e-9
+        samples[at : at + len(clip)] += clip * (10 ** (rng.uniform(-40, -10) / 20) / rms)
+        begins.append((at / RATE, name))
+        at += len(clip)
+
+
+def heard(samples: Samples, config: Config, scorer: Scorer) -> Iterator[tuple[str, float]]:
+    """Sound and onset of every event with labels; whatever is loud is heard rightly."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "recording.wav"
+        write_wav(path, samples, RATE)
+        for event in detect(path, config, scorer, source_id="recording"):
+            if event.phase == "end" and config.sounds[event.sound].labels:
+                yield event.sound, event.onset
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="False events an hour where there is nothing to hear.")
+    parser.add_argument("clips", type=Path, help="a folder with labels.csv and audio/")
+    parser.add_argument("--fold", type=int, default=FOLD, help="which the model never saw (%(default)s)")
+    parser.add_argument("--config", type=Path, default=Path("configs/home.yaml"))
+    parser.add_argument("--model", help="another than the configuration's")
+    parser.add_argument("--minutes", type=float, default=60.0, help="of each (%(default)s)")
+    options = parser.parse_args(arguments)
+    try:
+        config = load_config(options.config)
+        engine = Engine(config.model if options.model is None else ModelSettings(path=options.model))
+        clips = strangers(options.clips, options.fold, config)
+        rng = np.random.default_rng(_SEED)
+        hours = options.minutes / 60
+        events = list(heard(background(rng, options.minutes), config, engine))
+        print(
+            f"background: {len(events) / hours:.1f} an hour {dict(Counter(s for s, _ in events))}", flush=True
+        )
+        recording, begins = scattered(rng, clips, options.minutes)
+        starts = [start for start, _ in begins]
+        events = list(heard(recording, config, engine))
+    except StreamerError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    taken = Counter(
+        f"{sound} for {begins[max(0, int(np.searchsorted(starts, onset, 'right')) - 1)][1]}"
+        for sound, onset in events
+    )
+    n_classes = len({name for name, _ in clips})
+    print(f"{len(clips)} clips of {n_classes} classes: {len(events) / hours:.1f} an hour")
+    for what, n in taken.most_common():
+        print(f"  {n:3} {what}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
