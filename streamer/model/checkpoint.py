@@ -100,19 +100,29 @@ def shorten(loaded: Loaded, window_s: float, position: Literal["cut", "interpola
     n_frames = round(window_s / FRAME_S) - 2
     n_steps = math.ceil((n_frames - config.patch_size) / config.time_stride) + 1
     max_length = (n_steps - 1) * config.time_stride + config.patch_size
-    f, t = config.grid
     if n_steps < 1:
         raise ModelError(f"{loaded.name}: window_s is {window_s:g}: shorter than a patch")
     weights = loaded.network.state_dict()
-    grid = weights["position"][:, 2:].unflatten(1, (f, t))  # (1, f, t, H)
-    if position == "cut":
-        first = t // 2 - n_steps // 2
-        grid = grid[:, :, first : first + n_steps]
-    else:
-        grid = F.interpolate(grid.permute(0, 3, 1, 2), (f, n_steps), mode="bilinear").permute(0, 2, 3, 1)
-    weights["position"] = torch.cat((weights["position"][:, :2], grid.flatten(1, 2)), dim=1)
+    grid = config.grid[0], n_steps
+    weights["position"] = fit_positions(weights["position"], config.grid, grid, cut=position == "cut")
     network = build(replace(config, max_length=max_length), weights, loaded.name)
     return Loaded(loaded.name, network, replace(loaded.fbank, max_length=max_length))
+
+
+def fit_positions(
+    position: Tensor, old: tuple[int, int], new: tuple[int, int], *, cut: bool = True
+) -> Tensor:
+    """(1, f * t + 2, H) for another grid, as the authors do.
+
+    Of too many the middle is cut out, unless `cut` is false; what still does not fit is interpolated.
+    """
+    grid = position[:, 2:].transpose(1, 2).reshape(1, -1, *old)  # (1, H, f, t)
+    for axis, (had, wants) in enumerate(zip(old, new, strict=True), start=2):
+        if cut and wants < had:
+            grid = grid.narrow(axis, had // 2 - wants // 2, wants)
+    if tuple(grid.shape[2:]) != new:
+        grid = F.interpolate(grid, new, mode="bilinear")
+    return torch.cat((position[:, :2], grid.flatten(2).transpose(1, 2)), dim=1)
 
 
 def build(config: ASTConfig, weights: dict[str, Tensor], where: str) -> AST:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,13 +72,29 @@ def read(path: Path, labels: tuple[str, ...], exact: bool) -> Clip | None:
 
 
 def esc50(folder: Path, folds: set[int]) -> Iterator[Clip]:
+    """Those of some folds; what cannot be used is left out, and counted in the log."""
     with (folder / "labels.csv").open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if int(row["fold"]) in folds:
-                labels = tuple(row["audioset_labels"].split("|"))
-                clip = read(folder / "audio" / row["file"], labels, row["audioset_exact"] == "1")
-                if clip is not None:
-                    yield clip
+        rows = [row for row in csv.DictReader(file) if int(row["fold"]) in folds]
+    clips = (
+        read(
+            folder / "audio" / row["file"],
+            tuple(row["audioset_labels"].split("|")),
+            row["audioset_exact"] == "1",
+        )
+        for row in rows
+    )
+    yield from _usable(folder, clips)
+
+
+def _usable(folder: Path, clips: Iterable[Clip | None]) -> Iterator[Clip]:
+    n_used = n_skipped = 0
+    for clip in clips:
+        if clip is None:
+            n_skipped += 1
+        else:
+            n_used += 1
+            yield clip
+    log.warning("%s: %d clips used, %d skipped", folder, n_used, n_skipped)
 
 
 def credits(data: Path, folds: set[int]) -> Iterator[tuple[str, str, str, str]]:
@@ -94,11 +110,10 @@ def credits(data: Path, folds: set[int]) -> Iterator[tuple[str, str, str, str]]:
 
 
 def unlabelled(folder: Path) -> Iterator[Clip]:
+    """Clips that nobody labelled; what cannot be used is left out, and counted in the log."""
     with (folder / "index.csv").open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            clip = read(folder / row["file"], (), exact=False)
-            if clip is not None:
-                yield clip
+        files = [row["file"] for row in csv.DictReader(file)]
+    yield from _usable(folder, (read(folder / name, (), exact=False) for name in files))
 
 
 def room_responses(folder: Path) -> list[Samples]:

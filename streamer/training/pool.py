@@ -51,6 +51,8 @@ def _write_shards(args: tuple[Path, Path, set[int], list[int]]) -> None:
     """One process's share."""
     data, out, folds, shards = args
     torch.set_num_threads(1)
+    if 0 not in shards:  # every process reads all clips; one is enough to say which cannot be used
+        logging.disable(logging.WARNING)
     teacher = Teacher(data / "teacher" / "mn04_as.onnx")
     labelled = list(ingredients(clips.esc50(data / "esc50-free", folds), teacher))
     unlabelled = list(ingredients(clips.unlabelled(data / "more-free"), teacher))

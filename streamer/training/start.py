@@ -6,8 +6,7 @@ import math
 from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from streamer.errors import ConfigError
 from streamer.model import checkpoint, hub
@@ -45,7 +44,7 @@ def fit(loaded: Loaded, labels: list[str], max_length: int | None, seed: int) ->
     config = replace(old, id2label=dict(enumerate(labels)), max_length=length, frame_head=False)
     weights = loaded.network.state_dict()
     weights = {name: tensor for name, tensor in weights.items() if not name.startswith("frame_head.")}
-    weights["position"] = fit_positions(weights["position"], old.grid, config.grid)
+    weights["position"] = checkpoint.fit_positions(weights["position"], old.grid, config.grid)
     if config.labels != old.labels:
         torch.manual_seed(seed)
         norm, head = nn.LayerNorm(config.hidden_size), nn.Linear(config.hidden_size, len(labels))
@@ -56,14 +55,3 @@ def fit(loaded: Loaded, labels: list[str], max_length: int | None, seed: int) ->
             weights |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
     network = checkpoint.build(config, weights, loaded.name).requires_grad_(True)
     return Loaded(loaded.name, network, replace(loaded.fbank, max_length=length))
-
-
-def fit_positions(position: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
-    """(1, f * t + 2, H) for another grid, as the authors do: fewer cut from the middle, more interpolated."""
-    grid = position[:, 2:].transpose(1, 2).reshape(1, -1, *old)  # (1, H, f, t)
-    for axis, (had, wants) in enumerate(zip(old, new, strict=True), start=2):
-        if wants < had:
-            grid = grid.narrow(axis, had // 2 - wants // 2, wants)
-    if tuple(grid.shape[2:]) != new:
-        grid = F.interpolate(grid, new, mode="bilinear")
-    return torch.cat((position[:, :2], grid.flatten(2).transpose(1, 2)), dim=1)

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 
 from streamer.model.ast import AST, ASTConfig
+from streamer.model.checkpoint import fit_positions
 from streamer.training.optimize import Average, optimizer, rate
 from streamer.training.settings import FinetuneSettings, ScheduleSettings
-from streamer.training.start import fit_positions
 from tests.training.sounds import recipe
 
 TINY = ASTConfig(
