@@ -96,9 +96,12 @@ class Command:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(process.wait(), TERM_S)
         self._signal(process, signal.SIGKILL)  # whatever is left of the group
-        await process.wait()
         if self._listener is not None:
             self._listener.cancel()
+            await asyncio.wait([self._listener])
+        with contextlib.suppress(TimeoutError):  # what it wrote last: a pipe that holds something stays open
+            await asyncio.wait_for(process.communicate(), TERM_S)
+        await process.wait()
 
     async def _read(self, n_frames: int) -> npt.NDArray[np.float32]:
         """(n_frames, channels), fewer at the end of the program's output."""
