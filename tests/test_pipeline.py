@@ -170,7 +170,7 @@ def test_an_event_says_which_labels_and_how_loud() -> None:
         return scores
 
     def loudness(seconds: np.ndarray) -> Samples:
-        loud = np.where((seconds >= 13) & (seconds < 14), 0.1, 0.001)
+        loud = np.where((seconds >= 12.5) & (seconds < 14), 0.1, 0.001)
         return np.where(seconds < 5, 1.0, loud)
 
     listening = pipeline()
@@ -179,13 +179,15 @@ def test_an_event_says_which_labels_and_how_loud() -> None:
         heard = window(k, loudness=loudness)
         events += listening.update(heard, frame_scores(heard, truth), heard.end)
 
-    ((_, end),) = occurrences(events)
+    ((start, end),) = occurrences(events)
     assert end.sound == "dog_bark"
     assert list(end.labels) == ["Bark", "Dog"]
     assert end.labels == pytest.approx({"Bark": 0.7, "Dog": 0.6})
     assert end.peak == pytest.approx(0.7)
     assert end.score == pytest.approx(0)
     assert end.level_dbfs == pytest.approx(-20, abs=0.1)
+    assert start.heard_at == pytest.approx(BEGIN + 13), "what counts by then ends at 12, and is faint"
+    assert start.level_dbfs == pytest.approx(-20, abs=0.1)
 
 
 def test_hearing_names_the_strongest_labels_and_the_level_of_the_newest_hop() -> None:

@@ -260,6 +260,10 @@ class SoundDetector:
             now.notifies = not self._quiet_until - self._rule.cooldown_s <= onset < self._quiet_until
             if now.notifies:
                 self._quiet_until = onset + self._rule.cooldown_s
+        level_dbfs = now.level_dbfs
+        if phase == "start" and now.until >= view.settled:
+            # It goes on, so all heard since is its own: the settled part is short, and may be faint.
+            level_dbfs = float(view.levels[max(0, now.onset - view.first) :].max(initial=level_dbfs))
         now.said = SoundEvent(
             id=now.said.id if now.said else self._id(onset),
             source_id=self._source_id,
@@ -270,7 +274,7 @@ class SoundDetector:
             peak=now.peak,
             score=float(scores[-1]) if scores.size else 0.0,
             labels=now.labels,
-            level_dbfs=now.level_dbfs,
+            level_dbfs=level_dbfs,
             emitted_at=view.emitted_at,
             heard_at=view.end,
             verified=now.verified if self._rule.verify != "none" else None,
