@@ -4,7 +4,7 @@
 
 An hour of synthesised background (coloured noise whose colour and level change every half minute, with hum),
 and an hour of clips of ESC-50 that the model never saw, of classes whose labels nobody listens for, at levels
-from -40 to -10 dBFS over background.
+from -40 to -10 dBFS over background. `--keep` writes both, to choose thresholds by.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import argparse
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -84,14 +84,22 @@ def scattered(
         at += len(clip)
 
 
-def heard(samples: Samples, config: Config, scorer: Scorer) -> Iterator[tuple[str, float]]:
+def write(folder: Path, name: str, samples: Samples) -> Path:
+    """A recording, and beside it the truth: nothing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.wav"
+    write_wav(path, samples, RATE)
+    path.with_suffix(".tsv").write_text("onset\toffset\tevent_label\n", encoding="utf-8")
+    return path
+
+
+def heard(recording: Path, config: Config, scorer: Scorer) -> list[tuple[str, float]]:
     """Sound and onset of every event with labels; whatever is loud is heard rightly."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "recording.wav"
-        write_wav(path, samples, RATE)
-        for event in detect(path, config, scorer, source_id="recording"):
-            if event.phase == "end" and config.sounds[event.sound].labels:
-                yield event.sound, event.onset
+    return [
+        (event.sound, event.onset)
+        for event in detect(recording, config, scorer, source_id=recording.stem)
+        if event.phase == "end" and config.sounds[event.sound].labels
+    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -101,29 +109,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, default=Path("configs/home.yaml"))
     parser.add_argument("--model", help="another than the configuration's")
     parser.add_argument("--minutes", type=float, default=60.0, help="of each (%(default)s)")
+    parser.add_argument("--keep", type=Path, help="write the recordings there, and do not listen to them")
     options = parser.parse_args(arguments)
     try:
         config = load_config(options.config)
-        engine = Engine(config.model if options.model is None else ModelSettings(path=options.model))
         clips = strangers(options.clips, options.fold, config)
         rng = np.random.default_rng(_SEED)
-        hours = options.minutes / 60
-        events = list(heard(background(rng, options.minutes), config, engine))
-        print(
-            f"background: {len(events) / hours:.1f} an hour {dict(Counter(s for s, _ in events))}", flush=True
-        )
-        recording, begins = scattered(rng, clips, options.minutes)
-        starts = [start for start, _ in begins]
-        events = list(heard(recording, config, engine))
+        room = background(rng, options.minutes)
+        others, begins = scattered(rng, clips, options.minutes)
+        if options.keep is not None:
+            print(write(options.keep, "background", room))
+            print(write(options.keep, "others", others))
+            return 0
+        engine = Engine(config.model if options.model is None else ModelSettings(path=options.model))
+        with tempfile.TemporaryDirectory() as name:
+            in_room = heard(write(Path(name), "background", room), config, engine)
+            in_others = heard(write(Path(name), "others", others), config, engine)
     except StreamerError as error:
         print(error, file=sys.stderr)
         return error.exit_code
+    hours = options.minutes / 60
+    print(f"background: {len(in_room) / hours:.1f} an hour {dict(Counter(sound for sound, _ in in_room))}")
+    starts = [start for start, _ in begins]
     taken = Counter(
         f"{sound} for {begins[max(0, int(np.searchsorted(starts, onset, 'right')) - 1)][1]}"
-        for sound, onset in events
+        for sound, onset in in_others
     )
     n_classes = len({name for name, _ in clips})
-    print(f"{len(clips)} clips of {n_classes} classes: {len(events) / hours:.1f} an hour")
+    print(f"{len(clips)} clips of {n_classes} classes: {len(in_others) / hours:.1f} an hour")
     for what, n in taken.most_common():
         print(f"  {n:3} {what}")
     return 0

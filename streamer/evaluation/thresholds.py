@@ -6,7 +6,8 @@ Beside each recording lies its truth, NAME.tsv. All thresholds of a grid are tri
 sound the one is taken that helps the figure of them all most, F1 over every event (Dinkelbach's iteration).
 If that leaves more false alarms than allowed, a false alarm is made to cost more, until it does not. Counts
 are smoothed over neighbours on the grid, so that a threshold is not chosen for the sake of one event. A sound
-that never occurs gets the lowest threshold at which it is falsely heard at most once in two hours.
+that never occurs gets the lowest threshold at which it is falsely heard at most once in two hours. In the
+recordings of `--nothing-in` nothing may be heard: each sound gets a threshold at which it is not.
 
 Scores are kept by model and recording, so that a second run is quick.
 """
@@ -15,9 +16,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -30,7 +32,7 @@ from streamer.model import hub
 from streamer.offline import Scorer
 
 GRID = (0.03, 0.05, 0.08, 0.12, 0.16, 0.2, 0.25, 0.3, 0.36, 0.42, 0.5, 0.58, 0.66, 0.74, 0.82, 0.9)
-_COSTS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 32.0)
+_COSTS = (1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.7, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 32.0)
 _ITERATIONS = 20
 _ABSENT_AN_HOUR = 0.5
 _SMOOTH = np.array([0.25, 0.5, 0.25])
@@ -64,10 +66,22 @@ def table(
     return rows
 
 
+def floors(rows: dict[str, list[Count]]) -> dict[str, int]:
+    """Of each sound the place in the grid from which on nothing is falsely heard; the last, if nowhere."""
+    return {
+        name: next((i for i in range(len(counts)) if not any(c.false for c in counts[i:])), len(counts) - 1)
+        for name, counts in rows.items()
+    }
+
+
 def choose(
-    rows: dict[str, list[Count]], hours: float, most_false_an_hour: float, grid: Sequence[float] = GRID
+    rows: dict[str, list[Count]],
+    hours: float,
+    most_false_an_hour: float,
+    grid: Sequence[float] = GRID,
+    floor: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, float]:
-    """The threshold of each sound."""
+    """The threshold of each sound, at `floor` in the grid or above."""
     found, false = (
         {
             name: np.convolve(np.pad([getattr(c, what) for c in counts], 1, mode="edge"), _SMOOTH, "valid")
@@ -87,6 +101,8 @@ def choose(
         f1 = 0.3
         for _ in range(_ITERATIONS):
             gain = {name: (2 - f1) * found[name] - cost * f1 * false[name] for name in present}
+            for name in present:
+                gain[name][: floor.get(name, 0)] = -np.inf
             # Of equally good ones the strictest.
             best = {name: len(grid) - 1 - int(np.argmax(gain[name][::-1])) for name in present}
             right = sum(found[name][i] for name, i in best.items())
@@ -94,12 +110,13 @@ def choose(
             f1 = 2 * right / max(1, n_true + right + wrong)
         if wrong <= most_false_an_hour * hours:
             break
-    return {name: grid[(best | absent)[name]] for name in rows}
+    return {name: grid[max(floor.get(name, 0), i)] for name, i in (best | absent).items()}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Choose the threshold of each sound on known recordings.")
     parser.add_argument("recordings", type=Path, nargs="+", help="NAME.wav with NAME.tsv beside it")
+    parser.add_argument("--nothing-in", type=Path, nargs="*", default=[], help="others, without events")
     parser.add_argument("--config", type=Path, default=Path("configs/home.yaml"))
     parser.add_argument("--model", help="another than the configuration's")
     parser.add_argument("--teacher", type=Path, help="the scores of this ONNX file instead of the model's")
@@ -111,11 +128,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         scorer, name = open_scorer(config, options.model, options.teacher)
         kept = KeptScores(scorer, config, options.scores, name)
         rows = table(kept, config, options.recordings)
+        hours = kept.hours(config.hop_s)
+        floor = floors(table(kept, config, options.nothing_in)) if options.nothing_in else {}
     except StreamerError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    hours = kept.hours(config.hop_s)
-    thresholds = choose(rows, hours, options.false_alarms)
+    thresholds = choose(rows, hours, options.false_alarms, floor=floor)
     chosen = {sound: rows[sound][GRID.index(on)] for sound, on in thresholds.items()}
     n_true, n_found, n_false = (
         sum(getattr(own, what) for own in chosen.values()) for what in ("true", "found", "false")

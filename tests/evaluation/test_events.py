@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from streamer.errors import InputError, UsageError
 from streamer.evaluation.events import Count, Span, count, read_truth, total
+from streamer.evaluation.false_alarms import RATE, background, scattered, write
 from streamer.evaluation.quality import find_tools, write_events
-from streamer.evaluation.thresholds import GRID, choose
+from streamer.evaluation.thresholds import GRID, choose, floors
 
 
 def test_half_of_an_event_decides() -> None:
@@ -86,3 +89,37 @@ def test_a_folder_without_the_tools_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"it has no make_soundscape\.py, .*requirements\.txt"):
         find_tools(tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_heard_where_nothing_is_raises_its_threshold() -> None:
+    """A floor is the first threshold from which on a sound stays quiet, and no threshold lies below it."""
+    quiet = {
+        "dog": [Count(false=n) for n in (3, 1, 0, 1, *[0] * (len(GRID) - 4))],
+        "cat": [Count(false=0)] * len(GRID),
+        "cow": [Count(false=1)] * len(GRID),
+    }
+    floor = floors(quiet)
+    assert floor == {"dog": 4, "cat": 0, "cow": len(GRID) - 1}
+    table = {name: [Count(true=10, found=9)] * len(GRID) for name in ("dog", "cat")} | {
+        "cow": [Count(true=0)] * len(GRID)
+    }
+    free = choose(table, hours=1.0, most_false_an_hour=20)
+    held = choose(table, hours=1.0, most_false_an_hour=20, floor=floor)
+    assert held == free | {"dog": max(free["dog"], GRID[4]), "cow": GRID[-1]}
+    assert choose(table | {"cow": [Count(true=0)] * len(GRID)}, 1.0, 20)["cow"] == GRID[0]
+
+
+def test_recordings_of_nothing_are_what_they_say(tmp_path: Path) -> None:
+    """A room has its length and never clips; other sounds lie one after the other; the truth is empty."""
+    rng = np.random.default_rng(1)
+    room = background(rng, minutes=1.0)
+    assert room.shape == (60 * RATE,)
+    assert 0 < np.abs(room).max() < 1
+    clip = np.sin(np.arange(5 * RATE) * 0.3).astype(np.float32)
+    samples, begins = scattered(rng, [("a", clip), ("b", clip[: 2 * RATE])], minutes=1.0)
+    assert len(samples) == len(room)
+    starts = [start for start, _ in begins]
+    assert starts[0] == 0
+    assert all(later - sooner in (2.0, 5.0) for sooner, later in pairwise(starts))
+    assert {name for _, name in begins} == {"a", "b"}
+    assert read_truth(write(tmp_path, "others", samples).with_suffix(".tsv")) == []
