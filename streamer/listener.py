@@ -49,8 +49,9 @@ class Patience:
 
 
 STREAM = Patience()
-MICROPHONE = Patience(stall_s=1.0, first_s=0.25, longest_s=0.7)
-"""a look at this machine's devices is cheap, and one that returns is to be heard within two seconds"""
+MICROPHONE = Patience(stall_s=1.0, first_s=0.25, longest_s=0.4)
+"""a look at this machine's devices is cheap, and one that returns is to be heard well within two seconds:
+after the pause, two tenths for the opening and the first block, and a look"""
 
 
 def patience(settings: SourceSettings) -> Patience:

@@ -27,11 +27,13 @@ log = logging.getLogger(__name__)
 
 BLOCK_S = 0.1
 POLL_S = 0.25
-STALL_S = 5.0
+STALL_S = 3.0
 """a device that gives nothing for this long hangs: PortAudio says nothing of it, not even in `active`.
 It is no shorter, since a server that comes back earlier hands over all that was heard meanwhile."""
 DEADLINE_S = 5.0
 """how long a driver may take to open, start or close a device; some never return"""
+HUNG_DEADLINE_S = 1.5
+"""how long it may take to close one that hangs: a process that must end is to end within six seconds"""
 MAX_REAL_CHANNELS = 16
 """sound servers claim 32 channels and more, whatever is behind them"""
 
@@ -79,6 +81,7 @@ class Microphone:
         self._errors = 0
         self._last_error = ""
         self._lost = True
+        self._hangs = False
 
     @property
     def sample_rate(self) -> int:
@@ -93,8 +96,8 @@ class Microphone:
                 loop.call_soon_threadsafe(self._gone.set)
 
         self._clock = Clock()
-        self._blocks, self._errors = 0, 0
-        await self._beside(lambda: self._open(on_finished), "open")
+        self._blocks, self._errors, self._hangs = 0, 0, False
+        await self._beside(lambda: self._open(on_finished), "open", DEADLINE_S)
 
     async def run(self, write: Callable[[AudioBlock], None]) -> None:
         if self._stream is None:
@@ -117,7 +120,7 @@ class Microphone:
                 stream.close(ignore_errors=True)
                 _open_streams.discard(id(stream))
 
-        await self._beside(give_back, "close")
+        await self._beside(give_back, "close", HUNG_DEADLINE_S if self._hangs else DEADLINE_S)
 
     async def _watch(self) -> None:
         """Return never; raise SourceError when the device is gone or hangs."""
@@ -128,7 +131,8 @@ class Microphone:
                 raise SourceError(f"{self._name}: the device is gone")
             # Counted in polls, not read off a clock: it must not run on while this process itself is frozen.
             quiet_s = quiet_s + POLL_S if self._blocks == seen else 0.0
-            if quiet_s >= STALL_S:
+            if quiet_s >= (STALL_S if self._blocks else DEADLINE_S):
+                self._hangs = True
                 raise SourceError(f"{self._name}: no block for {quiet_s:g} s; the device or its server hangs")
             if self._errors > seen_errors:
                 log.warning(
@@ -185,16 +189,16 @@ class Microphone:
     def _name(self) -> str:
         return f"microphone {self._device.name if self._device is not None else self._wanted}"
 
-    async def _beside(self, call: Callable[[], None], what: str) -> None:
-        """Run a call into the driver in a thread. Raises SourceError where it does not return."""
+    async def _beside(self, call: Callable[[], None], what: str, deadline_s: float) -> None:
+        """Run a call into the driver in a thread. Raises StuckError where it does not return."""
         try:
-            await in_thread(call, f"{what} {self._name}", DEADLINE_S)
+            await in_thread(call, f"{what} {self._name}", deadline_s)
         except TimeoutError as error:
             # sounddevice's farewell to PortAudio would hang as well, and the end of the process with it.
             if "sounddevice" in sys.modules:
                 atexit.unregister(sys.modules["sounddevice"]._exit_handler)
             raise StuckError(
-                f"{self._name}: the driver did not {what} it within {DEADLINE_S:g} s; restart the program"
+                f"{self._name}: the driver did not {what} it within {deadline_s:g} s; restart the program"
             ) from error
 
 

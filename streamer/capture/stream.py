@@ -27,6 +27,16 @@ TIMEOUT_S = 10.0
 """how long an address may take to answer, and how long a stream may be silent"""
 JUMP_S = 0.05
 """time stamps that leap by more mean lost packets; by less, the rounding of containers"""
+LEAP_S = 86400.0
+"""time stamps that leap by more are damaged themselves"""
+RATES = range(1000, 768_001)
+"""Hertz that a sound may have: a damaged header may claim one sample a second, or four billion"""
+_FILES = {
+    # A playlist leads elsewhere, for ever where it leads to itself, and a file is only itself.
+    "format_whitelist": ",".join(
+        sorted(av.formats_available - {"concat", "dash", "hls", "rtp", "sap", "sdp"})
+    )
+}
 
 
 class Decoder:
@@ -39,10 +49,10 @@ class Decoder:
         self._address = str(address)
         self._channel = channel
         self.is_file = "://" not in self._address
-        self.name = self._address if self.is_file else _without_password(self._address)
+        self.name = _printable(self._address if self.is_file else _without_password(self._address))
         try:
             self._container = self._open()
-        except (av.FFmpegError, ValueError) as error:
+        except (av.FFmpegError, OSError, ValueError) as error:
             raise self._explained(error) from error
         try:
             frames = self._decoded()
@@ -91,24 +101,32 @@ class Decoder:
         self.close()
 
     def _open(self) -> av.container.InputContainer:
+        # Old recordings have their metadata in Latin-1.
         if self.is_file:
-            if Path(self._address).is_file() and not Path(self._address).stat().st_size:
+            path = Path(self._address)
+            if path.is_file() and not path.stat().st_size:
                 raise self._failure("the file is empty")
-            return av.open(f"file:{self._address}")  # `file:`, since a name may hold a colon
+            if path.is_fifo() and path.resolve().is_fifo():  # to open it waits; /dev/stdin resolves to none
+                raise self._failure("this is a pipe; a source hears it with `command: [cat, …]`")
+            # `file:`, since a name may hold a colon.
+            return av.open(f"file:{path}", options=_FILES, metadata_errors="replace")
         # RTSP over TCP, since UDP loses packets; the sound alone, since a picture costs far more.
         options = {"rtsp_transport": "tcp", "allowed_media_types": "audio"}
         return av.open(
             self._address,
             options=options if self._address.startswith("rtsp") else {},
             timeout=TIMEOUT_S,
+            metadata_errors="replace",
         )
 
-    def _checked(self, first: AudioFrame | None) -> AudioFrame:
-        if first is None:
+    def _checked(self, frame: AudioFrame | None) -> AudioFrame:
+        if frame is None:
             raise self._failure("there is no sound in it, not a single sample")
-        if self._channel != "mix" and self._channel > first.layout.nb_channels:
-            raise self._failure(f"no channel {self._channel}: it has {first.layout.nb_channels}")
-        return first
+        if self._channel != "mix" and self._channel > frame.layout.nb_channels:
+            raise self._failure(f"no channel {self._channel}: it has {frame.layout.nb_channels}")
+        if frame.sample_rate not in RATES:
+            raise self._failure(f"no sound has {frame.sample_rate} samples a second; it is damaged")
+        return frame
 
     def _decoded(self) -> Iterator[AudioFrame]:
         if not self._container.streams.audio:
@@ -126,35 +144,47 @@ class Decoder:
         """The samples of each frame, with the number of those that are missing before them."""
         shape, resampler = None, None
         expected: float | None = None
+        n_missing = 0
         for frame in self._frames:
             if shape != (frame.format.name, frame.layout.name, frame.sample_rate) or resampler is None:
                 shape = (frame.format.name, frame.layout.name, frame.sample_rate)
+                self._checked(frame)
                 # The layout stays: FFmpeg's own mix to mono weighs channels, and float32 is not kept below 1.
-                resampler = av.AudioResampler("fltp", frame.layout, self.sample_rate)
+                # Packed: to read eight planes or more crashes PyAV 18.1, and the process.
+                resampler = av.AudioResampler("flt", frame.layout, self.sample_rate)
             at = frame.time if frame.time is not None else expected
             missing_s = at - expected if at is not None and expected is not None else 0.0
+            if JUMP_S < missing_s < LEAP_S:
+                n_missing += round(missing_s * self.sample_rate)
             if at is not None:
                 expected = at + frame.samples / frame.sample_rate
-            planes = [np.asarray(piece.to_ndarray(), np.float32) for piece in resampler.resample(frame)]
-            samples = to_mono(np.concatenate(planes, axis=1), self._channel)
-            yield samples, round(missing_s * self.sample_rate) if missing_s > JUMP_S else 0
+            try:
+                pieces = resampler.resample(frame)
+            except av.FFmpegError as error:
+                raise self._explained(error) from error
+            for piece in pieces:
+                packed = np.asarray(piece.to_ndarray(), np.float32)  # (1, n * channels)
+                yield to_mono(packed.reshape(-1, frame.layout.nb_channels).T, self._channel), n_missing
+                n_missing = 0
 
     def _failure(self, what: str) -> StreamerError:
         return (InputError if self.is_file else SourceError)(f"{self.name}: {what}")
 
     def _explained(self, error: Exception) -> StreamerError:
         match error:
-            case av.FileNotFoundError():
+            case FileNotFoundError():
                 what = "no such file"
-            case av.IsADirectoryError():
+            case IsADirectoryError():
                 what = "this is a directory; name a file"
-            case av.PermissionError():
+            case PermissionError():
                 what = "no permission to read it"
             case av.InvalidDataError() | av.EOFError():
                 what = "this is not audio, or it is damaged"
+            case av.ArgumentError() if self.is_file:
+                what = "it is damaged, or a playlist, which is not followed; name what it leads to"
             case av.ExitError():
                 what = f"nothing came for {TIMEOUT_S:g} s"
-            case av.FFmpegError():
+            case av.FFmpegError() | OSError():
                 what = f"cannot be opened or read: {error.strerror}"
             case _:
                 what = f"cannot be opened or read: {error}"
@@ -250,6 +280,11 @@ class Stream:
                 decoder = self._opened()
         finally:
             decoder.close()
+
+
+def _printable(name: str) -> str:
+    """A name may hold line ends, commands to a terminal, and bytes that are no text."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in name)
 
 
 def _without_password(address: str) -> str:

@@ -148,8 +148,8 @@ def test_a_hung_server_is_noticed(own_fake_microphone: FakeMicrophone, tmp_path:
         finally:
             os.kill(own_fake_microphone.server.pid, signal.SIGCONT)
     assert lines == [
-        "error: microphone fakemic: no block for 5 s; the device or its server hangs",
-        "error: microphone fakemic: the driver did not close it within 5 s; restart the program",
+        "error: microphone fakemic: no block for 3 s; the device or its server hangs",
+        "error: microphone fakemic: the driver did not close it within 1.5 s; restart the program",
     ]
 
 

@@ -35,7 +35,7 @@ def write_audio(path: Path, codec: str, rate: int, planes: npt.NDArray[np.float3
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate, layout=layout)
         assert isinstance(stream, av.AudioStream)
-        frame = av.AudioFrame.from_ndarray(planes, format="fltp", layout=layout)
+        frame = av.AudioFrame.from_ndarray(planes.T.reshape(1, -1), format="flt", layout=layout)
         frame.sample_rate, frame.pts = rate, 0
         container.mux([*stream.encode(frame), *stream.encode(None)])
     return path
