@@ -19,12 +19,13 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_args
 
-from streamer.errors import InputError
+from streamer.errors import ConfigError, InputError
 from streamer.metrics import Metrics
 from streamer.publish.messages import encode, event_message
-from streamer.types import SoundEvent
+from streamer.publish.topics import Topics
+from streamer.types import Phase, SoundEvent
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,11 @@ RETRY_S, FEW = 1.0, 100
 """the pace at which a disk that refused is asked again, where more rows than few are concerned"""
 
 PAGE, ANY_PAGES = 4096, 1 << 30
+LAST_ID = 1 << 62
+"""near the end of the integers that SQLite has"""
 _LAYOUT = 1
+_ANY = Topics("any", "any")
+"""checks names"""
 _SCHEMA = """
 CREATE TABLE install (id TEXT NOT NULL);
 CREATE TABLE outbox (
@@ -60,6 +65,17 @@ PRAGMA user_version = 1;
 _DAMAGED = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 """What SQLite says of a file that is no outbox. All else (full, read-only, busy, failing) may pass.
 https://www.sqlite.org/rescode.html"""
+
+_NOT_AS_WRITTEN = (
+    ArithmeticError,
+    AttributeError,
+    ConfigError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""what comes of reading values that a disk has changed"""
 
 T = TypeVar("T")
 
@@ -172,10 +188,15 @@ class Outbox:
         """The oldest event that the broker does not have. It stays until it is `done`."""
         while (row := self._oldest()) is not None:
             age_s = max(0.0, self._now() - row.created)
-            if age_s < self._bounds.age_s:
-                self._metrics.outbox.oldest_at = time.monotonic() - age_s
-                expiry_s = self._bounds.age_s - age_s
-                return Waiting(row.id, row.message_id, json.loads(row.message), age_s, expiry_s)
+            try:
+                message = _sayable(json.loads(row.message))
+            except _NOT_AS_WRITTEN:
+                log.error("the outbox: an event is damaged, and dropped: %.300r", row.message)  # noqa: TRY400  # the event says more than the stack
+            else:
+                if age_s < self._bounds.age_s:
+                    self._metrics.outbox.oldest_at = time.monotonic() - age_s
+                    expiry_s = self._bounds.age_s - age_s
+                    return Waiting(row.id, str(row.message_id), message, age_s, expiry_s)
             self._metrics.drop("mqtt")
             self.done(row.id)
         self._metrics.outbox.oldest_at = None
@@ -238,7 +259,8 @@ class Outbox:
             except sqlite3.Error as error:
                 code = getattr(error, "sqlite_errorcode", 0) & 0xFF
                 if isinstance(error, _DamagedError) or code in _DAMAGED:
-                    self._set_aside(self._directory / FILE, error)
+                    if not self._set_aside(self._directory / FILE, error):
+                        break
                 elif code != sqlite3.SQLITE_FULL or not self._free_reserve():
                     self._complain(str(error))
                     break
@@ -248,6 +270,9 @@ class Outbox:
         db = sqlite3.connect(path, timeout=1.0, isolation_level=None)
         try:
             self._read(db)
+        except _NOT_AS_WRITTEN as error:
+            db.close()
+            raise _DamagedError("its values are not those of an outbox") from error
         except BaseException:
             db.close()
             raise
@@ -265,7 +290,7 @@ class Outbox:
         # Pages: when the disk fills, a short log has its space already.
         db.execute("PRAGMA wal_autocheckpoint = 64")
         if (found := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-            raise _DamagedError(found)
+            raise _DamagedError(found.splitlines()[-1])
         layout = db.execute("PRAGMA user_version").fetchone()[0]
         if layout not in (0, _LAYOUT):
             raise _DamagedError("it was written by another version of the program")
@@ -281,8 +306,10 @@ class Outbox:
         self._rows, self._size = db.execute(
             "SELECT count(*), coalesce(sum(length(message)), 0) FROM outbox"
         ).fetchone()
-        used = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone()
-        after = 1 if used is None else used[0] + 1
+        ids = "SELECT id FROM outbox UNION ALL SELECT seq FROM sqlite_sequence WHERE name = 'outbox'"
+        after = 1 + max((used for (used,) in db.execute(ids)), default=0)
+        if after > LAST_ID:
+            raise _DamagedError("its numbers are used up")
         self._next = max(after, self._next) if self._unwritten else after
         rows = db.execute("SELECT event FROM open_event ORDER BY rowid").fetchall()
         self._left_open = [end for (written,) in rows if (end := _end(written)) is not None]
@@ -343,8 +370,8 @@ class Outbox:
             )
         return True
 
-    def _set_aside(self, path: Path, error: sqlite3.Error) -> None:
-        """What is in the file is counted as lost, if that is known."""
+    def _set_aside(self, path: Path, error: sqlite3.Error) -> bool:
+        """What is in the file is counted as lost, if that is known. False where it cannot be renamed."""
         if self._db is not None:
             self._db.close()
             self._db = None
@@ -352,15 +379,19 @@ class Outbox:
         self._rows = self._size = 0
         self._delivered.clear()
         aside = path.with_name(f"{FILE}.damaged-{time.time_ns() // 1000}")
-        log.error("%s: %s: it is set aside as %s, and the outbox starts empty", path, error, aside.name)
-        with suppress(OSError):
+        try:
             path.rename(aside)
+        except OSError as refusal:
+            self._complain(f"{error}; it cannot be set aside: {refusal.strerror}")
+            return False
+        log.error("%s: %s: it is set aside as %s, and the outbox starts empty", path, error, aside.name)
         for suffix in ("-wal", "-shm"):
             with suppress(OSError):
                 path.with_name(FILE + suffix).unlink()
         for old in _set_aside_in(path.parent)[:-KEEP_DAMAGED]:
             with suppress(OSError):
                 old.unlink()
+        return True
 
     def _limit(self, db: sqlite3.Connection) -> None:
         """With its reserve the database may grow as it likes; without it, to half of what that was."""
@@ -438,10 +469,20 @@ def _end(written: str) -> SoundEvent | None:
     try:
         event = SoundEvent(**json.loads(written))
         offset = max(event.onset, event.heard_at)
-    except (TypeError, ValueError):
+        end = replace(event, phase="end", offset=offset, emitted_at=time.time())
+        _sayable(event_message(end, node=event.source_id))
+    except _NOT_AS_WRITTEN:
         log.warning("an event was left open by another version, and has no end: %.200s", written)
         return None
-    return replace(event, phase="end", offset=offset, emitted_at=time.time())
+    return end
+
+
+def _sayable(message: dict[str, object]) -> dict[str, object]:
+    """The message of an event. Raises one of _NOT_AS_WRITTEN where it cannot have a topic."""
+    if message["phase"] not in get_args(Phase):
+        raise ValueError(message["phase"])
+    _ANY.sound_state(message["source"], message["sound"])  # type: ignore[arg-type]  # it checks them
+    return message
 
 
 @dataclass(frozen=True, slots=True)
@@ -478,15 +519,15 @@ def peek(directory: Path) -> Contents:
                 "SELECT count(*), coalesce(sum(length(message)), 0), min(created) FROM outbox"
             ).fetchone()
             refused = db.execute("SELECT at, reason, message FROM refused ORDER BY id DESC").fetchall()
-    except sqlite3.Error as error:
+        return Contents(
+            depth=depth,
+            size=size,
+            oldest_s=None if oldest is None else max(0.0, time.time() - oldest),
+            refused=[Refused(at, reason, _sayable(json.loads(message))) for at, reason, message in refused],
+            set_aside=[file.name for file in _set_aside_in(directory)],
+        )
+    except (sqlite3.Error, *_NOT_AS_WRITTEN) as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
-    return Contents(
-        depth=depth,
-        size=size,
-        oldest_s=None if oldest is None else max(0.0, time.time() - oldest),
-        refused=[Refused(at, reason, json.loads(message)) for at, reason, message in refused],
-        set_aside=[file.name for file in _set_aside_in(directory)],
-    )
 
 
 def _set_aside_in(directory: Path) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import shutil
 import signal
 import sqlite3
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -168,31 +169,69 @@ def _overwrite(start: int, content: bytes) -> Callable[[Path], None]:
     return damage
 
 
+def _cut(size: int) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        path.write_bytes(path.read_bytes()[:size])
+
+    return damage
+
+
+def _changed(*statements: str) -> Callable[[Path], None]:
+    """By another program, or by a disk that changed what SQLite does not check."""
+
+    def damage(path: Path) -> None:
+        with closing(sqlite3.connect(path, isolation_level=None)) as db:
+            db.execute("PRAGMA writable_schema = on")
+            for statement in statements:
+                db.execute(statement)
+
+    return damage
+
+
 def _other_tables(path: Path) -> None:
     path.unlink()
     with sqlite3.connect(path) as db:
         db.execute("CREATE TABLE outbox (something TEXT)")
 
 
-def _newer(path: Path) -> None:
-    with sqlite3.connect(path) as db:
-        db.execute("PRAGMA user_version = 99")
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "a text": lambda path: path.write_text("this is a text\n" * 1000),
+    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "noise": lambda path: path.write_bytes(os.urandom(path.stat().st_size)),
+    "the header alone": _cut(100),
+    "a page": _cut(4096),
+    "half of it": _cut(5000),
+    "no header": _overwrite(0, bytes(100)),
+    "another magic": _overwrite(0, b"X"),
+    "pages of no size": _overwrite(16, b"\0\0"),
+    "pages of 1000 bytes": _overwrite(16, b"\x03\xe8"),
+    "pages of 64 kB": _overwrite(16, b"\0\1"),
+    "a format to come": _overwrite(19, b"\x09"),
+    "reserved space": _overwrite(20, b"\xff"),
+    "four billion pages": _overwrite(28, b"\xff\xff\xff\xff"),
+    "free pages that are none": _overwrite(32, b"\0\0\0\xff\0\0\0\7"),
+    "a schema to come": _overwrite(44, b"\0\0\0\x63"),
+    "a root that is none": _overwrite(100, b"\x77"),
+    "a root with too many cells": _overwrite(103, b"\xff\xff"),
+    "a page of zeros": _overwrite(4096, bytes(4096)),
+    "a page of noise": _overwrite(4096, os.urandom(4096)),
+    "other tables": _other_tables,
+    "a table is a view": _changed("DROP TABLE outbox", "CREATE VIEW outbox AS SELECT 1 AS id"),
+    "no tables": _changed("DROP TABLE outbox"),
+    "no open events": _changed("DROP TABLE open_event"),
+    "a schema that is nonsense": _changed("UPDATE sqlite_master SET sql = 'CREATE TABLE nonsense'"),
+    "a table elsewhere": _changed("UPDATE sqlite_master SET rootpage = 1"),
+    "newer": _changed("PRAGMA user_version = 99"),
+    "unfinished": _changed("PRAGMA user_version = 0"),
+    "no installation": _changed("DELETE FROM install"),
+    "numbers used up": _changed("UPDATE sqlite_sequence SET seq = 9223372036854775807"),
+    "numbers that are none": _changed("UPDATE sqlite_sequence SET seq = 'many'"),
+}
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        _overwrite(0, bytes(100)),
-        _overwrite(4096, os.urandom(4096)),
-        lambda path: path.write_bytes(path.read_bytes()[:5000]),
-        lambda path: path.write_text("this is a text\n" * 1000),
-        _other_tables,
-        _newer,
-    ],
-    ids=["no header", "noise", "half of it", "a text", "other tables", "newer"],
-)
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
 def test_a_damaged_file_is_set_aside(
-    tmp_path: Path, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+    tmp_path: Path, damage: Callable[[Path], object], caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is kept under another name and that is said; the outbox starts empty, with new ids."""
     with opened(tmp_path) as outbox:
@@ -207,6 +246,93 @@ def test_a_damaged_file_is_set_aside(
     assert before.message_id.split("-")[0] != after.message_id.split("-")[0]
     assert len(peek(tmp_path).set_aside) == 1
     assert sum("set aside" in record.message for record in caplog.records) == 1
+
+
+def _flipped(seed: int) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        content, rng = bytearray(path.read_bytes()), random.Random(seed)
+        for _ in range(20):
+            content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        path.write_bytes(content)
+
+    return damage
+
+
+LESSER: dict[str, Callable[[Path], object]] = {
+    "nothing in it": lambda path: path.write_bytes(b""),
+    "one byte": lambda path: path.write_bytes(b"S"),
+    "more at its end": lambda path: path.write_bytes(path.read_bytes() + os.urandom(10_000)),
+    "a log of noise": lambda path: path.with_name(f"{FILE}-wal").write_bytes(os.urandom(10_000)),
+    "an index of noise": lambda path: path.with_name(f"{FILE}-shm").write_bytes(os.urandom(32_768)),
+    "a journal of noise": lambda path: path.with_name(f"{FILE}-journal").write_bytes(os.urandom(10_000)),
+    "a column less": _changed("ALTER TABLE outbox DROP COLUMN message_id"),
+    "a column more": _changed("ALTER TABLE outbox ADD COLUMN more TEXT"),
+    "no numbers": _changed("DELETE FROM sqlite_sequence"),
+    "numbers below 0": _changed("UPDATE sqlite_sequence SET seq = -5"),
+    "times that are none": _changed("UPDATE outbox SET created = 'then'"),
+    "endless times": _changed("UPDATE outbox SET created = 9e999"),
+    "ids that are none": _changed("UPDATE outbox SET message_id = x'ff'"),
+    "messages that are no JSON": _changed("UPDATE outbox SET message = 'nonsense'"),
+    "messages that are no text": _changed("UPDATE outbox SET message = x'ff00fe'"),
+    "messages that are a number": _changed("UPDATE outbox SET message = 5"),
+    "messages that are a list": _changed("UPDATE outbox SET message = '[1]'"),
+    "messages too deep": _changed("UPDATE outbox SET message = replace(hex(zeroblob(2500)), '0', '[')"),
+    "messages with nothing in them": _changed("UPDATE outbox SET message = '{}'"),
+    "messages of no source": _changed("UPDATE outbox SET message = replace(message, 'kitchen', '#')"),
+    "messages of no phase": _changed("UPDATE outbox SET message = replace(message, '\"end\"', '\"+\"')"),
+    "open events that are no JSON": _changed("INSERT INTO open_event VALUES ('a', 'nonsense')"),
+    "open events that are a list": _changed("INSERT INTO open_event VALUES ('a', '[]')"),
+    "open events of no time": _changed(
+        "INSERT INTO open_event SELECT 'a', replace(event, '1790000000.0', 'null') FROM open_event"
+    ),
+    "open events beyond all time": _changed(
+        "INSERT INTO open_event SELECT 'a', replace(event, '1790000000.0', '1e300') FROM open_event"
+    ),
+    **{f"flipped bits {seed}": _flipped(seed) for seed in range(20)},
+}
+
+
+@pytest.mark.parametrize("damage", LESSER.values(), ids=LESSER.keys())
+def test_a_damage_that_sqlite_does_not_see(tmp_path: Path, damage: Callable[[Path], object]) -> None:
+    """What can be said of the file is said, the rest is dropped or set aside, and what comes is on disk."""
+    with opened(tmp_path) as outbox:
+        outbox.append([event("end", event_id=f"e{number}") for number in range(50)])
+        outbox.append([event("start", event_id="open")])
+    damage(tmp_path / FILE)
+    metrics = Metrics()
+    with opened(tmp_path, metrics=metrics) as outbox:
+        outbox.append([event("end", event_id="new")])
+        assert metrics.outbox.on_disk
+        waited = drain(outbox)
+    assert waited[-1].message["id"] == "new"
+    assert all(waiting.message["phase"] in ("start", "end") for waiting in waited)
+    assert len({waiting.message_id for waiting in waited[-2:]}) == len(waited[-2:])
+    peek(tmp_path)
+
+
+def test_a_damaged_event_is_dropped_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Those beside it are told; it is shown and counted."""
+    with opened(tmp_path) as outbox:
+        outbox.append(occurrence("e1"))
+    _changed("UPDATE outbox SET message = 'nonsense' WHERE id = 2")(tmp_path / FILE)
+    metrics = Metrics()
+    with opened(tmp_path, metrics=metrics) as outbox:
+        assert names(drain(outbox)) == [("e1", "start"), ("e1", "end")]
+    assert metrics.dropped == {"mqtt": 1}
+    assert caplog.text.count("an event is damaged, and dropped: 'nonsense'") == 1
+
+
+def test_a_damaged_file_that_cannot_be_set_aside(small_disk: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """On a disk that is read only, too: events wait in memory, and that is said once."""
+    (small_disk / FILE).write_text("no database")
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    metrics = Metrics()
+    with opened(small_disk, metrics=metrics) as outbox:
+        outbox.append([event("end", event_id="e1")])
+        outbox.append([event("end", event_id="e2")])
+        assert not metrics.outbox.on_disk
+        assert [waiting.message["id"] for waiting in drain(outbox)] == ["e1", "e2"]
+    assert caplog.text.count("it cannot be set aside: Read-only file system") == 1
 
 
 def test_a_file_that_is_damaged_while_it_is_used(tmp_path: Path) -> None:
