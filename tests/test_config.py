@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -200,6 +201,22 @@ def test_what_is_no_configuration_is_refused_in_a_line(
 ) -> None:
     """Whatever the file holds, the error names it, the line where there is one, and the cause."""
     assert re.fullmatch(expected, "\n".join(faults(write(content))))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_file_that_a_disk_has_changed(write: Write, seed: int) -> None:
+    """Cut off anywhere, or with a few bits flipped, it still makes sense, or each fault is a line."""
+    content, rng = bytearray((CONFIGS / "home.yaml").read_bytes()), random.Random(seed)
+    if seed % 2:
+        del content[rng.randrange(len(content)) :]
+    else:
+        for _ in range(5):
+            content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+    path = write(bytes(content))
+    try:
+        load_config(path)
+    except ConfigError as error:
+        assert all(line.startswith(f"{path}:") for line in str(error).splitlines())
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -96,6 +96,62 @@ def test_a_configuration(streamer: Streamer, tmp_path: Path, text: str, words: s
     assert "Traceback" not in outcome.err
 
 
+ROOM = "sources:\n  room: {demo: true}\n"
+GOOD = ROOM + SOUNDS + QUIET
+
+CORRUPT: dict[str, tuple[bytes, int]] = {
+    name: (text.encode(), line)
+    for name, (text, line) in {
+        "a list": ("- sources\n- sounds\n", 1),
+        "a word": ("sources", 1),
+        "a web page": ("<!DOCTYPE html>\n<html>404</html>\n", 1),
+        "a section in brackets": ("[sources]\nroom = demo\n", 2),
+        "an open bracket": (GOOD + "node: [\n", 6),
+        "an open quote": (GOOD + "node: 'a\n", 6),
+        "a tab": (GOOD + "health:\n\tport: 9107\n", 6),
+        "a dent": (ROOM + " sounds: {}\n", 3),
+        "two files in one": (GOOD + "---\n" + GOOD, 5),
+        "a merge that was left": (GOOD + "<<<<<<< HEAD\nnode: a\n", 6),
+        "a bomb": (GOOD + "a: &a [x, x]\nb: &b [*a, *a]\n", 5),
+        "a call": (GOOD + "node: !!python/object/apply:os.getcwd []\n", 5),
+        "a key that is a list": (GOOD + "? [a]\n: b\n", 5),
+        "a NUL": (GOOD + "node: a\0b\n", 5),
+        "a key twice": (GOOD + "sources: {}\n", 5),
+        "a key misspelled": (GOOD + "detecton: {}\n", 5),
+        "a section that is a list": (GOOD + "detection: [0.5]\n", 5),
+        "a section of nothing": (GOOD + "detection:\n", 5),
+        "no number": (GOOD + "detection: {on: .nan}\n", 5),
+        "an endless number": (GOOD + "detection: {merge_gap_s: .inf}\n", 5),
+        "a number beyond float": (GOOD + "detection: {on: 1e400}\n", 5),
+        "a negative time": (GOOD + "detection: {merge_gap_s: -1}\n", 5),
+        "a number in words": (GOOD + "windows: {hop_s: one}\n", 5),
+        "a date": (GOOD + "node: 2026-11-22\n", 5),
+        "a name with a wildcard": (GOOD + "node: 'a/#'\n", 5),
+        "a port too high": (GOOD + "health: {port: 70000}\n", 5),
+        "a source of two kinds": ("sources: {room: {demo: true, stream: a}}\n" + SOUNDS, 1),
+        "a source of no kind": ("sources: {room: {}}\n" + SOUNDS, 1),
+        "a sound of no labels": (ROOM + "sounds: {siren: {labels: []}}\n", 3),
+        "half of it": (GOOD[: len(ROOM) + 12], 3),
+    }.items()
+} | {
+    "Latin-1": (GOOD.encode() + b"node: caf\xe9\n", 5),
+    "UTF-16": (GOOD.encode("utf-16"), 1),
+    "noise": (b"\x00\xff\x10\x80" * 100, 1),
+}
+
+
+@pytest.mark.parametrize(("content", "line"), CORRUPT.values(), ids=CORRUPT.keys())
+def test_a_corrupt_configuration(streamer: Streamer, tmp_path: Path, content: bytes, line: int) -> None:
+    """Whatever the file holds: exit code 78, and lines that each name the file; the first names the line."""
+    path = tmp_path / "streamer.yaml"
+    path.write_bytes(content)
+    outcome = streamer("run", "--config", path)
+    said = outcome.err.removeprefix("streamer: ").splitlines()
+    assert outcome.code == 78
+    assert said[0].startswith(f"{path}:{line}: ")
+    assert all(each.startswith(f"{path}:") for each in said)
+
+
 @pytest.mark.parametrize("content", [b"", b"no audio at all\n" * 50], ids=["empty", "text"])
 def test_a_source_that_is_no_audio(streamer: Streamer, tmp_path: Path, content: bytes) -> None:
     """A daemon whose only source can never be heard says which and why, and exits with 66."""
