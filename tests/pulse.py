@@ -20,7 +20,8 @@ import pytest
 
 DEADLINE_S = 30.0
 
-DEVICE = "module-null-sink sink_name=fakemic rate=48000 channels=1 format=float32le"
+DEVICE = "module-null-sink sink_name=fakemic rate=48000 channels=1 format=float32le norewinds=1"
+"""A real device gives samples as soon as it is there; a null sink that may rewind, two seconds later."""
 ALSA_SETTINGS = """
 pcm.!default { type pulse }
 ctl.!default { type pulse }
