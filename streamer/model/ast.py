@@ -96,6 +96,9 @@ class ASTConfig:
         for name in _POSITIVE:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "layer_norm_eps"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must lie between 0 and 1")
         if sorted(self.id2label) != list(range(len(self.id2label))):
             raise ValueError(f"id2label does not number its {len(self.id2label)} labels from 0")
         if self.hidden_size % self.num_attention_heads:

@@ -35,6 +35,7 @@ FRAME_HEAD = "frame_head.safetensors"
 
 MODEL_TYPE = "audio-spectrogram-transformer"
 _NEEDS = f"a model directory has {CONFIG}, {PREPROCESSOR} and {WEIGHTS}"
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 
 T = TypeVar("T")
@@ -150,6 +151,8 @@ def build(config: ASTConfig, weights: dict[str, Tensor], where: str) -> AST:
     ]
     if wrong:
         raise ModelError(f"{where}: {len(wrong)} of the weights do not fit {CONFIG}: {_first(wrong)}")
+    if wrong := [f"{name} is {t.dtype}" for name, t in weights.items() if t.dtype not in _DTYPES]:
+        raise ModelError(f"{where}: {len(wrong)} weights are of a kind that is not known: {_first(wrong)}")
     if wrong := [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]:
         raise ModelError(f"{where}: {len(wrong)} weights are not finite: {_first(wrong)}")
     network.load_state_dict(
@@ -329,14 +332,14 @@ def _parse(kind: type[T], values: dict[str, Any], path: Path) -> T:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_bytes())
+        values = json.loads(_regular(path).read_bytes())
     except FileNotFoundError as error:
         raise ModelError(
             f"{path}: no such file; a model directory has {CONFIG}, {PREPROCESSOR}, {WEIGHTS}"
         ) from error
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: is not JSON: {error}") from error
     if not isinstance(values, dict):
         raise ModelError(f"{path}: holds no JSON object")
@@ -349,7 +352,7 @@ def _write_json(path: Path, values: dict[str, object]) -> None:
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
-        with path.open("rb") as file:
+        with _regular(path).open("rb") as file:
             head = file.read(2)
         if head in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
             raise ModelError(f"{path}: is a pickle, which can run code when it is read, and is refused")
@@ -362,6 +365,13 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
     except SafetensorError as error:
         raise ModelError(f"{path}: is truncated or no safetensors file: {error}") from error
+
+
+def _regular(path: Path) -> Path:
+    """A pipe would be waited for, and for ever."""
+    if path.is_fifo():
+        raise ModelError(f"{path}: is a pipe, not a file")
+    return path
 
 
 def _first(names: list[str], n: int = 3) -> str:

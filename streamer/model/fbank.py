@@ -6,6 +6,7 @@ which is what `ASTFeatureExtractor` computes one clip at a time.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -32,6 +33,10 @@ class FbankConfig:
     mean: float = -4.2677393
     std: float = 4.5689974
     do_normalize: bool = True
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.mean) and math.isfinite(self.std) and self.std > 0):
+            raise ValueError(f"mean {self.mean} and std {self.std} cannot normalise anything")
 
     @property
     def window_s(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import random
 import re
@@ -320,6 +321,40 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "an index of what is not there": (
         lambda d: (d / "model.safetensors.index.json").write_text('{"weight_map": {"a": "b.safetensors"}}'),
         "b.safetensors: no such file",
+    ),
+    "a pipe": (_instead("model.safetensors", os.mkfifo), "model.safetensors: is a pipe, not a file"),
+    "settings from a pipe": (_instead("config.json", os.mkfifo), "config.json: is a pipe, not a file"),
+    "nested without end": (
+        lambda d: (d / "config.json").write_text('{"a": ' + "[" * 100_000),
+        "config.json: is not JSON",
+    ),
+    "more dropped than there is": (
+        _edit("config.json", lambda c: c.update(hidden_dropout_prob=2)),
+        "hidden_dropout_prob is 2.0; it must lie between 0 and 1",
+    ),
+    "a norm of nothing": (
+        _edit("config.json", lambda c: c.update(layer_norm_eps=float("nan"))),
+        "layer_norm_eps",
+    ),
+    "no deviation": (
+        _edit("preprocessor_config.json", lambda c: c.update(std=0)),
+        "mean -4.2677393 and std 0.0 cannot normalise anything",
+    ),
+    "an infinite mean": (
+        _edit("preprocessor_config.json", lambda c: c.update(mean=float("inf"))),
+        "preprocessor_config.json: mean",
+    ),
+    "whole numbers": (
+        _edit_weights(
+            lambda w: w.update({"classifier.dense.bias": torch.ones_like(w["classifier.dense.bias"]).long()})
+        ),
+        "1 weights are of a kind that is not known: head.bias is torch.int64",
+    ),
+    "eight bits": (
+        _edit_weights(
+            lambda w: w.update({"classifier.dense.bias": w["classifier.dense.bias"].to(torch.float8_e4m3fn)})
+        ),
+        "head.bias is torch.float8_e4m3fn",
     ),
     "no frame head": (
         _edit("config.json", lambda c: c.update(frame_head=True)),
