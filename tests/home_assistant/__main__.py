@@ -1,178 +1,185 @@
-"""Shows the sink to a real Home Assistant, headless: entities, what they say, no warning in its log.
+"""Shows the sink to a real Home Assistant, headless: entities, commands, a crash, both forms, a quiet log.
 
-    python3.11 -m venv ha && ha/bin/pip install homeassistant==2024.3.3 paho-mqtt==1.6.1 janus==1.0.0
-    python -m tests.home_assistant --python ha/bin/python [--form entity]
+    python3.13 -m venv ha && ha/bin/pip install homeassistant==2025.4.4 paho-mqtt==2.1.0
+    python -m tests.home_assistant --python ha/bin/python
 
-2024.3 takes the form `entity` alone; a version from 2024.11 on takes both.
+A version from 2024.11 on is shown both forms, each as the first and then the way to the other and back;
+an older one takes the form `entity` alone. Versions that it has passed with, and what they need beside their
+requirements:
+
+    2024.3.3     Python 3.11     paho-mqtt==1.6.1 janus==1.0.0
+    2024.11.3    Python 3.12     paho-mqtt==1.6.1 "josepy<2" "pycares<5"
+    2025.4.4     Python 3.13     paho-mqtt==2.1.0
+    2026.2.3     Python 3.13.2   paho-mqtt==2.1.0
+    2026.11.0    Python 3.14.2   paho-mqtt==2.1.0 aiohasupervisor==0.8.1
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import re
-import shutil
-import signal
+import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-import aiomqtt
+from streamer.publish.announcement import Form, wanted
+from streamer.publish.home_assistant import Ear, Entity, entities
+from streamer.publish.topics import Topics
+from tests.home_assistant.home import Home
+from tests.mosquitto import Mosquitto
 
-from tests.mosquitto import HOST, Mosquitto
-
-DEADLINE_S = 180.0
-CONFIGURATION = """\
-logger:
-  default: warning
-mqtt_statestream:
-  base_topic: ha
-  publish_attributes: true
-automation:
-  - alias: The blueprint of the documentation
-    use_blueprint:
-      path: streamer/notify_on_sound.yaml
-      input:
-        detection: event.kitchen_ear_detection
-        sounds: [dog_bark]
-        score: 0.5
-        cooldown: 1
-        actions:
-          - service: mqtt.publish
-            data:
-              topic: ha/notified
-              payload: "{{ sound }} in {{ where }}: {{ score }}"
-"""
-BLUEPRINT = Path(__file__).parents[2] / "docs" / "home-assistant" / "notify_on_sound.yaml"
-START = """\
-from homeassistant import bootstrap
-from homeassistant.__main__ import main
-bootstrap.DEFAULT_INTEGRATIONS -= {"backup", "frontend", "hardware", "person"}
-bootstrap.CRITICAL_INTEGRATIONS.clear()
-raise SystemExit(main())
-"""
-"""without what needs a browser, and packages that mqtt does not need"""
-OURS = re.compile(r"(?!.*statestream).*(mqtt|streamer|kitchen)", re.IGNORECASE)
+SOUNDS = ("dog_bark", "smoke_alarm")
+EAR = Ear(Topics("streamer", "pi"), "kitchen", SOUNDS, SOUNDS, commands=True)
+ENTITIES = [entity for entity in entities(EAR) if entity.platform != "device_automation"]
+"""a device trigger is none"""
+DOG = "binary_sensor.kitchen_ear_dog_bark"
+DETECTION = "event.kitchen_ear_detection"
+LISTEN = "switch.kitchen_ear_listen"
+SENSITIVITY = "select.kitchen_ear_sensitivity"
+THRESHOLD = "number.kitchen_ear_dog_bark_threshold"
 
 
-class Entities:
-    """What Home Assistant says of its entities: by topic below `ha/`."""
-
-    def __init__(self) -> None:
-        self.said: dict[str, str] = {}
-
-    async def listen(self, port: int) -> None:
-        async with aiomqtt.Client(HOST, port) as client:
-            await client.subscribe("ha/#")
-            async for message in client.messages:
-                payload = message.payload if isinstance(message.payload, bytes) else b""
-                self.said[str(message.topic).removeprefix("ha/")] = payload.decode()
-
-    async def until(self, topic: str, condition: Callable[[str], bool], what: str) -> None:
-        try:
-            async with asyncio.timeout(DEADLINE_S):
-                while not condition(self.said.get(topic, "")):  # noqa: ASYNC110  nobody sets an event
-                    await asyncio.sleep(0.1)
-        except TimeoutError:
-            raise AssertionError(f"{topic} is {self.said.get(topic)!r}, not {what}") from None
-        print(f"ok  {topic}: {self.said[topic]}")
-
-
-def prepare(folder: Path, port: int) -> None:
-    """The configuration directory of a Home Assistant that knows its broker."""
-    (folder / "configuration.yaml").write_text(CONFIGURATION, encoding="utf-8")
-    blueprints = folder / "blueprints" / "automation" / "streamer"
-    blueprints.mkdir(parents=True)
-    shutil.copy(BLUEPRINT, blueprints)
-    (folder / ".storage").mkdir()
-    entry = {
-        "entry_id": "1",
-        "version": 1,
-        "minor_version": 1,
-        "domain": "mqtt",
-        "title": "broker",
-        "data": {"broker": HOST, "port": port, "discovery": True, "discovery_prefix": "homeassistant"},
-        "options": {},
-        "pref_disable_new_entities": False,
-        "pref_disable_polling": False,
-        "source": "user",
-        "unique_id": None,
-        "disabled_by": None,
-    }
-    entries = {"version": 1, "minor_version": 1, "key": "core.config_entries", "data": {"entries": [entry]}}
-    (folder / ".storage" / "core.config_entries").write_text(json.dumps(entries), encoding="utf-8")
-
-
-async def check(python: str, form: str, folder: Path, broker: Mosquitto) -> None:
-    """Raises AssertionError."""
-    home, state = folder / "home", folder / "state"
-    home.mkdir()
-    state.mkdir()
-    prepare(home, broker.port)
-    entities = Entities()
-    listening = asyncio.create_task(entities.listen(broker.port))
-    hass = await asyncio.create_subprocess_exec(
-        *(python, "-c", START, "--config", str(home), "--skip-pip"),
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-
-    async def daemon(*sounds: str) -> asyncio.subprocess.Process:
-        arguments = ("-m", "tests.home_assistant.daemon", str(broker.port), str(state), form, *sounds)
-        return await asyncio.create_subprocess_exec(sys.executable, *arguments)
-
-    dog, alarm = "binary_sensor/kitchen_ear_dog_bark/state", "binary_sensor/kitchen_ear_smoke_alarm/state"
-    running = await daemon("dog_bark", "smoke_alarm")
+@asynccontextmanager
+async def daemon(home: Home, state: Path, form: Form | None, *sounds: str) -> AsyncIterator[None]:
+    """A daemon that ends by kill -9, as Home Assistant sees then."""
+    arguments = ("-m", "tests.home_assistant.daemon", str(home.port), str(state), form or "none", *sounds)
+    home.said.clear()
+    process = await asyncio.create_subprocess_exec(sys.executable, *arguments)
     try:
-        await entities.until(dog, lambda said: said == "on", "on")
-        await entities.until(dog, lambda said: said == "off", "off")
-        await entities.until(
-            "event/kitchen_ear_detection/event_type",
-            lambda said: "dog_bark" in said or "smoke_alarm" in said,
-            "a sound",
-        )
-        await entities.until("event/kitchen_ear_detection/peak", lambda said: said == "0.93", "0.93")
-        await entities.until("sensor/kitchen_ear_last_sound/state", bool, "a sound")
-        await entities.until(
-            "sensor/kitchen_ear_last_sound_time/state", lambda said: said[:2] == "20", "a time"
-        )
-        await entities.until("sensor/kitchen_ear_level/state", lambda said: said[:1] == "-", "a level")
-        await entities.until(
-            "sensor/kitchen_ear_detection_latency/state", lambda said: said == "200.0", "200"
-        )
-        await entities.until("binary_sensor/kitchen_ear_audio_input/state", lambda said: said == "off", "off")
-        await entities.until("switch/kitchen_ear_listen/state", lambda said: said == "on", "on")
-        await entities.until("select/kitchen_ear_sensitivity/state", lambda said: said == "normal", "normal")
-        await entities.until("number/kitchen_ear_dog_bark_threshold/state", lambda said: said == "0.5", "0.5")
-        await entities.until("notified", lambda said: said == "dog_bark in kitchen: 0.9", "the blueprint's")
-        async with aiomqtt.Client(HOST, broker.port) as client:
-            await client.publish("streamer/pi/kitchen/sound/dog_bark/threshold/set", "0.62", qos=1)
-        await entities.until(
-            "number/kitchen_ear_dog_bark_threshold/state", lambda said: said == "0.62", "0.62"
-        )
-        running.kill()
-        await running.wait()
-        for topic in (dog, "switch/kitchen_ear_listen/state", "event/kitchen_ear_detection/state"):
-            await entities.until(topic, lambda said: said == "unavailable", "unavailable after kill -9")
-        running = await daemon("dog_bark")
-        await entities.until(dog, lambda said: said in ("on", "off"), "back")
-        await entities.until(alarm, lambda said: said not in ("on", "off"), "gone")
+        yield
     finally:
-        running.kill()
-        await running.wait()
-        hass.send_signal(signal.SIGTERM)
-        await hass.wait()
-        listening.cancel()
-    registry = json.loads((home / ".storage" / "core.entity_registry").read_text(encoding="utf-8"))
-    left = [entity["entity_id"] for entity in registry["data"]["entities"] if entity["platform"] == "mqtt"]
-    print("\n".join(["entities left:", *sorted(left)]))
-    assert not [entity_id for entity_id in left if "smoke_alarm" in entity_id], left
-    log = (home / "home-assistant.log").read_text(encoding="utf-8").splitlines()
-    complaints = [line for line in log if re.search("WARNING|ERROR", line) and OURS.match(line)]
-    assert not complaints, "\n".join(complaints)
-    print("no warning in the log")
+        process.kill()
+        await process.wait()
+    await home.until("all is unavailable after kill -9", lambda: set(states(home)) <= {"unavailable", ""})
+
+
+async def check(home: Home, state: Path, form: Form, other: Form | None) -> None:
+    """All that is promised, in one form; then in the other, and in the first again. Raises AssertionError."""
+    await home.start()
+    async with daemon(home, state, form, *SOUNDS):
+        await works(home, form, threshold="0.5", sensitivity="normal")
+        await obeys(home)
+    async with daemon(home, state, form, *SOUNDS):
+        await works(home, form)
+        await home.stop()
+        keeps_what_it_was_told(home)
+        home.rename(DOG, "Rex")
+        home.add_trigger(home.devices()[0]["id"], type="began", subtype="dog_bark")
+        home.said.clear()
+        await home.start()
+        # It has asked for nothing but said that it is there, and all is announced again.
+        await works(home, form)
+        await keeps_what_a_person_made(home)
+    for before, after in [(form, other), (other, form)] if other else []:
+        async with daemon(home, state, after, *SOUNDS):
+            await works(home, after)
+            await obeys(home)
+            await keeps_what_a_person_made(home)
+            assert not [topic for topic in topics(before) if home.said[topic]]
+            assert not [topic for topic in home.said if topic.startswith("registry/remove")]
+    alarms = {entity_id(entity) for entity in ENTITIES if "smoke_alarm" in entity.key}
+    async with daemon(home, state, form, "dog_bark"):
+        await home.until("a sound that is removed goes", lambda: removed(home) == alarms)
+        await home.shows(DOG, "on|off")
+    async with daemon(home, state, None, "dog_bark"):
+        rest = {entity_id(entity) for entity in ENTITIES} - alarms
+        await home.until("what is not told any more goes", lambda: removed(home) == rest)
+    assert not home.complaints(), "\n".join(home.complaints())
+    await home.call(
+        "mqtt.publish", topic="homeassistant/sensor/streamer_nonsense/config", payload='{"name": "?"}'
+    )
+    await home.until("no warning, though it does warn of nonsense", lambda: home.complaints() != [])
+    await home.stop()
+    assert home.entities() == home.devices() == []
+
+
+async def works(home: Home, form: Form, *, threshold: str = "0.62", sensitivity: str = "high") -> None:
+    """Every entity is there and says what the daemon says."""
+    await home.until(f"announced in the form {form}", lambda: announced(home) == set(topics(form)))
+    await home.shows(DOG, "on")
+    await home.shows(DOG, "0.93", "peak")
+    await home.shows(DOG, "off")
+    await home.shows(DETECTION, '"(dog_bark|smoke_alarm)"', "event_type")
+    await home.shows(DETECTION, "0.93", "peak")
+    await home.shows("sensor.kitchen_ear_last_sound", "dog_bark|smoke_alarm")
+    await home.shows("sensor.kitchen_ear_last_sound_time", "20.*")
+    await home.shows("sensor.kitchen_ear_level", "-.*")
+    await home.shows("sensor.kitchen_ear_detection_latency", "200.0")
+    await home.shows("binary_sensor.kitchen_ear_audio_input", "off")
+    await home.shows(LISTEN, "on")
+    await home.shows(SENSITIVITY, sensitivity)
+    await home.shows(THRESHOLD, threshold)
+    await home.until(
+        "the blueprint notifies", lambda: home.said.get("notified") == "dog_bark in kitchen: 0.9"
+    )
+    await home.until("all is available", lambda: not {"", "unavailable"} & set(states(home)))
+
+
+async def obeys(home: Home) -> None:
+    """What a person sets comes back from the daemon; while it does not listen, its settings are there."""
+    for threshold in ("0.3", "0.62"):
+        await home.call("number.set_value", entity_id=THRESHOLD, value=threshold)
+        await home.shows(THRESHOLD, threshold)
+    for sensitivity in ("low", "high"):
+        await home.call("select.select_option", entity_id=SENSITIVITY, option=sensitivity)
+        await home.shows(SENSITIVITY, sensitivity)
+    await home.call("switch.turn_off", entity_id=LISTEN)
+    await home.shows(DOG, "unavailable")
+    await home.shows(LISTEN, "off")
+    await home.call("switch.turn_on", entity_id=LISTEN)
+    await home.shows(DOG, "on|off")
+    await home.shows(LISTEN, "on")
+
+
+async def keeps_what_a_person_made(home: Home) -> None:
+    """The name that he gave, and the automation with a device trigger."""
+    await home.shows(DOG, '".*Rex"', "friendly_name")
+    await home.until("the device trigger fires", lambda: home.said.get("triggered") == "dog_bark")
+
+
+def keeps_what_it_was_told(home: Home) -> None:
+    """One device, and every entity with its id and name; it must have stopped."""
+    (device,) = home.devices()
+    assert (device["identifiers"], device["name"]) == ([["mqtt", EAR.device_id]], EAR.name)
+    kept = {(each["entity_id"], each["unique_id"], each["original_name"]) for each in home.entities()}
+    told = {(entity_id(each), each.config["uniq_id"], each.config["name"]) for each in ENTITIES}
+    assert kept == told, kept ^ told
+    print(f"ok  one device, {len(kept)} entities with their ids and names")
+
+
+def entity_id(entity: Entity) -> str:
+    return str(entity.config["def_ent_id"])
+
+
+def states(home: Home) -> list[str]:
+    """Of all entities but those that are disabled at first, and those that it has just removed."""
+    enabled = {entity_id(entity) for entity in ENTITIES if entity.config.get("en", True)}
+    return [home.state(each) for each in enabled - removed(home)]
+
+
+def removed(home: Home) -> set[str]:
+    prefix = "registry/remove/"
+    return {topic.removeprefix(prefix) for topic in home.said if topic.startswith(prefix)}
+
+
+def topics(form: Form) -> list[str]:
+    return list(wanted([EAR], "homeassistant", form))
+
+
+def announced(home: Home) -> set[str]:
+    """The topics where something is."""
+    return {topic for topic, payload in home.said.items() if topic.endswith("/config") and payload}
+
+
+def version(python: str) -> tuple[int, int]:
+    command = (
+        "from homeassistant.const import MAJOR_VERSION, MINOR_VERSION; print(MAJOR_VERSION, MINOR_VERSION)"
+    )
+    major, minor = subprocess.run([python, "-c", command], check=True, capture_output=True).stdout.split()
+    return int(major), int(minor)
 
 
 def main() -> None:
@@ -180,16 +187,30 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--python", required=True, help="of the environment that has homeassistant")
-    parser.add_argument("--form", choices=("entity", "device"), default="entity")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        broker = Mosquitto(folder)
-        broker.start()
-        try:
-            asyncio.run(check(str(Path(arguments.python).absolute()), arguments.form, folder, broker))
-        finally:
-            broker.stop()
+    python = str(Path(parser.parse_args().python).absolute())
+    ways: list[tuple[Form, Form | None]] = [("entity", None)]
+    if version(python) >= (2024, 11):
+        ways = [("device", "entity"), ("entity", "device")]
+    for form, other in ways:
+        with tempfile.TemporaryDirectory() as name:
+            asyncio.run(show(python, Path(name), form, other))
+
+
+async def show(python: str, folder: Path, form: Form, other: Form | None) -> None:
+    """`check` with a broker and a Home Assistant of its own."""
+    broker = Mosquitto(folder)
+    broker.start()
+    home = Home(python, folder / "home", broker.port)
+    state = folder / "state"
+    state.mkdir()
+    listening = asyncio.create_task(home.listen())
+    try:
+        await check(home, state, form, other)
+    finally:
+        await home.stop()
+        listening.cancel()
+        await asyncio.wait((listening,))
+        broker.stop()
 
 
 if __name__ == "__main__":

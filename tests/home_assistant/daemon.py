@@ -33,12 +33,13 @@ async def main(port: int, state: Path, form: str, sounds: list[str]) -> None:
             "sources": {"kitchen": {"demo": True}},
             "sounds": {sound: {"labels": ["Dog"]} for sound in sounds},
             "mqtt": {"host": "127.0.0.1", "port": port},
-            "home_assistant": {"form": form},
+            "home_assistant": None if form == "none" else {"form": form},
         }
     )
     metrics = Metrics()
     metrics.source("kitchen")
     metrics.latencies_s.append(0.2)
+    control = Control(config, Kept(state, "control.json"))
     queue = EventQueue(Outbox(state, "pi", metrics))
     sink = MqttSink(
         config.mqtt,
@@ -47,16 +48,17 @@ async def main(port: int, state: Path, form: str, sounds: list[str]) -> None:
         config.sounds,
         queue,
         metrics,
-        control=Control(config, Kept(state, "control.json")),
+        control=control,
         home_assistant=config.home_assistant,
         announced=Kept(state, "announced.json"),
     )
     recorder = Recorder(queue, [sink], metrics)
     telling = asyncio.create_task(recorder.run())
-    recorder.put(SourceState("kitchen", "listening", time.time()))
     phases: tuple[Phase, ...] = ("start", "update", "end")
     for second in range(10_000):
-        for sound in sounds:
+        listens = control.listens("kitchen")
+        recorder.put(SourceState("kitchen", "listening" if listens else "paused", time.time()))
+        for sound in sounds if listens else ():
             recorder.put(event(f"{int(time.time())}-{sound}", sound, phases[second % 3]))
         recorder.put(Hearing("kitchen", time.time(), -40.0 + second % 7, {}))
         recorder.put(Stats(time.time(), {"uptime_s": second, **metrics.snapshot()}))
