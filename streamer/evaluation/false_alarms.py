@@ -4,7 +4,8 @@
 
 An hour of synthesised background (coloured noise whose colour and level change every half minute, with hum),
 and an hour of clips of ESC-50 that the model never saw, of classes whose labels nobody listens for, at levels
-from -40 to -10 dBFS over background. `--keep` writes both, to choose thresholds by.
+from -40 to -10 dBFS over background. `--keep` writes both, to choose thresholds by; judge these with another
+`--seed`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,6 @@ from streamer.types import Samples
 
 RATE = 16000
 _PIECE_S = 30.0
-_SEED = 20_000
 
 
 def background(rng: np.random.Generator, minutes: float) -> Samples:
@@ -109,12 +109,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, default=Path("configs/home.yaml"))
     parser.add_argument("--model", help="another than the configuration's")
     parser.add_argument("--minutes", type=float, default=60.0, help="of each (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="another draws other recordings (%(default)s)")
     parser.add_argument("--keep", type=Path, help="write the recordings there, and do not listen to them")
     options = parser.parse_args(arguments)
     try:
         config = load_config(options.config)
         clips = strangers(options.clips, options.fold, config)
-        rng = np.random.default_rng(_SEED)
+        rng = np.random.default_rng((20_000, options.seed))
         room = background(rng, options.minutes)
         others, begins = scattered(rng, clips, options.minutes)
         if options.keep is not None:
