@@ -1,7 +1,7 @@
 # make run    set everything up and listen
 # make test   set up what the tests need and run them all
 # make chaos  a thousand faults between microphone and subscriber, and what was lost: nothing (ten minutes)
-# make faults what goes wrong in months, one after the other, and a table of what it cost (15 minutes)
+# make faults what goes wrong in months, one after the other, and a table of what it cost (6 minutes)
 # make soak MINUTES=30  twenty sources, and the slope of memory, descriptors and threads
 # make check  format, lint, types
 # make quality SOUNDSCAPES=… DATA=…  how well events are found, beside a peer
