@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,16 +40,10 @@ def evaluate_fold(folder: Path, fold: int, tagger: Tagger, rate: int, labels: Se
     index = {label: i for i, label in enumerate(labels)}
     groups: dict[str, tuple[str, ...]] = {}
     scores, truth, group_of = [], [], []
-    rows = [row for row in read_rows(folder) if row["audioset_exact"] == "1"]
-    for row in rows:
+    exact = [row for row in read_rows(folder) if row["audioset_exact"] == "1"]
+    for row in exact:
         groups[row["esc50_label"]] = tuple(row["audioset_labels"].split("|"))
-    for row in rows:
-        if int(row["fold"]) != fold:
-            continue
-        try:
-            samples = decode(folder / "audio" / row["file"], rate)
-        except InputError:
-            continue
+    for row, samples in read_clips(folder, [row for row in exact if int(row["fold"]) == fold], rate):
         scores.append(tagger(samples))
         truth.append(np.isin(np.arange(len(labels)), [index[x] for x in groups[row["esc50_label"]]]))
         group_of.append(row["esc50_label"])
@@ -64,6 +58,17 @@ def read_rows(folder: Path) -> list[dict[str, str]]:
             return list(csv.DictReader(file))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
+
+
+def read_clips(
+    folder: Path, rows: Iterable[dict[str, str]], rate: int
+) -> Iterator[tuple[dict[str, str], Samples]]:
+    """Rows of the table with their samples at `rate` Hertz, without those that cannot be decoded."""
+    for row in rows:
+        try:
+            yield row, decode(folder / "audio" / row["file"], rate)
+        except InputError:
+            continue
 
 
 def score_clip(engine: Engine, samples: Samples, rate: int) -> Scores:

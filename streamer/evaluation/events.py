@@ -86,6 +86,11 @@ def _covered(span: Span, by: Iterable[Span]) -> float:
     return sum(max(0.0, min(span.offset, other.offset) - max(span.onset, other.onset)) for other in by)
 
 
+def every_window(config: Config) -> Config:
+    """The configuration, but every window is scored, quiet ones too."""
+    return config.model_copy(update={"windows": config.windows.model_copy(update={"skip_quiet": False})})
+
+
 class KeptScores:
     """A `Scorer` that remembers on disk what another said of the labels that a configuration listens to.
 
@@ -106,10 +111,7 @@ class KeptScores:
         path = self._folder / f"{self._model}-{name}.npz"
         if not path.exists():
             scores: list[Scores] = []
-            every = config.model_copy(
-                update={"windows": config.windows.model_copy(update={"skip_quiet": False})}
-            )
-            for _ in detect(recording, every, _Recorder(self._scorer, scores), source_id=name):
+            for _ in detect(recording, every_window(config), _Recorder(self._scorer, scores), source_id=name):
                 pass
             frames = [s.frames if s.frames is not None else s.clip[None] for s in scores]
             self._folder.mkdir(parents=True, exist_ok=True)

@@ -22,11 +22,10 @@ import numpy as np
 from streamer.config import Config, ModelSettings, load_config
 from streamer.detection.tree import below
 from streamer.errors import InputError, StreamerError
-from streamer.evaluation.esc50 import FOLD, read_rows
+from streamer.evaluation.esc50 import FOLD, read_clips, read_rows
 from streamer.inference.engine import Engine
 from streamer.offline import Scorer, detect
 from streamer.synthesis import coloured_noise, write_wav
-from streamer.training.clips import decode
 from streamer.types import Samples
 
 RATE = 16000
@@ -51,15 +50,12 @@ def strangers(clips: Path, fold: int, config: Config) -> list[tuple[str, Samples
     """Class and samples of the clips that nobody listens for. Raises InputError where there are none."""
     listened = {label for sound in config.sounds.values() for label in sound.labels}
     listened |= below(listened)
-    found = []
+    rows = []
     for row in read_rows(clips):
         labels = set(row["audioset_labels"].split("|"))
-        if int(row["fold"]) != fold or labels & listened or below(labels) & listened:
-            continue
-        try:
-            found.append((row["esc50_label"], decode(clips / "audio" / row["file"], RATE)))
-        except InputError:
-            continue
+        if int(row["fold"]) == fold and not (labels | below(labels)) & listened:
+            rows.append(row)
+    found = [(row["esc50_label"], samples) for row, samples in read_clips(clips, rows, RATE)]
     if not found:
         raise InputError(f"{clips}: every clip of fold {fold} is one that is listened for")
     return found

@@ -22,7 +22,7 @@ from streamer.config import Config, load_config
 from streamer.detection.sounds import Sounds
 from streamer.detection.timeline import CELL_S, Timeline
 from streamer.errors import StreamerError
-from streamer.evaluation.events import read_truth
+from streamer.evaluation.events import every_window, read_truth
 from streamer.evaluation.tagging import average_precision
 from streamer.evaluation.thresholds import open_scorer
 from streamer.offline import Scorer, detect
@@ -65,13 +65,12 @@ def judge(recordings: Sequence[Path], config: Config, scorer: Scorer) -> dict[st
 
 def _lines(recording: Path, config: Config, scorer: Scorer, sounds: Sounds) -> dict[str, Samples]:
     """(n_cells, n_sounds) of a recording, by what was made of the scores."""
-    lines: dict[str, Timeline] = {}
+    # Nothing is forgotten: long enough for any recording that fits into memory.
+    lines = {what: Timeline(len(sounds), 0.0, _LONGEST_S) for what in (FRAMES, NEWEST, WHOLE)}
 
     def see(_: Pipeline, window: Window, scores: Scores | None) -> None:
         if scores is None:
             return
-        if not lines:  # nothing is forgotten: long enough for any recording that fits into memory
-            lines.update((what, Timeline(len(sounds), 0.0, _LONGEST_S)) for what in (FRAMES, NEWEST, WHOLE))
         start = max(0.0, window.start)
         clip = sounds.pick(scores.clip[None])
         lines[NEWEST].add(clip, window.end - config.hop_s, window.end, config.hop_s)
@@ -81,8 +80,7 @@ def _lines(recording: Path, config: Config, scorer: Scorer, sounds: Sounds) -> d
         else:
             lines[FRAMES].add(clip, start, window.end, window.end - start)
 
-    every = config.model_copy(update={"windows": config.windows.model_copy(update={"skip_quiet": False})})
-    for _ in detect(recording, every, scorer, source_id=recording.stem.lower(), see=see):
+    for _ in detect(recording, every_window(config), scorer, source_id=recording.stem.lower(), see=see):
         pass
     return {what: sounds.highest(line.means()) for what, line in lines.items()}
 

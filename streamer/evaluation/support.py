@@ -21,14 +21,13 @@ import numpy.typing as npt
 from streamer.config import ModelSettings
 from streamer.detection.smoothing import median
 from streamer.detection.tree import below
-from streamer.errors import InputError, StreamerError
-from streamer.evaluation.esc50 import FOLD, read_rows, score_clip
+from streamer.errors import StreamerError
+from streamer.evaluation.esc50 import FOLD, read_clips, read_rows, score_clip
 from streamer.evaluation.tagging import average_precision, precision_recall
 from streamer.inference.engine import Engine
 from streamer.model import hub, support
 from streamer.model.support import OperatingPoint, Support
 from streamer.synthesis import ALARMS, coloured_noise
-from streamer.training.clips import decode
 from streamer.types import Samples, Scores
 
 PRECISION, RECALL = 0.9, 0.3
@@ -54,13 +53,8 @@ class Example:
 
 def recordings(folder: Path, fold: int, rate: int) -> Iterator[Example]:
     """The clips of a fold. Of a class that AudioSet has not just so, no label is certain."""
-    for row in read_rows(folder):
-        if int(row["fold"]) != fold:
-            continue
-        try:
-            samples = decode(folder / "audio" / row["file"], rate)
-        except InputError:
-            continue
+    rows = [row for row in read_rows(folder) if int(row["fold"]) == fold]
+    for row, samples in read_clips(folder, rows, rate):
         labels = frozenset(row["audioset_labels"].split("|"))
         is_exact = row["audioset_exact"] == "1"
         yield Example(samples, labels if is_exact else frozenset(), labels)
