@@ -16,7 +16,7 @@ from torch import Tensor
 from streamer.config import ModelSettings
 from streamer.errors import InferenceError, ModelError
 from streamer.inference.graphs import Forward, Graphed
-from streamer.inference.packed import pack
+from streamer.inference.packed import can_pack, pack
 from streamer.model import checkpoint, hub
 from streamer.model.fbank import FRAME_S, Fbank
 from streamer.types import Scores, Window
@@ -228,15 +228,17 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_dtype(name: str, device: torch.device) -> tuple[torch.dtype, str]:
-    """The dtype of the network, and why it was chosen."""
-    if name != "auto":
-        return (torch.float32 if name == "float32" else torch.bfloat16), "as configured"
+    """The dtype of the network, and why it was chosen. A dtype that the machine cannot do becomes float32."""
+    if name == "float32":
+        return torch.float32, "as configured"
     if device.type == "cuda":
-        return torch.bfloat16, "the device has units for it"
+        return torch.bfloat16, "as configured" if name == "bfloat16" else "the device has units for it"
     units = bfloat16_units()
-    if units:
-        return torch.bfloat16, f"the CPU has {units}"
-    return torch.float32, "the CPU has no bfloat16 units"
+    if name == "auto" and not units:
+        return torch.float32, "the CPU has no bfloat16 units"
+    if not can_pack(torch.bfloat16):
+        return torch.float32, "this CPU has no bfloat16 operations"
+    return torch.bfloat16, "as configured" if name == "bfloat16" else f"the CPU has {units}"
 
 
 def bfloat16_units() -> str:

@@ -30,6 +30,16 @@ class PackedLinear(nn.Module):
         return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, *self.post_op)  # type: ignore[no-any-return]
 
 
+def can_pack(dtype: torch.dtype) -> bool:
+    """Whether oneDNN has this operation for `dtype` on this CPU: tried, not read from a list of flags."""
+    layer = nn.Linear(32, 32).to(dtype)
+    try:
+        PackedLinear(layer, 1)(torch.zeros(1, 32, dtype=dtype))
+    except RuntimeError:
+        return False
+    return True
+
+
 def pack(network: AST) -> None:
     """Replace the layers that do the work, in place; the weights before are given up."""
     f, t = network.config.grid

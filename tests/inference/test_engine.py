@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +18,7 @@ from streamer.errors import InferenceError, ModelError
 from streamer.inference import engine as engine_module
 from streamer.inference.engine import HOPS_S, Engine, choose_dtype
 from streamer.inference.graphs import graph_sizes
-from streamer.inference.packed import pack
+from streamer.inference.packed import can_pack, pack
 from streamer.model import checkpoint
 from tests.inference import models
 from tests.inference.models import window
@@ -178,26 +181,47 @@ def test_cuda_where_there_is_none(directory: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "expected", "why"),
-    [
-        ("fpu avx2 avx512f", torch.float32, "no bfloat16 units"),
-        ("fpu avx512_bf16", torch.bfloat16, "AVX512-BF16"),
-        ("fpu avx512_bf16 amx_bf16", torch.bfloat16, "AMX"),
-    ],
+    ("flags", "units"),
+    [("fpu avx2 avx512f", ""), ("fpu avx512_bf16", "AVX512-BF16"), ("fpu avx512_bf16 amx_bf16", "AMX")],
 )
-def test_auto_dtype(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str, expected: torch.dtype, why: str
-) -> None:
-    """`auto` takes bfloat16 only where the CPU has units for it, and says why."""
+def test_auto_dtype(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str, units: str) -> None:
+    """`auto` takes bfloat16 only where the CPU has units for it and can do the operation, and says why."""
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
     monkeypatch.setattr(engine_module, "CPUINFO", cpuinfo)
     monkeypatch.setattr(engine_module.platform, "machine", lambda: "x86_64")
 
-    dtype, reason = choose_dtype("auto", torch.device("cpu"))
+    dtype, why = choose_dtype("auto", torch.device("cpu"))
 
-    assert dtype is expected
-    assert why in reason
+    if not units:
+        assert (dtype, why) == (torch.float32, "the CPU has no bfloat16 units")
+    elif can_pack(torch.bfloat16):
+        assert (dtype, why) == (torch.bfloat16, f"the CPU has {units}")
+    else:
+        assert (dtype, why) == (torch.float32, "this CPU has no bfloat16 operations")
+
+
+def test_bfloat16_where_the_cpu_has_no_such_operation(directory: Path) -> None:
+    """A dtype that the machine cannot do is said, and float32 takes its place; seen as an AVX2 CPU would."""
+    program = (
+        "import sys\n"
+        "from streamer.config import ModelSettings\n"
+        "from streamer.inference.engine import Engine\n"
+        "engine = Engine(ModelSettings(path=sys.argv[1], device='cpu', dtype='bfloat16'))\n"
+        "print(engine.dtype, engine.describe())\n"
+    )
+    masked = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(directory)],
+        env=masked,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("torch.float32 ")
+    assert "no bfloat16 operations" in done.stdout
 
 
 def test_scores_that_are_not_finite(directory: Path) -> None:

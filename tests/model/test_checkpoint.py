@@ -53,12 +53,15 @@ def test_what_we_save_transformers_loads(tmp_path: Path, frame_head: bool) -> No
     assert theirs.config.id2label == network.config.id2label
     assert loaded.fbank == fbank
     assert loaded.labels == tuple(f"sound {i}" for i in range(5))
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(loaded.network.state_dict()[name], tensor), name
     x = features(theirs)
     with torch.no_grad():
         clip, frames = loaded.network(x)
         expected, expected_frames = network(x)
-    torch.testing.assert_close(clip, expected, atol=0, rtol=0)
-    torch.testing.assert_close(frames, expected_frames, atol=0, rtol=0) if frame_head else None
+    # Not to the bit: on some CPUs the alignment of a tensor in memory changes the last digit (3e-8 was seen).
+    torch.testing.assert_close(clip, expected, atol=1e-7, rtol=0)
+    torch.testing.assert_close(frames, expected_frames, atol=1e-7, rtol=0) if frame_head else None
     torch.testing.assert_close(logits(theirs.eval(), x), expected, atol=1e-5, rtol=0)
 
 
