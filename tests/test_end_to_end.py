@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamer.synthesis import DEMO_RATE, demo_recording, temporal_three, write_wav
+from streamer.data.synthesis import DEMO_RATE, demo_recording, temporal_three, write_wav
 from tests.contract.wire import check
 from tests.daemon import configuration, running
 from tests.mosquitto import HOST, Mosquitto, Subscribe, Subscriber

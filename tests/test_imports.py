@@ -15,24 +15,25 @@ ROOT = Path(streamer.__file__).parent
 
 ORDER = [
     {"types", "errors", "metrics"},
-    {"config", "synthesis"},
-    {"capture", "model", "detection", "publish", "inference", "store"},
-    {"pipeline"},
-    {"listener", "notify"},
-    {"health"},
-    {"web"},
-    {"offline", "daemon", "training", "evaluation"},
+    {"core"},
+    {"config"},
+    {"capture", "signal", "model"},
+    {"detection", "inference"},
+    {"store", "mqtt", "home_assistant"},
+    {"sinks"},
+    {"ops"},
+    {"data", "run", "evaluation", "training"},
     {"cli"},
     {"__main__"},
 ]
 """each part imports only from rows above its own; within a row and a part, without a circle"""
-TORCH = {"model", "inference", "training", "evaluation"}
+TORCH = {"model", "inference", "data", "training", "evaluation"}
 ONLY_IMPORTERS = {
     "sounddevice": "capture/microphone.py",
-    "av": "capture/stream.py training/dataset.py",
-    "aiomqtt": "publish/connection.py",
-    "amqtt": "publish/broker.py",
-    "prometheus_client": "web/metrics.py",
+    "av": "capture/stream.py data/examples.py",
+    "aiomqtt": "mqtt/connection.py",
+    "amqtt": "mqtt/broker.py",
+    "prometheus_client": "ops/prometheus.py",
 }
 
 

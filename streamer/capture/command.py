@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamer.capture.channels import Channel, to_mono
-from streamer.capture.clock import Clock
+from streamer.core.clock import Clock
 from streamer.errors import SourceError
 from streamer.types import AudioBlock
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from streamer.capture.blocking import in_thread
 from streamer.capture.channels import Channel, to_mono
-from streamer.capture.clock import Clock
 from streamer.capture.hotplug import Devices
+from streamer.core.clock import Clock
+from streamer.core.threads import in_thread
 from streamer.errors import SourceError, StuckError
 from streamer.types import AudioBlock, Samples
 

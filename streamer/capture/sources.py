@@ -9,7 +9,7 @@ from pathlib import Path
 from streamer.capture.command import Command
 from streamer.capture.microphone import Microphone, list_devices
 from streamer.capture.stream import Stream
-from streamer.config import SourceSettings
+from streamer.config.schema import SourceSettings
 from streamer.errors import SourceError
 from streamer.types import Source
 

@@ -16,9 +16,9 @@ import av
 import numpy as np
 from av.audio.frame import AudioFrame
 
-from streamer.capture.blocking import in_thread
 from streamer.capture.channels import Channel, to_mono
-from streamer.capture.clock import Clock
+from streamer.core.clock import Clock
+from streamer.core.threads import in_thread
 from streamer.errors import InputError, SourceError, StreamerError
 from streamer.types import AudioBlock, Samples
 

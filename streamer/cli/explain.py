@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from streamer.config import Config, ModelSettings, load_config
+from streamer.config.schema import Config, ModelSettings, load_config
 from streamer.errors import UsageError
-from streamer.offline import Explanation
-from streamer.offline import explain as explain_file
+from streamer.run.offline import Explanation
+from streamer.run.offline import explain as explain_file
 
 
 def explain(
@@ -29,7 +29,7 @@ def explain(
 
     Example: streamer explain evening.flac --at 83.5 --sound dog_bark
     """
-    from streamer.inference.engine import Engine  # noqa: PLC0415  # loads torch
+    from streamer.inference.engines.torch import Engine  # noqa: PLC0415  # loads torch
 
     settings = load_config(config)
     if sound not in settings.sounds:

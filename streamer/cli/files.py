@@ -17,9 +17,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from streamer.config import Config, ModelSettings, load_config
+from streamer.config.schema import Config, ModelSettings, load_config
 from streamer.errors import InputError, StreamerError, UsageError
-from streamer.publish.messages import encode, event_message
+from streamer.mqtt.messages import encode, event_message
 from streamer.types import SoundEvent
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ def tag(
 
     Example: streamer tag bark.wav --top-k 3
     """
-    from streamer.inference.engine import Engine  # noqa: PLC0415  # loads torch
-    from streamer.offline import tag as tag_file  # noqa: PLC0415
+    from streamer.inference.engines.torch import Engine  # noqa: PLC0415  # loads torch
+    from streamer.run.offline import tag as tag_file  # noqa: PLC0415
 
     engine = Engine(ModelSettings() if model is None else ModelSettings(path=model))
 
@@ -92,9 +92,9 @@ def detect(
 
     Example: streamer detect evening.flac --config configs/home.yaml --format audacity --out labels.txt
     """
-    from streamer.inference.engine import Engine  # noqa: PLC0415  # loads torch
-    from streamer.offline import detect as detect_file  # noqa: PLC0415
-    from streamer.offline import see_nothing  # noqa: PLC0415
+    from streamer.inference.engines.torch import Engine  # noqa: PLC0415  # loads torch
+    from streamer.run.offline import detect as detect_file  # noqa: PLC0415
+    from streamer.run.offline import see_nothing  # noqa: PLC0415
 
     settings = load_config(config)
     if model is not None:

@@ -17,9 +17,9 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from streamer.config import Config, MqttSettings, SourceSettings, load_config
+from streamer.config.schema import Config, MqttSettings, SourceSettings, load_config
+from streamer.data.synthesis import write_demo
 from streamer.errors import ConfigError, SourceError, StreamerError, UsageError
-from streamer.synthesis import write_demo
 from streamer.types import AudioBlock
 
 ConfigOption = Annotated[
@@ -102,7 +102,7 @@ def check(config: ConfigOption) -> None:
     for source_id, source in settings.sources.items():
         report(f"source {source_id}", _outcome(lambda source=source: asyncio.run(_hear(source))))  # type: ignore[misc]  # bound now
     if settings.mqtt.enabled and not settings.mqtt.embedded:
-        from streamer.publish.mqtt import probe  # noqa: PLC0415  # only where there is a broker to ask
+        from streamer.mqtt.publisher import probe  # noqa: PLC0415  # only where there is a broker to ask
 
         report("broker", _outcome(lambda: asyncio.run(probe(settings.mqtt))))
     elif settings.mqtt.enabled:
@@ -117,7 +117,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _run(config: Config, *, plain: bool, reread: Callable[[], Config] | None = None) -> None:
-    from streamer.daemon import serve  # noqa: PLC0415  # loads everything
+    from streamer.run.daemon import serve  # noqa: PLC0415  # loads everything
 
     terminal = sys.stdout.isatty() and not plain
     faulthandler.enable()  # systemd's watchdog ends a daemon that hangs by SIGABRT: say where it hung
@@ -167,9 +167,9 @@ def _outcome(attempt: Callable[[], str]) -> str | StreamerError:
 
 
 def _model_line(config: Config) -> str:
-    from streamer.inference.engine import Engine  # noqa: PLC0415  # loads torch
+    from streamer.detection.pipeline import Pipeline  # noqa: PLC0415
+    from streamer.inference.engines.torch import Engine  # noqa: PLC0415  # loads torch
     from streamer.model import hub  # noqa: PLC0415
-    from streamer.pipeline import Pipeline  # noqa: PLC0415
 
     engine = Engine(config.model)
     Pipeline("check", config, engine.labels)  # refuses sounds whose labels the model does not have
@@ -185,8 +185,8 @@ def _devices_line() -> str:
 
 async def _hear(settings: SourceSettings) -> str:
     """Open a source, listen for a moment, and say what came."""
-    from streamer.capture.level import level_dbfs  # noqa: PLC0415
     from streamer.capture.sources import open_source  # noqa: PLC0415
+    from streamer.signal.level import level_dbfs  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory(prefix="streamer-") as folder:
         source = open_source(settings, demo=lambda: write_demo(Path(folder)))

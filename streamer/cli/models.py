@@ -90,8 +90,8 @@ def verify(model: NameArgument = "ast-tiny") -> None:
 
     Example: streamer models verify MIT/ast-finetuned-audioset-10-10-0.4593
     """
-    from streamer.config import ModelSettings  # noqa: PLC0415
-    from streamer.inference.engine import Engine  # noqa: PLC0415
+    from streamer.config.schema import ModelSettings  # noqa: PLC0415
+    from streamer.inference.engines.torch import Engine  # noqa: PLC0415
     from streamer.model import hub, manifest  # noqa: PLC0415
 
     directory = hub.resolve(model)

@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
-from streamer.config import load_config
-from streamer.publish.directory import state_directory
-from streamer.publish.outbox import Contents, peek
+from streamer.config.schema import load_config
+from streamer.store.directory import state_directory
+from streamer.store.outbox import Contents, peek
 
 SHOWN = 20
 """refused events"""

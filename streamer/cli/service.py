@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 import streamer
-from streamer.config import load_config
+from streamer.config.schema import load_config
 from streamer.errors import InputError, UsageError
 
 app = typer.Typer(help="Run at boot, under systemd.", no_args_is_help=True, rich_markup_mode=None)

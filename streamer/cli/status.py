@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from streamer.config import load_config
-from streamer.publish.directory import state_directory
-from streamer.web.status import SYSTEM, ask, socket_path
+from streamer.config.schema import load_config
+from streamer.ops.status import SYSTEM, ask, socket_path
+from streamer.store.directory import state_directory
 
 UNHEALTHY = 70
 

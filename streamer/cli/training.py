@@ -22,7 +22,7 @@ from rich.progress import (
 from rich.text import Text
 from typer.core import TyperGroup
 
-from streamer.config import ModelSettings
+from streamer.config.schema import ModelSettings
 from streamer.errors import UsageError
 from streamer.training.settings import (
     ClipsSettings,
@@ -128,9 +128,9 @@ def stats(
         raise UsageError("--write needs --model, the model directory to write into")
     from dataclasses import replace  # noqa: PLC0415
 
+    from streamer.data.examples import read_examples, read_split  # noqa: PLC0415
     from streamer.model import checkpoint, hub  # noqa: PLC0415  # loads torch
     from streamer.model.fbank import FbankConfig  # noqa: PLC0415
-    from streamer.training.dataset import read_examples, read_split  # noqa: PLC0415
     from streamer.training.statistics import measure, write_preprocessor  # noqa: PLC0415
 
     recipe = _recipe(data)
@@ -179,9 +179,9 @@ def evaluate(
     *models, data = names
     if not models:
         raise UsageError("name at least one model, and then the clips: streamer eval MODEL DATA")
+    from streamer.data.examples import read_examples, read_test  # noqa: PLC0415
     from streamer.evaluation import plots, report  # noqa: PLC0415  # loads torch
     from streamer.evaluation.tagging import evaluate as judge  # noqa: PLC0415
-    from streamer.training.dataset import read_examples, read_test  # noqa: PLC0415
 
     recipe = _recipe(Path(data))
     source = ClipsSettings(path=Path(data))

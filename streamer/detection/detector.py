@@ -17,7 +17,7 @@ from hashlib import sha256
 
 import numpy as np
 
-from streamer.config import SoundRule
+from streamer.config.schema import SoundRule
 from streamer.detection.smoothing import median
 from streamer.detection.timeline import CELL_S
 from streamer.types import SILENCE_DBFS, Phase, Samples, SoundEvent

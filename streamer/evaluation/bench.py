@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from streamer.config import ModelSettings
+from streamer.config.schema import ModelSettings
 from streamer.errors import UsageError
-from streamer.inference.engine import Engine, choose_device
+from streamer.inference.engines.torch import Engine, choose_device
 from streamer.model import checkpoint, hub
 from streamer.model.ast import AST, ASTConfig
 from streamer.model.fbank import Fbank, FbankConfig

@@ -18,14 +18,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from streamer.config import ModelSettings
+from streamer.config.schema import ModelSettings
+from streamer.data import teacher
+from streamer.data.clips import decode
 from streamer.errors import InputError, StreamerError
 from streamer.evaluation import yamnet
 from streamer.evaluation.tagging import TaggingResult, evaluate
-from streamer.inference.engine import Engine
+from streamer.inference.engines.torch import Engine
 from streamer.model.labels import AUDIOSET
-from streamer.training import teacher
-from streamer.training.clips import decode
 from streamer.types import Samples, Scores, Window
 
 FOLD = 4

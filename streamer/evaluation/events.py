@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from streamer.config import Config
+from streamer.config.schema import Config
+from streamer.detection.pipeline import Pipeline
 from streamer.errors import InputError
-from streamer.offline import Scorer, detect
-from streamer.pipeline import Pipeline
+from streamer.run.offline import Scorer, detect
 from streamer.types import Scores, SoundEvent, Window
 
 SHARE = 0.5

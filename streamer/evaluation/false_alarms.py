@@ -19,13 +19,13 @@ from pathlib import Path
 
 import numpy as np
 
-from streamer.config import Config, ModelSettings, load_config
-from streamer.detection.tree import below
+from streamer.config.schema import Config, ModelSettings, load_config
+from streamer.data.synthesis import coloured_noise, write_wav
+from streamer.detection.ontology import below
 from streamer.errors import InputError, StreamerError
 from streamer.evaluation.esc50 import FOLD, read_clips, read_rows
-from streamer.inference.engine import Engine
-from streamer.offline import Scorer, detect
-from streamer.synthesis import coloured_noise, write_wav
+from streamer.inference.engines.torch import Engine
+from streamer.run.offline import Scorer, detect
 from streamer.types import Samples
 
 RATE = 16000

@@ -18,15 +18,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from streamer.config import Config, load_config
+from streamer.config.schema import Config, load_config
+from streamer.detection.pipeline import Pipeline
 from streamer.detection.sounds import Sounds
 from streamer.detection.timeline import CELL_S, Timeline
 from streamer.errors import StreamerError
 from streamer.evaluation.events import every_window, read_truth
 from streamer.evaluation.tagging import average_precision
 from streamer.evaluation.thresholds import open_scorer
-from streamer.offline import Scorer, detect
-from streamer.pipeline import Pipeline
+from streamer.run.offline import Scorer, detect
 from streamer.types import Samples, Scores, Window
 
 FRAMES, NEWEST, WHOLE = (

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from streamer.config import Config
+from streamer.config.schema import Config
+from streamer.detection.pipeline import Pipeline
 from streamer.detection.sounds import Sounds
 from streamer.errors import UsageError
 from streamer.evaluation.plots import missing
-from streamer.pipeline import Pipeline
 from streamer.types import Samples, Scores, SoundEvent, Window
 
 _COLUMN_S = 0.1
@@ -39,7 +39,7 @@ class Picture:
         self._events: dict[str, SoundEvent] = {}
 
     def see(self, _: Pipeline, window: Window, scores: Scores | None) -> None:
-        """For `streamer.offline.detect`."""
+        """For `streamer.run.offline.detect`."""
         self._ends.append(window.end)
         self._spectra.append(_spectrum(window.samples[-round(self._hop_s * window.sample_rate) :], window))
         if scores is None:

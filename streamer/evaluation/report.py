@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from streamer.config import ModelSettings
+from streamer.config.schema import ModelSettings
+from streamer.data.examples import Example, check_labels, read_audio
 from streamer.errors import InputError, ModelError, UsageError
 from streamer.evaluation import plots
 from streamer.evaluation.tagging import Matrix, TaggingResult, Truth, confusion
-from streamer.inference.engine import Engine
+from streamer.inference.engines.torch import Engine
 from streamer.model import checkpoint, hub
-from streamer.training.dataset import Example, check_labels, read_audio
 from streamer.types import Window
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torchaudio.functional import resample
 
+from streamer.data.teacher import RATE, Teacher
 from streamer.model.labels import AUDIOSET
-from streamer.training.teacher import RATE, Teacher
 from streamer.types import Samples, Scores, Window
 
 _KEEP = 2000

@@ -18,16 +18,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from streamer.config import ModelSettings
+from streamer.config.schema import ModelSettings
+from streamer.data.synthesis import ALARMS, coloured_noise
+from streamer.detection.ontology import below
 from streamer.detection.smoothing import median
-from streamer.detection.tree import below
 from streamer.errors import StreamerError
 from streamer.evaluation.esc50 import FOLD, read_clips, read_rows, score_clip
 from streamer.evaluation.tagging import average_precision, precision_recall
-from streamer.inference.engine import Engine
+from streamer.inference.engines.torch import Engine
 from streamer.model import hub, support
 from streamer.model.support import OperatingPoint, Support
-from streamer.synthesis import ALARMS, coloured_noise
 from streamer.types import Samples, Scores
 
 PRECISION, RECALL = 0.9, 0.3

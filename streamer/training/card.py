@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 from streamer import __version__
+from streamer.data.examples import Example, count_labels
 from streamer.errors import InputError
-from streamer.training.dataset import Example, count_labels
 from streamer.training.folder import Epoch
 from streamer.training.prepare import Data
 from streamer.training.settings import ClipsSettings, FinetuneSettings

@@ -19,17 +19,17 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.multiprocessing.spawn import ProcessRaisedException, start_processes
 
+from streamer.data import clips
 from streamer.errors import StreamerError
 from streamer.model.ast import AST, ASTConfig
 from streamer.model.checkpoint import save
 from streamer.model.fbank import FRAME_S, FbankConfig
 from streamer.model.labels import AUDIOSET
-from streamer.training import clips
 from streamer.training.card import ATTRIBUTION
 from streamer.training.folder import CHECKPOINT, LOG, MODEL, load_checkpoint, save_checkpoint
 from streamer.training.pool import Pool, make_pool
+from streamer.training.progress import Watch
 from streamer.training.settings import DistillSettings
-from streamer.training.watch import Watch
 
 DB = math.log(10) / 10
 """one decibel, in the natural logarithm of power"""

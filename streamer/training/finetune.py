@@ -21,16 +21,16 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from streamer.data.examples import Clips, Draw, balanced_chances
 from streamer.errors import ConfigError, InputError, StreamerError, UsageError
 from streamer.evaluation import plots
 from streamer.evaluation.tagging import TaggingResult, evaluate
-from streamer.inference.engine import choose_device
+from streamer.inference.engines.torch import choose_device
 from streamer.model import checkpoint
 from streamer.model.ast import AST
 from streamer.model.fbank import FbankConfig
 from streamer.training import card
 from streamer.training.augment import Augment
-from streamer.training.dataset import Clips, Draw, balanced_chances
 from streamer.training.folder import (
     CHECKPOINT,
     CURVES,
@@ -44,9 +44,9 @@ from streamer.training.folder import (
 )
 from streamer.training.optimize import Average, optimizer, rate
 from streamer.training.prepare import Data, prepare
+from streamer.training.progress import Watch
 from streamer.training.settings import FinetuneSettings
 from streamer.training.start import fit, starting_model
-from streamer.training.watch import Watch
 
 _MAY_CHANGE: dict[str, Any] = {
     "output": True,

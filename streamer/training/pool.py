@@ -20,12 +20,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from streamer.data import clips
+from streamer.data.mixtures import Ingredient, Mixer, sharpen
+from streamer.data.teacher import Teacher
 from streamer.errors import InputError
 from streamer.model.fbank import Fbank, FbankConfig
 from streamer.model.labels import AUDIOSET
-from streamer.training import clips
-from streamer.training.mixtures import Ingredient, Mixer, sharpen
-from streamer.training.teacher import Teacher
 
 SHARD = 1000
 """windows a shard"""

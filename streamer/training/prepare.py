@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from streamer.data import examples as dataset
+from streamer.data.examples import Example
 from streamer.errors import InputError
 from streamer.model.checkpoint import Loaded
 from streamer.model.fbank import FbankConfig
 from streamer.model.labels import AUDIOSET
-from streamer.training import dataset
-from streamer.training.dataset import Example
 from streamer.training.folder import STATISTICS, writing
+from streamer.training.progress import Watch
 from streamer.training.settings import FinetuneSettings
 from streamer.training.statistics import Statistics, load_statistics, measure, save_statistics
-from streamer.training.watch import Watch
 
 _SHOWN = 10  # clips that are named where many are skipped
 

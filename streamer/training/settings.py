@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from streamer.config import File, Section, load_yaml
+from streamer.config.schema import File, Section, load_yaml
 
 Number = Annotated[float, Field(strict=False, allow_inf_nan=False)]
 """also where YAML reads text, as in 1e-5"""

@@ -11,7 +11,7 @@ from streamer.capture.command import Command
 from streamer.capture.microphone import Microphone
 from streamer.capture.sources import open_source
 from streamer.capture.stream import Stream
-from streamer.config import SourceSettings
+from streamer.config.schema import SourceSettings
 from tests.pulse import FakeMicrophone
 
 PROJECT = Path(__file__).parents[2]
@@ -19,7 +19,7 @@ PROJECT = Path(__file__).parents[2]
 FALLBACK = """if True:
     import logging, pathlib
     from streamer.capture.sources import open_source
-    from streamer.config import SourceSettings
+    from streamer.config.schema import SourceSettings
 
     logging.basicConfig(format="%(message)s")
     settings = SourceSettings(microphone="default", fallback="demo")

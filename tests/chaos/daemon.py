@@ -13,14 +13,14 @@ import sys
 import time
 from pathlib import Path
 
-from streamer.config import MqttSettings
+from streamer.config.schema import MqttSettings
 from streamer.metrics import Metrics
-from streamer.publish import connection
-from streamer.publish.directory import locked
-from streamer.publish.mqtt import Backoff, MqttSink
-from streamer.publish.outbox import Bounds, Outbox
-from streamer.publish.queue import EventQueue
-from streamer.publish.recorder import Recorder
+from streamer.mqtt import connection
+from streamer.mqtt.publisher import Backoff, MqttSink
+from streamer.store.directory import locked
+from streamer.store.outbox import Bounds, Outbox
+from streamer.store.queue import EventQueue
+from streamer.store.recorder import Recorder
 from streamer.types import Phase, Report, SoundEvent
 
 HOST = "127.0.0.1"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from streamer.cli import main
-from streamer.synthesis import write_wav
+from streamer.data.synthesis import write_wav
 
 
 class Outcome(NamedTuple):

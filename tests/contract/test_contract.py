@@ -9,17 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import ValidationError
 
-from streamer.publish.messages import (
+from streamer.mqtt.messages import (
     attributes_message,
     encode,
     event_message,
     level_payload,
     stats_message,
 )
-from streamer.publish.topics import Topics
+from streamer.mqtt.topics import Topics
 from streamer.types import SoundEvent
 from tests.contract.wire import check
-from tests.publish.reports import event, events, stats
+from tests.reports import event, events, stats
 
 TOPICS = Topics("streamer", "home")
 

@@ -7,8 +7,8 @@ from itertools import groupby
 
 import numpy as np
 
-from streamer.config import Config
-from streamer.pipeline import Pipeline
+from streamer.config.schema import Config
+from streamer.detection.pipeline import Pipeline
 from streamer.types import Samples, Scores, SoundEvent, Window
 
 LABELS = ("Dog", "Bark", "Siren", "Rain")

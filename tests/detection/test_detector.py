@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamer.config import SoundRule
+from streamer.config.schema import SoundRule
 from streamer.detection.detector import SoundDetector, View
 from streamer.detection.timeline import CELL_S
 from streamer.types import SoundEvent

@@ -7,12 +7,12 @@ from functools import partial
 import numpy as np
 import pytest
 
-from streamer import synthesis
-from streamer.config import Config
+from streamer.config.schema import Config
+from streamer.data import synthesis
 from streamer.detection.detector import SoundDetector, View
-from streamer.detection.tree import below
+from streamer.detection.ontology import below
+from streamer.detection.pipeline import Pipeline
 from streamer.model.labels import AUDIOSET
-from streamer.pipeline import Pipeline
 from streamer.types import Samples, SoundEvent, Window
 from tests.detection.synthetic import BEGIN, LABELS, Truth, frame_scores, listen, occurrences
 

@@ -12,11 +12,11 @@ import typer
 from typer.testing import CliRunner
 
 from streamer.cli import training
+from streamer.data.synthesis import write_wav
 from streamer.errors import InputError, ModelError, UsageError
 from streamer.model import checkpoint
 from streamer.model.ast import AST, ASTConfig
 from streamer.model.fbank import FbankConfig
-from streamer.synthesis import write_wav
 from tests.training.sounds import RATE, recipe, sound, write_folder, write_recipe
 
 app = typer.Typer()
@@ -116,11 +116,11 @@ def test_train_and_its_statistics_are_commands(tmp_path: Path) -> None:
 
 def test_statistics_are_the_published_ones(tmp_path: Path) -> None:
     """Mean and standard deviation over all energies of all padded windows, not a mean of means."""
+    from streamer.data.examples import read_audio, read_examples  # noqa: PLC0415
     from streamer.model.fbank import Fbank  # noqa: PLC0415
-    from streamer.training.dataset import read_audio, read_examples  # noqa: PLC0415
+    from streamer.training.progress import Nobody  # noqa: PLC0415
     from streamer.training.settings import ClipsSettings  # noqa: PLC0415
     from streamer.training.statistics import measure  # noqa: PLC0415
-    from streamer.training.watch import Nobody  # noqa: PLC0415
 
     examples = read_examples(ClipsSettings(path=write_folder(tmp_path / "clips")))
     config = FbankConfig(max_length=98)

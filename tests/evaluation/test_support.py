@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamer.config import load_config
+from streamer.config.schema import load_config
 from streamer.errors import ModelError
 from streamer.evaluation.support import PRECISION, highest, operating_point
 from streamer.model import hub, support

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from streamer.errors import StreamerError
-from streamer.web.status import ask
+from streamer.ops.status import ask
 from tests.daemon import DEADLINE_S, Daemon, running
 
 QUICK = "tests.faults.quick"

@@ -13,7 +13,7 @@ import psutil
 import pytest
 import yaml
 
-from streamer.listener import _Lateness
+from streamer.run.listener import _Lateness
 from tests.daemon import DEADLINE_S
 from tests.faults.program import BESIDE, Watched, watched, write
 from tests.faults.table import FAULTS, Fault
@@ -34,7 +34,7 @@ while True:
 def model(program: Watched) -> psutil.Process:
     """The process of the model."""
     children = psutil.Process(program.daemon.process.pid).children()
-    return next(child for child in children if "streamer.inference.host" in child.cmdline())
+    return next(child for child in children if "streamer.inference.process.host" in child.cmdline())
 
 
 def test_a_killed_model_costs_nothing(tmp_path: Path) -> None:

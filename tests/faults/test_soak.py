@@ -11,7 +11,7 @@ import numpy.typing as npt
 import psutil
 import pytest
 
-from streamer.synthesis import write_demo
+from streamer.data.synthesis import write_demo
 from tests.faults.program import watched, write
 from tests.mosquitto import HOST, Mosquitto
 

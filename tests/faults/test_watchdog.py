@@ -16,16 +16,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamer.config import Config, ModelSettings
+from streamer.config.schema import Config, ModelSettings
 from streamer.errors import InferenceError
-from streamer.health import Health
-from streamer.inference.child import ChildWorker, Limits
-from streamer.listener import Listener, Patience
+from streamer.inference.process.child import ChildWorker, Limits
 from streamer.metrics import Metrics
-from streamer.notify import Notifier
-from streamer.publish import recorder
-from streamer.publish.outbox import Outbox
-from streamer.publish.queue import EventQueue
+from streamer.ops.health import Health
+from streamer.ops.systemd import Notifier
+from streamer.run.listener import Listener, Patience
+from streamer.store import recorder
+from streamer.store.outbox import Outbox
+from streamer.store.queue import EventQueue
 from streamer.types import AudioBlock, Scores, SoundEvent, Window
 from tests.faults.program import BESIDE, SOUNDS, watched, write
 from tests.faults.table import FAULTS, Fault

@@ -25,9 +25,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from streamer.publish.announcement import Form, wanted
-from streamer.publish.home_assistant import Ear, Entity, entities
-from streamer.publish.topics import Topics
+from streamer.home_assistant.discovery import Form, wanted
+from streamer.home_assistant.entities import Ear, Entity, entities
+from streamer.mqtt.topics import Topics
 from tests.home_assistant.home import Home
 from tests.mosquitto import Mosquitto
 

@@ -7,14 +7,14 @@ import sys
 import time
 from pathlib import Path
 
-from streamer.config import Config
+from streamer.config.control import Control
+from streamer.config.schema import Config
 from streamer.metrics import Metrics
-from streamer.publish.control import Control
-from streamer.publish.kept import Kept
-from streamer.publish.mqtt import MqttSink
-from streamer.publish.outbox import Outbox
-from streamer.publish.queue import EventQueue
-from streamer.publish.recorder import Recorder
+from streamer.mqtt.publisher import MqttSink
+from streamer.core.json_file import Kept
+from streamer.store.outbox import Outbox
+from streamer.store.queue import EventQueue
+from streamer.store.recorder import Recorder
 from streamer.types import Hearing, Phase, SoundEvent, SourceState, Stats
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from streamer.config import ModelSettings
+from streamer.config.schema import ModelSettings
 from streamer.errors import InferenceError, ModelError
 from streamer.types import Scores, Window
 

@@ -16,9 +16,9 @@ import numpy as np
 import psutil
 import pytest
 
-from streamer.config import ModelSettings
+from streamer.config.schema import ModelSettings
 from streamer.errors import InferenceError, ModelError
-from streamer.inference.child import ChildWorker, Limits
+from streamer.inference.process.child import ChildWorker, Limits
 from streamer.metrics import Metrics
 from streamer.types import Window
 from tests.inference.engines import LABELS
@@ -56,7 +56,7 @@ def children() -> list[psutil.Process]:
     found = []
     for process in psutil.Process().children():
         with suppress(psutil.NoSuchProcess):  # which a zombie is, too
-            if "streamer.inference.host" in process.cmdline():
+            if "streamer.inference.process.host" in process.cmdline():
                 found.append(process)
     return found
 
@@ -168,8 +168,8 @@ def test_the_child_ends_with_its_parent() -> None:
     """Where the parent is killed, the child does not stay behind."""
     code = """if True:
         import asyncio
-        from streamer.config import ModelSettings
-        from streamer.inference.child import ChildWorker
+        from streamer.config.schema import ModelSettings
+        from streamer.inference.process.child import ChildWorker
         from streamer.metrics import Metrics
 
         async def main():

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from streamer.config import ModelSettings
+from streamer.config.schema import ModelSettings
 from streamer.errors import ModelError
-from streamer.inference.engine import Engine
+from streamer.inference.engines.torch import Engine
 from tests.inference import models
 from tests.inference.models import window
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from streamer.synthesis import coloured_noise, siren, temporal_three, write_wav
+from streamer.data.synthesis import coloured_noise, siren, temporal_three, write_wav
 from streamer.types import Samples
 
 RATE = 16000

@@ -16,8 +16,8 @@ from streamer.model.ast import AST
 from streamer.model.labels import AUDIOSET
 from streamer.training.distill import SILENCE, _Meeting, _Trainer, augment, distill, model_config
 from streamer.training.pool import Pool, make_pool
+from streamer.training.progress import Nobody
 from streamer.training.settings import DistillSettings, load_recipe
-from streamer.training.watch import Nobody
 
 SIREN = AUDIOSET.index("Siren")
 STEPS, STEP_S = 64, 0.16

@@ -17,16 +17,16 @@ import pytest
 import torch
 from transformers import ASTFeatureExtractor, ASTForAudioClassification
 
-from streamer.config import Config, ModelSettings
+from streamer.config.schema import Config, ModelSettings
+from streamer.data.synthesis import write_wav
 from streamer.errors import ConfigError, InputError, StreamerError, UsageError
-from streamer.inference.engine import Engine
+from streamer.inference.engines.torch import Engine
 from streamer.model import checkpoint
-from streamer.offline import detect
-from streamer.synthesis import write_wav
+from streamer.run.offline import detect
 from streamer.training.finetune import finetune
 from streamer.training.folder import writing
+from streamer.training.progress import Nobody
 from streamer.training.settings import FinetuneSettings
-from streamer.training.watch import Nobody
 from streamer.types import Window
 from tests.training.sounds import RATE, noise, recipe, sound, write_folder, write_recipe, write_table
 
@@ -135,7 +135,7 @@ def test_resume_after_a_kill_gives_the_same(tmp_path: Path) -> None:
         "from pathlib import Path\n"
         "from streamer.training.finetune import finetune\n"
         "from streamer.training.settings import load_recipe\n"
-        "from streamer.training.watch import Nobody\n"
+        "from streamer.training.progress import Nobody\n"
         "class Slow(Nobody):\n"
         "    def advance(self, n, note=''):\n"
         "        if 'loss' in note:\n"

@@ -1,0 +1,383 @@
+"""The model in a process of its own: when it crashes, hangs or runs out of memory, listening goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from streamer.config.schema import ModelSettings
+from streamer.errors import InferenceError, ModelError
+from streamer.inference.batches import Batches
+from streamer.inference.process.arena import Arena
+from streamer.metrics import Metrics
+from streamer.types import Scores, Window
+
+log = logging.getLogger(__name__)
+
+ENGINE = "streamer.inference.engines.torch:Engine"
+LINE_MAX = 1 << 22
+"""bytes of an answer: some labels' names and a line a window"""
+FAULTS_MAX = 3
+FAULTS_S = 600.0
+"""so many failures of a CUDA device within this time, and the CPU takes over"""
+RETRY_S = (1800.0, 86400.0)
+"""when the device is tried again: doubling, from the first to the longest"""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long the child may take, and how soon it is started again."""
+
+    load_s: float = 300.0
+    batch_s: float = 20.0
+    """no batch takes this long: the child hangs"""
+    first_s: float = 0.0
+    longest_s: float = 60.0
+
+    def pause_s(self, failures: int) -> float:
+        """After so many failures in a row: none at first, then 1 s, doubling."""
+        return self.first_s if failures <= 1 else min(self.longest_s, 2.0 ** min(failures - 2, 16))
+
+
+PATIENT = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What the child has loaded."""
+
+    labels: tuple[str, ...]
+    window_s: float
+    device: str
+    describe: str
+    """one line for people"""
+    hop_s: float | None
+    """the shortest step that it keeps up with, where that was asked"""
+
+
+class LostError(Exception):
+    """The child is gone, or as good as gone; the text says why."""
+
+
+class ChildWorker:
+    """A `Worker` whose engine lives in a child process, which is started again whenever it ends.
+
+    Samples and scores go through shared memory. Windows that are in the child when it dies are given to the
+    next one, once; if that dies of them too, they are skipped. After three failures of a CUDA device within
+    ten minutes the CPU takes over, and the device is tried again later.
+    """
+
+    def __init__(
+        self,
+        settings: ModelSettings,
+        metrics: Metrics,
+        *,
+        n_sources: int | None = None,
+        engine: str = ENGINE,
+        limits: Limits = PATIENT,
+    ) -> None:
+        """With `n_sources`, the hop that keeps up with so many is measured."""
+        self._settings = settings
+        self._metrics = metrics
+        self._n_sources = n_sources
+        self._engine = engine
+        self._limits = limits
+        self._batches = Batches(self._score, settings.max_batch, settings.batch_wait_s)
+        self._ready: asyncio.Future[_Child] = asyncio.get_running_loop().create_future()
+        self._turn = asyncio.Lock()
+        self._supervisor: asyncio.Task[None] | None = None
+        self._asked_at: float | None = None
+        self._failures = 0
+        self._device = _Device(settings.device)
+        self.about: About | None = None
+        self._condition = "loading the model"
+
+    async def start(self) -> About:
+        """Load the model. Raises ModelError where that fails, or where the device asked for is not there."""
+        while True:
+            try:
+                child = await self._launch()
+            except LostError as lost:
+                await self._recover(str(lost))
+            else:
+                self._supervisor = asyncio.create_task(self._supervise(child), name="inference child")
+                return child.about
+
+    async def score(self, window: Window) -> Scores:
+        """Raises InferenceError where the child died of this window."""
+        return await self._batches.score(window)
+
+    async def close(self) -> None:
+        """End the child. May be called twice."""
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._supervisor
+        if not self._ready.done():
+            self._ready.cancel()
+        batch = self._batches.close()
+        if batch is not None:
+            await asyncio.wait((batch,), timeout=self._limits.batch_s)
+
+    def describe(self) -> str:
+        """One phrase for people."""
+        return self._condition
+
+    def trouble(self) -> str | None:
+        """What a watchdog must know: windows wait, and neither scores nor a restart are under way."""
+        limit_s = 2 * (self._limits.batch_s + self._limits.load_s) + self._limits.longest_s
+        if self._asked_at is None or time.monotonic() - self._asked_at < limit_s:
+            return None
+        return f"inference: a batch has waited for {time.monotonic() - self._asked_at:.0f} s"
+
+    async def _score(self, windows: Sequence[Window]) -> list[Scores]:
+        self._asked_at = time.monotonic()
+        try:
+            for last in (False, True):
+                ready = self._ready
+                child = await ready
+                try:
+                    async with self._turn:
+                        scores, seconds = await child.score(windows, self._limits.batch_s)
+                except LostError as lost:
+                    if self._ready is ready:
+                        self._ready = asyncio.get_running_loop().create_future()
+                    if last:
+                        raise InferenceError(f"the model failed twice with it: {lost}") from None
+                else:
+                    self._metrics.batches += 1
+                    self._metrics.batch_windows += len(windows)
+                    self._metrics.inference_s += seconds
+                    return scores
+            raise AssertionError("unreachable")
+        except asyncio.CancelledError:
+            raise InferenceError("the worker is closed") from None
+        finally:
+            self._asked_at = None
+
+    async def _supervise(self, child: _Child) -> None:
+        """Keep a child running until cancelled."""
+        while True:
+            self._ready.set_result(child)
+            self._condition = child.about.describe
+            try:
+                reason = await self._until_over(child)
+            finally:
+                if self._ready.done():
+                    self._ready = asyncio.get_running_loop().create_future()
+                await child.close()
+            while True:
+                await self._recover(reason)
+                try:
+                    child = await self._launch()
+                    break
+                except (LostError, ModelError) as error:
+                    reason = str(error)
+
+    async def _until_over(self, child: _Child) -> str:
+        """Why the child is over: it died, or its time as a stand-in has passed."""
+        began = time.monotonic()
+        ended = asyncio.create_task(child.ended())
+        try:
+            await asyncio.wait((ended,), timeout=self._device.stand_in_s)
+            if ended.done():
+                if time.monotonic() - began > self._limits.longest_s:
+                    self._failures = 0
+                return ended.result()
+            async with self._turn:
+                self._device.try_again()
+                self._failures = 0
+                return ""
+        finally:
+            ended.cancel()
+
+    async def _recover(self, reason: str) -> None:
+        """Say what happened, and wait before the next start. No reason: nothing has failed."""
+        if not reason:
+            log.info("inference: %s is tried again", self._device.wanted)
+            return
+        self._failures += 1
+        self._metrics.worker_restarts += 1
+        fell_back = self._device.failed(time.monotonic())
+        pause_s = self._limits.pause_s(self._failures)
+        self._condition = f"restarting: {reason}"
+        log.error("inference: %s; started again%s", reason, f" in {pause_s:g} s" if pause_s else "")
+        if fell_back:
+            log.error(
+                "inference: %s failed %d times in ten minutes: the CPU takes over, which is slower; "
+                "next attempt in %.0f minutes",
+                self._device.wanted,
+                FAULTS_MAX,
+                (self._device.stand_in_s or 0) / 60,
+            )
+        await asyncio.sleep(pause_s)
+
+    async def _launch(self) -> _Child:
+        settings = self._settings.model_copy(update={"device": self._device.now})
+        order: dict[str, object] = {
+            "engine": self._engine,
+            "settings": settings.model_dump(mode="json"),
+            "n_sources": self._n_sources if self.about is None else None,
+        }
+        child = await _Child.start(order, self._limits.load_s)
+        if self.about is not None and child.about.labels != self.about.labels:
+            await child.close()
+            raise LostError(
+                "the model on disk has other labels than the one that was running: restart the program"
+            )
+        self.about = child.about
+        self._device.is_cuda = child.about.device.startswith("cuda")
+        self._metrics.device = child.about.device
+        return child
+
+
+class _Device:
+    """Which device the child is to use, by how often the one that is wanted has failed."""
+
+    def __init__(self, wanted: str) -> None:
+        self.wanted = self.now = wanted
+        self.is_cuda = wanted.startswith("cuda")
+        self._faults: deque[float] = deque(maxlen=FAULTS_MAX)
+        self._retry_s = RETRY_S[0]
+        self.stand_in_s: float | None = None
+        """how long the CPU stands in for it; None while it does not"""
+
+    def failed(self, now: float) -> bool:
+        """Note a failure; says whether the CPU takes over by it."""
+        if not self.is_cuda:
+            return False
+        self._faults.append(now)
+        if len(self._faults) < FAULTS_MAX or now - self._faults[0] > FAULTS_S:
+            return False
+        self.now, self.is_cuda = "cpu", False
+        self.stand_in_s, self._retry_s = self._retry_s, min(RETRY_S[1], 2 * self._retry_s)
+        return True
+
+    def try_again(self) -> None:
+        """One more failure, and the CPU takes over again."""
+        self.now, self.is_cuda, self.stand_in_s = self.wanted, True, None
+
+
+class _Child:
+    """One process, from its start to its end."""
+
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        arena: Arena,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        self._process = process
+        self._arena = arena
+        self._reader = reader
+        self._writer = writer
+        self._why = ""
+        self.about: About
+
+    @classmethod
+    async def start(cls, order: dict[str, object], load_s: float) -> _Child:
+        """Raises LostError, and ModelError where another attempt is of no use."""
+        ours, theirs = socket.socketpair()
+        arena = Arena.create()
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "streamer.inference.process.host",
+                str(theirs.fileno()),
+                str(arena.descriptor),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(), arena.descriptor),
+                start_new_session=True,  # Ctrl-C is for the parent, who ends the child in order
+            )
+        child = cls(process, arena, *await asyncio.open_connection(sock=ours, limit=LINE_MAX))
+        try:
+            answer = await child._ask(order, load_s, "loading the model")
+            child.about = About(**{**answer, "labels": tuple(answer["labels"])})
+        except BaseException:
+            await child.close()
+            raise
+        return child
+
+    async def score(self, windows: Sequence[Window], batch_s: float) -> tuple[list[Scores], float]:
+        """Scores, and how many seconds they took. Raises LostError."""
+        places, end = [], 0
+        for window in windows:
+            places.append(
+                {
+                    "offset": end,
+                    "n_samples": len(window.samples),
+                    "source_id": window.source_id,
+                    "index": window.index,
+                    "sample_rate": window.sample_rate,
+                    "start": window.start,
+                    "end": window.end,
+                    "has_gap": window.has_gap,
+                    "warm_up": window.warm_up,
+                }
+            )
+            end = self._arena.write(end, window.samples)
+        answer = await self._ask({"windows": places}, batch_s, "scoring")
+        seconds: float = answer["seconds"]
+        return [self._scores(w, place) for w, place in zip(windows, answer["scores"], strict=True)], seconds
+
+    async def ended(self) -> str:
+        """Wait for the end; says why."""
+        code = await self._process.wait()
+        if self._why:
+            return self._why
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        return f"its process {how}"
+
+    async def close(self) -> None:
+        """It owes nothing to anyone: no need to be gentle."""
+        self._writer.close()
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+        self._arena.close()
+
+    def _scores(self, window: Window, place: dict[str, int]) -> Scores:
+        offset, n_labels, n_frames = place["offset"], place["n_labels"], place["n_frames"]
+        frames_at = offset + 4 * n_labels
+        return Scores(
+            source_id=window.source_id,
+            index=window.index,
+            start=window.start,
+            end=window.end,
+            clip=self._arena.read(offset, (n_labels,)).copy(),
+            frames=None if n_frames is None else self._arena.read(frames_at, (n_frames, n_labels)).copy(),
+            frame_s=place["frame_s"],
+        )
+
+    async def _ask(self, message: dict[str, object], limit_s: float, what: str) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(limit_s):
+                self._writer.write(json.dumps(message).encode() + b"\n")
+                await self._writer.drain()
+                line = await self._reader.readline()
+        except TimeoutError:
+            self._why = f"it hung while {what}, for more than {limit_s:g} s"
+            self._process.kill()
+            raise LostError(self._why) from None
+        except OSError:
+            line = b""
+        if not line.endswith(b"\n"):
+            raise LostError(await self.ended())
+        answer: dict[str, Any] = json.loads(line)
+        if "failure" in answer:
+            self._why = answer["failure"]
+            raise (ModelError if answer["kind"] == "ModelError" else LostError)(self._why)
+        return answer

@@ -1,0 +1,356 @@
+"""One connection to an MQTT broker: how to get in, and what is known of each message that was sent.
+
+The one importer of aiomqtt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+import ssl
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import aiomqtt
+from aiomqtt.exceptions import MqttConnectError
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from streamer.config.schema import MqttSettings, TlsSettings
+from streamer.errors import ConfigError
+from streamer.mqtt.messages import Message
+
+PASSWORD_VARIABLE = "STREAMER_MQTT_PASSWORD"  # noqa: S105  the variable's name
+CREDENTIAL = "mqtt-password"
+"""its name in the directory that systemd gives: LoadCredential=mqtt-password:/path"""
+INCOMING_BYTES = 65536
+"""a larger packet the broker keeps for itself (MQTT 5),"""
+INCOMING_MESSAGES = 100
+"""and of more that wait to be read the newest go"""
+TCP_TIMEOUT_S = 2.0
+"""for TCP and TLS to be set up; they block a thread that the end of the process waits for"""
+ANSWER_TIMEOUT_S = 10.0
+"""a broker that owes an answer for so long is given up"""
+LEAVE_TIMEOUT_S = 0.5
+
+# Reason codes of MQTT 5, to which paho translates those of 3.1.1.
+# https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html#_Toc3901079
+UNSUPPORTED_VERSION = 132
+BAD_CREDENTIALS = (134, 135)
+TAKEN_OVER = 142
+
+MQTT_5 = "MQTT 5"
+
+T = TypeVar("T")
+
+# Whatever the library notices is said here, once and with the broker's name.
+_library_log = logging.getLogger(f"{__name__}.library")
+_library_log.setLevel(logging.CRITICAL)
+
+
+class RefusedError(Exception):
+    """The broker has answered that it does not take a message."""
+
+
+class LostError(Exception):
+    """The connection is gone, or in doubt: nobody knows whether the broker has the last message."""
+
+    taken_over = False
+
+
+class NoBrokerError(Exception):
+    """There is no connection, or no more. Its text is for people; its cause is what the library said."""
+
+    @property
+    def credentials(self) -> bool:
+        """Whether the broker does not let us in."""
+        return isinstance(self.__cause__, MqttConnectError) and self.__cause__.rc in BAD_CREDENTIALS
+
+    @property
+    def lost(self) -> bool:
+        """Whether there was a connection."""
+        return isinstance(self.__cause__, LostError)
+
+    @property
+    def taken_over(self) -> bool:
+        """Whether another client came with our client id."""
+        return isinstance(self.__cause__, LostError) and self.__cause__.taken_over
+
+
+class Incoming(NamedTuple):
+    """What came from the broker."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+
+
+class Connection(aiomqtt.Client):
+    """A connection that notices what aiomqtt 2.5 lets pass: refusals, and the loss of who owes an answer."""
+
+    version: str
+    _answer: ReasonCode | None = None
+
+    async def open(self) -> None:
+        """Connect. Raises MqttError."""
+        self._client.connect_timeout = TCP_TIMEOUT_S
+        try:
+            await self.__aenter__()
+        except BaseException:
+            await self.drop()
+            raise
+
+    async def send(self, message: Message) -> None:
+        """Hand over one message at a time; with QoS 1 the broker has it when this returns.
+
+        Raises RefusedError, or LostError.
+        """
+        self._answer = None
+        properties = self._properties_of(message)
+        try:
+            await self.unless_lost(
+                self.publish(message.topic, message.payload, message.qos, message.retain, properties)
+            )
+        except LostError:
+            if self._answer is None:
+                raise
+        if self._answer is not None and self._answer.is_failure:
+            raise RefusedError(f"the broker refuses {message.topic} ({self._answer}): mend its access rules")
+
+    def _properties_of(self, message: Message) -> Properties | None:
+        if self.version != MQTT_5 or (message.expiry_s is None and message.message_id is None):
+            return None
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho's
+        if message.expiry_s is not None:
+            properties.MessageExpiryInterval = message.expiry_s
+        if message.message_id is not None:
+            properties.UserProperty = [("message_id", message.message_id)]
+        return properties
+
+    async def hear(self, topics: Sequence[str]) -> AsyncIterator[Incoming]:
+        """Subscribe to them, and give what comes until the connection is lost. Raises RefusedError."""
+        # Not what we say ourselves; and what was published as retained is to be marked as such.
+        options = SubscribeOptions(qos=1, noLocal=True, retainAsPublished=True)
+        try:
+            for topic in topics:
+                if self.version == MQTT_5:
+                    codes = await self.unless_lost(self.subscribe(topic, options=options))
+                else:
+                    codes = await self.unless_lost(self.subscribe(topic, qos=1))
+                if any(_is_failure(code) for code in codes):
+                    raise RefusedError(
+                        f"the broker does not let us subscribe to {topic}: mend its access rules"
+                    )
+            async for message in self.messages:
+                payload = message.payload if isinstance(message.payload, bytes) else b""
+                yield Incoming(str(message.topic), payload, bool(message.retain))
+        except (LostError, aiomqtt.MqttError):
+            return
+
+    async def unless_lost(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Wait for it, but no longer than the connection lasts. Raises LostError."""
+        task = asyncio.create_task(coroutine)
+        try:
+            await asyncio.wait((task, self._disconnected), return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise self._lost(self._disconnected.exception())
+            return task.result()
+        except aiomqtt.MqttError as error:
+            raise self._lost(error) from error
+        finally:
+            task.cancel()
+
+    def _lost(self, error: BaseException | None) -> LostError:
+        lost = LostError(str(error))
+        gone = self._disconnected.exception() if self._disconnected.done() else None
+        lost.taken_over = isinstance(gone, aiomqtt.MqttCodeError) and gone.rc == TAKEN_OVER
+        return lost
+
+    async def leave(self) -> None:
+        """Say DISCONNECT, unless the connection is gone already: the broker forgets the will."""
+        self.timeout = LEAVE_TIMEOUT_S
+        with suppress(aiomqtt.MqttError):
+            await self.__aexit__(None, None, None)
+        await self.drop()
+
+    async def drop(self) -> None:
+        """Close without a word: the broker publishes the will."""
+        self._connected.cancel()
+        if isinstance(sock := self._client.socket(), socket.socket):
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+            # aiomqtt cleans up when it reads the end of the stream, in the next turn of the event loop.
+            await asyncio.wait((self._disconnected,), timeout=0.1)
+        if self._disconnected.done() and not self._disconnected.cancelled():
+            self._disconnected.exception()  # asked for, lest asyncio report that nobody did
+
+    # The callbacks of paho, typed by aiomqtt as Any.
+    def _on_publish(
+        self, client: Any, userdata: Any, mid: int, reason_code: ReasonCode, properties: Any
+    ) -> None:
+        if mid in self._pending_publishes:
+            self._answer = reason_code
+        super()._on_publish(client, userdata, mid, reason_code, properties)
+
+    def _on_disconnect(self, *args: Any) -> None:
+        if not self._connected.done():
+            self._connected.set_exception(aiomqtt.MqttError("the connection was closed without an answer"))
+        elif not self._connected.cancelled():
+            super()._on_disconnect(*args)
+
+
+class Broker:
+    """Where the broker is and how to get in. Raises ConfigError for files that cannot be read."""
+
+    def __init__(self, settings: MqttSettings, *, identifier: str, will_topic: str | None) -> None:
+        """Where `will_topic` is given, the broker retains `offline` there when the connection breaks."""
+        port = settings.port if settings.port is not None else 1883 if settings.tls is None else 8883
+        self.address = f"{settings.host}:{port}"
+        self._host = settings.host
+        self._port = port
+        self._username = settings.username
+        self._password = _password(settings)
+        self._tls = None if settings.tls is None else _tls_context(settings.tls)
+        self._keepalive_s = settings.keepalive_s
+        self.identifier = identifier
+        self._will = None if will_topic is None else aiomqtt.Will(will_topic, "offline", qos=1, retain=True)
+        self._version: aiomqtt.ProtocolVersion | None = None
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[Connection]:
+        """A connection of MQTT 5, or of 3.1.1 where the broker says that it does not speak 5.
+
+        Raises NoBrokerError, also for a LostError in the block; then the broker publishes the will.
+        """
+        try:
+            if self._version is None:
+                self._version = await self._newest_version()
+            connection = await self._open(self._version, self.identifier, self._will)
+        except aiomqtt.MqttError as error:
+            # It may be another broker that comes back.
+            self._version = None
+            raise NoBrokerError(self._why_not(error)) from error
+        try:
+            yield connection
+        except LostError as error:
+            await connection.drop()
+            raise NoBrokerError(self._why_lost(error)) from error
+        finally:
+            await connection.leave()
+
+    async def _newest_version(self) -> aiomqtt.ProtocolVersion:
+        """Ask. Only a broker that says so is old: one that is silent or away may speak 5 when it is back.
+
+        Asked without a will and limits: amqtt cannot read those of MQTT 5, and is silent instead of refusing.
+        """
+        try:
+            connection = await self._open(aiomqtt.ProtocolVersion.V5, passing_identifier(), None)
+        except MqttConnectError as error:
+            if error.rc != UNSUPPORTED_VERSION:
+                raise
+            return aiomqtt.ProtocolVersion.V311
+        await connection.leave()
+        return aiomqtt.ProtocolVersion.V5
+
+    async def _open(
+        self, version: aiomqtt.ProtocolVersion, identifier: str, will: aiomqtt.Will | None
+    ) -> Connection:
+        connection = Connection(
+            self._host,
+            self._port,
+            username=self._username,
+            password=self._password,
+            identifier=identifier,
+            protocol=version,
+            clean_session=None if version is aiomqtt.ProtocolVersion.V5 else True,
+            will=will,
+            keepalive=self._keepalive_s,
+            timeout=ANSWER_TIMEOUT_S,
+            max_queued_incoming_messages=INCOMING_MESSAGES,
+            properties=_limits() if version is aiomqtt.ProtocolVersion.V5 and will is not None else None,
+            tls_context=self._tls,
+            logger=_library_log,
+        )
+        connection.version = MQTT_5 if version is aiomqtt.ProtocolVersion.V5 else "MQTT 3.1.1"
+        try:
+            await connection.open()
+        except ValueError as error:
+            raise ConfigError(f"mqtt.host: {self._host!r} is no host name ({error})") from None
+        return connection
+
+    def _why_lost(self, error: LostError) -> str:
+        if error.taken_over:
+            return f"another client has connected to {self.address} as {self.identifier!r} and thrown us out"
+        return f"lost the connection to {self.address} ({error})"
+
+    def _why_not(self, error: aiomqtt.MqttError) -> str:
+        if not isinstance(error, MqttConnectError):
+            return f"cannot connect to {self.address} ({error})"
+        if error.rc not in BAD_CREDENTIALS:
+            return f"{self.address} refuses the connection ({error.rc})"
+        if self._username is None:
+            return f"{self.address} refuses clients without a name ({error.rc}): set mqtt.username"
+        return f"{self.address} refuses user {self._username!r} ({error.rc}): check the password"
+
+
+def _is_failure(code: ReasonCode | int) -> bool:
+    return code.is_failure if isinstance(code, ReasonCode) else code >= 128
+
+
+def passing_identifier() -> str:
+    """A client id for a moment: under the daemon's own it would throw the daemon out."""
+    return f"streamer-{secrets.token_hex(6)}"
+
+
+def _limits() -> Properties:
+    """What the broker is asked to spare us."""
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho's
+    properties.MaximumPacketSize = INCOMING_BYTES
+    return properties
+
+
+def _password(settings: MqttSettings) -> str | None:
+    """From systemd's credentials, a file or the environment; never from arguments, which all can see."""
+    name, file = "mqtt.password_file", settings.password_file
+    if credentials := os.environ.get("CREDENTIALS_DIRECTORY"):
+        credential = Path(credentials) / CREDENTIAL
+        if credential.exists():
+            name, file = "the credential", credential
+    if settings.username is None:
+        if file is not None:
+            raise ConfigError(f"{name} is set, but mqtt.username is not: set both")
+        return None
+    if file is None:
+        return os.environ.get(PASSWORD_VARIABLE)
+    try:
+        lines = file.expanduser().read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{name}: cannot read {file} ({error})") from None
+    if not lines or not lines[0]:
+        raise ConfigError(f"{name}: the first line of {file} is empty; write the password there")
+    return lines[0]
+
+
+def _tls_context(settings: TlsSettings) -> ssl.SSLContext:
+    """It checks the broker's certificate and host name, always."""
+    files = {name: getattr(settings, name) for name in ("ca_file", "cert_file", "key_file")}
+    for name, file in files.items():
+        if file is not None and not file.is_file():
+            raise ConfigError(f"mqtt.tls.{name}: there is no file {file}")
+    if settings.key_file is not None and settings.cert_file is None:
+        raise ConfigError("mqtt.tls.key_file is set, but mqtt.tls.cert_file is not: set both")
+    try:
+        context = ssl.create_default_context(cafile=settings.ca_file)
+        if settings.cert_file is not None:
+            # With an empty password an encrypted key fails; with none OpenSSL asks on the terminal.
+            context.load_cert_chain(settings.cert_file, settings.key_file, password="")
+    except OSError as error:
+        raise ConfigError(f"mqtt.tls: the certificates or the key cannot be read ({error})") from None
+    return context

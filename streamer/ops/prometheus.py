@@ -1,0 +1,170 @@
+"""/metrics for Prometheus and /healthz, on loopback. The only importer of prometheus_client."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import fields
+from http import HTTPStatus
+from typing import get_args
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from streamer.metrics import Metrics, SourceMetrics
+from streamer.ops.health import Health
+from streamer.types import SourcePhase
+
+HOST = "127.0.0.1"
+TIMEOUT_S = 5.0
+HEAD_MAX = 8192
+"""bytes of a request"""
+PHASES: tuple[str, ...] = get_args(SourcePhase)
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+LOCAL = ("127.0.0.1", "localhost", "[::1]")
+"""names by which a client on this machine calls it; another is a web page that plays tricks with DNS"""
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.asynccontextmanager
+async def metrics_server(port: int, metrics: Metrics, health: Health) -> AsyncIterator[int]:
+    """Answer in the block; yields the port. Where it is taken, the block runs without; the log says so."""
+    registry = CollectorRegistry()
+    registry.register(_Collected(metrics, health))
+
+    def page(path: str) -> tuple[HTTPStatus, str, bytes]:
+        match path:
+            case "/metrics":
+                return HTTPStatus.OK, CONTENT_TYPE, generate_latest(registry)
+            case "/healthz":
+                troubles = health.troubles()
+                status = HTTPStatus.SERVICE_UNAVAILABLE if troubles else HTTPStatus.OK
+                return status, CONTENT_TYPE, f"{'; '.join(troubles) or health.line()}\n".encode()
+            case _:
+                return HTTPStatus.NOT_FOUND, CONTENT_TYPE, b"here are /metrics and /healthz\n"
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(
+            OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError
+        ):
+            async with asyncio.timeout(TIMEOUT_S):
+                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+                status, kind, body = page(_path(head)) if _is_local(head) else _refused()
+                lines = [
+                    f"HTTP/1.1 {status.value} {status.phrase}",
+                    f"Content-Type: {kind}",
+                    f"Content-Length: {len(body)}",
+                    "X-Content-Type-Options: nosniff",
+                    "Connection: close",
+                ]
+                writer.write("\r\n".join([*lines, "", ""]).encode() + body)
+                await writer.drain()
+        writer.close()
+
+    try:
+        server = await asyncio.start_server(answer, HOST, port, limit=HEAD_MAX)
+    except OSError as error:
+        log.error("%s:%d: there will be no /metrics: %s", HOST, port, error.strerror)  # noqa: TRY400  # one line says it
+        yield 0
+        return
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+def _path(head: list[str]) -> str:
+    """Of `GET /metrics?… HTTP/1.1`; nothing where it is another method."""
+    words = head[0].split(" ")
+    return words[1].partition("?")[0] if len(words) == 3 and words[0] == "GET" else ""
+
+
+def _is_local(head: list[str]) -> bool:
+    hosts = [line.partition(":")[2].strip() for line in head[1:] if line.lower().startswith("host:")]
+    return all(host in LOCAL or host.rpartition(":")[0] in LOCAL for host in hosts)
+
+
+def _refused() -> tuple[HTTPStatus, str, bytes]:
+    return HTTPStatus.FORBIDDEN, CONTENT_TYPE, b"ask for it on this machine, by 127.0.0.1 or localhost\n"
+
+
+class _Collected(Collector):
+    """The counters in Prometheus' words, read when they are asked for."""
+
+    def __init__(self, metrics: Metrics, health: Health) -> None:
+        self._metrics = metrics
+        self._health = health
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._of_sources()
+        yield from self._of_inference()
+        yield from self._of_delivery()
+        troubles = len(self._health.troubles())
+        yield GaugeMetricFamily("streamer_healthy", "1 while every part is alive", value=float(not troubles))
+        yield GaugeMetricFamily("streamer_uptime_seconds", "since the start", value=self._health.uptime_s)
+        yield GaugeMetricFamily(
+            "streamer_event_loop_lag_seconds", "how late the loop is", value=self._metrics.loop_lag_s
+        )
+
+    def _of_sources(self) -> Iterator[Metric]:
+        sources = list(self._metrics.sources.items())
+        for field in fields(SourceMetrics):
+            if field.type not in ("int", "float"):
+                continue
+            name = f"streamer_source_{field.name.removesuffix('_s')}{'_seconds' * field.name.endswith('_s')}"
+            family = CounterMetricFamily(name, f"{field.name} of a source", labels=["source"])
+            for source_id, own in sources:
+                family.add_metric([source_id], getattr(own, field.name))
+            yield family
+        state = GaugeMetricFamily(
+            "streamer_source_state", "1 for the state it is in", labels=["source", "state"]
+        )
+        for source_id, own in sources:
+            for phase in PHASES:
+                state.add_metric([source_id, phase], float(own.phase == phase))
+        yield state
+        sounds = CounterMetricFamily("streamer_sound_events", "events, by sound", labels=["sound"])
+        for sound, count in self._metrics.sounds.items():
+            sounds.add_metric([sound], count)
+        yield sounds
+
+    def _of_inference(self) -> Iterator[Metric]:
+        metrics = self._metrics
+        yield CounterMetricFamily("streamer_batches", "batches scored", value=metrics.batches)
+        yield CounterMetricFamily("streamer_batch_windows", "windows scored", value=metrics.batch_windows)
+        yield CounterMetricFamily("streamer_inference_seconds", "spent on batches", value=metrics.inference_s)
+        yield CounterMetricFamily(
+            "streamer_inference_restarts", "of the model's process", value=metrics.worker_restarts
+        )
+        device = GaugeMetricFamily("streamer_inference_device", "that the model is on", labels=["device"])
+        device.add_metric([metrics.device], 1)
+        yield device
+        latency = GaugeMetricFamily(
+            "streamer_latency_seconds", "capture to emission of the latest 1000 events", labels=["quantile"]
+        )
+        for name, quantile in (("p50", "0.5"), ("p99", "0.99")):
+            value = metrics.latency_ms()[name]
+            if value is not None:
+                latency.add_metric([quantile], value / 1000)
+        yield latency
+
+    def _of_delivery(self) -> Iterator[Metric]:
+        metrics, outbox = self._metrics, self._metrics.outbox
+        yield CounterMetricFamily("streamer_mqtt_reconnects", "to the broker", value=metrics.reconnects)
+        yield GaugeMetricFamily(
+            "streamer_outbox_depth", "events that wait for the broker", value=outbox.depth
+        )
+        age_s = 0.0 if outbox.oldest_at is None else time.monotonic() - outbox.oldest_at
+        yield GaugeMetricFamily("streamer_outbox_age_seconds", "of the oldest event", value=age_s)
+        yield CounterMetricFamily(
+            "streamer_outbox_refused", "events the broker refused", value=outbox.refused
+        )
+        dropped = CounterMetricFamily(
+            "streamer_dropped", "reports that a sink could not keep", labels=["sink"]
+        )
+        for sink, count in metrics.dropped.items():
+            dropped.add_metric([sink], count)
+        yield dropped

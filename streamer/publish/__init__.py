@@ -1,1 +1,0 @@
-"""Who is told: MQTT, the terminal, the log."""

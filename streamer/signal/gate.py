@@ -1,0 +1,80 @@
+"""Which windows are worth a model's time: those whose newest hop is not the room as it always sounds."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+import numpy.typing as npt
+
+from streamer.signal.level import FAST_S
+from streamer.types import Window
+
+_EDGES_HZ = np.array([88.0, 177.0, 354.0, 707.0, 1414.0, 2828.0, 5657.0, 11314.0])
+"""Octaves: a whistle that is lost in the noise of all bands stands out in its own."""
+_KEEP_S = 60.0
+_SHARE = 30  # percent of the last minute is the room, whatever else there was
+_MARGIN_DB = 2.0
+_DEVIATIONS = 3.5
+"""of the level of noise in so narrow a band, in so short a time"""
+_SILENCE_DB = -100.0
+
+
+class Gate:
+    """Says of each window, in order, whether it has to be scored. It listens only: no score moves it.
+
+    So the answer is the same live and offline. A window is passed over when its hop is as quiet as the room
+    is, in every octave, and so were the hops of the `hold_s` before. At the latest after half a window one is
+    scored all the same: whatever the gate thinks, the model sees each moment, and most of them twice.
+    """
+
+    def __init__(self, hop_s: float, hold_s: float) -> None:
+        self.hold_s = hold_s
+        self._hop_s = hop_s
+        self._learn_s = max(20.0, 10 * hop_s)
+        self._end = -np.inf
+        self._restart()
+
+    def _restart(self) -> None:
+        self._past: deque[npt.NDArray[np.float64]] = deque(maxlen=round(_KEEP_S / FAST_S))
+        self._heard_s = 0.0
+        self._loud_at = self._scored_at = -np.inf
+
+    def wants(self, window: Window) -> bool:
+        """Ask once a window. Where time breaks off it learns the room anew."""
+        new_s = window.end - self._end
+        if not 0 < new_s <= window.end - window.start:
+            self._restart()
+            new_s = self._hop_s
+        self._end = window.end
+        self._heard_s += new_s
+        levels, deviations = _octaves(window, new_s)
+        past = np.array(self._past)
+        self._past.extend(levels)
+        if self._heard_s < self._learn_s or window.has_gap:
+            self._loud_at = window.end
+        else:
+            floor = np.maximum(np.percentile(past, _SHARE, axis=0), _SILENCE_DB)
+            if (levels > floor + _MARGIN_DB + _DEVIATIONS * deviations).any():
+                self._loud_at = window.end
+        half_s = (window.end - window.start - self._hop_s) / 2
+        is_wanted = window.end - self._loud_at <= self.hold_s or window.end - self._scored_at >= half_s
+        if is_wanted:
+            self._scored_at = window.end
+        return is_wanted
+
+
+def _octaves(window: Window, new_s: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Levels in dB of the newest seconds, (n_frames, n_octaves), and how far noise strays in each."""
+    n_frames = max(1, round(new_s / FAST_S))
+    n_new = max(n_frames, round(new_s * window.sample_rate))
+    size = max(1, n_new // n_frames)
+    frames = window.samples[-n_frames * size :].reshape(n_frames, size) * np.hanning(size + 2)[1:-1]
+    power = np.square(np.abs(np.fft.rfft(frames, axis=1))) / size**2
+    bins = np.searchsorted(np.fft.rfftfreq(size, 1 / window.sample_rate), _EDGES_HZ)
+    bins = np.unique(bins[bins < power.shape[1]])
+    if not bins.size:
+        bins = np.zeros(1, np.intp)
+    levels = 10 * np.log10(np.add.reduceat(power, bins, axis=1) + 1e-14)
+    n_bins = np.diff(np.append(bins, power.shape[1]))
+    return levels, 4.34 / np.sqrt(np.maximum(1, n_bins / 1.5))

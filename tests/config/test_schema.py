@@ -1,0 +1,252 @@
+"""The configuration file: what it says, and what is said when it is wrong."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from streamer.config.schema import LARGEST, Section, load_config
+from streamer.detection.sounds import Sounds
+from streamer.errors import ConfigError
+from streamer.model.labels import AUDIOSET
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+
+SMALL = """\
+sources:
+  room: {demo: true}
+sounds:
+  dog: {labels: [Dog]}
+"""
+
+Write = Callable[[str | bytes], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write a configuration file."""
+
+    def write(content: str | bytes) -> Path:
+        path = tmp_path / "x.yaml"
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return write
+
+
+def faults(path: Path) -> list[str]:
+    """The lines of the error, without the directory."""
+    with pytest.raises(ConfigError) as error:
+        load_config(path)
+    assert error.value.exit_code == 78
+    return [line.removeprefix(f"{path.parent}/") for line in str(error.value).splitlines()]
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
+def test_the_shipped_configurations_load_and_name_labels_of_audioset(path: Path) -> None:
+    """Whoever copies one begins with a file that works."""
+    config = load_config(path)
+
+    Sounds({name: config.sound(name).labels for name in config.sounds}, AUDIOSET)
+    for sound in config.sounds.values():
+        assert len(set(sound.labels)) == len(sound.labels)
+
+
+def test_home_shows_every_setting() -> None:
+    """The file that explains the settings leaves none out."""
+    settings = {key for section in Section.__subclasses__() for key in section.model_fields}
+
+    written = set(re.findall(r"^[# ]*([a-z_]+):", (CONFIGS / "home.yaml").read_text(), re.MULTILINE))
+
+    assert settings - written == {"demo", "fallback"}  # said in words, and in quickstart.yaml
+
+
+def test_what_home_comments_out_is_right_when_put_back(write: Write) -> None:
+    """Uncommenting any line makes no mistake: each is a setting as it should be written."""
+    text = (CONFIGS / "home.yaml").read_text()
+    whole = re.sub(r"^( *)# ( *[a-z_]+:( |$))", r"\1\2", text, flags=re.MULTILINE)
+    config = load_config(write(whole))
+
+    assert set(config.sources) == {"living_room", "front_door", "rehearsal", "garage"}
+    assert config.mqtt.tls is not None
+    follow_others = {"off", "confirm_of"}
+    assert config.detection.model_dump(exclude=follow_others) == load_config(
+        CONFIGS / "home.yaml"
+    ).detection.model_dump(exclude=follow_others)
+
+
+def test_a_sound_takes_from_detection_what_it_does_not_say(write: Write) -> None:
+    """Its own settings go first; `off` is half of `on` where nobody says it; on and off are words as keys."""
+    own = "sounds: {a: {labels: [Dog]}, b: {labels: [Dog], on: 0.8, off: 0.3, merge_gap_s: 4, confirm: 2}}\n"
+    sources = "sources: {room: {demo: true}}\n"
+
+    config = load_config(write(sources + own + "detection: {on: 0.6, min_duration_s: 0.5}\n"))
+    a, b = config.sound("a"), config.sound("b")
+    assert (a.on, a.off, a.merge_gap_s, a.confirm, a.min_duration_s) == (0.6, 0.3, 1.0, 1, 0.5)
+    assert (b.on, b.off, b.merge_gap_s, b.confirm, b.min_duration_s) == (0.8, 0.3, 4.0, 2, 0.5)
+    assert a.labels == ("Dog",)
+
+    config = load_config(write(sources + own + "detection: {off: 0.1}\n"))
+    assert (config.sound("a").off, config.sound("b").off) == (0.1, 0.3)
+
+
+def test_every_mistake_is_told_at_once_in_order_with_line_key_and_way_out(write: Write) -> None:
+    """One line for each: file, line, where, what is wrong, and the nearest right key."""
+    path = write(
+        """\
+node: My House
+sources:
+  here: {microphone: default, chanel: 1}
+  "Bad Name": {demo: yes}
+  two: {demo: true, stream: x.wav}
+  cam: {stream: 12}
+  left: {microphone: default, channel: 0}
+detection:
+  of: 0.2
+  on: .nan
+sounds:
+  dog:
+    labels: [Dog, 12]
+    on: 0.3
+    off: 0.4
+  cat: {labels: []}
+  cat: {labels: [Cat]}
+  cow:
+  owl: {on: 2}
+mqtt:
+  tls: {cert: x}
+  threshold: 3
+  port: "1883"
+  username: 2024-13-45
+windows: [1, 2]
+"""
+    )
+
+    name = "should be a name of a-z, 0-9, _ and -, at most 64 long, not"
+    assert faults(path) == [
+        f"x.yaml:1: node: {name} 'My House'",
+        "x.yaml:3: sources.here.chanel: unknown key, did you mean channel?",
+        f"x.yaml:4: sources.Bad Name: {name} 'Bad Name'",
+        "x.yaml:5: sources.two: a source has exactly one of: microphone, stream, command, demo",
+        "x.yaml:6: sources.cam.stream: should be a valid string, not 12",
+        "x.yaml:7: sources.left.channel: should be 'mix', not 0, "
+        "or should be greater than or equal to 1, not 0",
+        "x.yaml:9: detection.of: unknown key, did you mean off?",
+        "x.yaml:10: detection.on: should be less than 1, not nan",
+        "x.yaml:13: sounds.dog.labels[1]: should be a valid string, not 12",
+        "x.yaml:16: sounds.cat.labels: should have at least one entry",
+        "x.yaml:17: sounds.cat: written twice, before in line 16",
+        "x.yaml:18: sounds.cow: has no value; give it one or remove the line",
+        "x.yaml:19: sounds.owl.on: should be less than 1, not 2",
+        "x.yaml:21: mqtt.tls.cert: unknown key, did you mean cert_file?",
+        "x.yaml:22: mqtt.threshold: unknown key, here may stand: enabled, host, port, embedded, username, "
+        "password_file, tls, client_id, prefix, keepalive_s, commands",
+        "x.yaml:23: mqtt.port: should be a valid integer, not '1883'",
+        "x.yaml:24: mqtt.username: cannot be read as a value: '2024-13-45'; put it in quotes if it is text",
+        "x.yaml:25: windows: should be a mapping, not [1, 2]",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("detection", "sound", "expected"),
+    [
+        ("{}", "on: 0.3, off: 0.4", "x.yaml:4: sounds.dog: off (0.4) is above on (0.3)"),
+        ("{off: 0.4}", "on: 0.3", "x.yaml:4: sounds.dog: off (0.4) is above on (0.3)"),
+        ("{on: 0.3}", "off: 0.4", "x.yaml:4: sounds.dog: off (0.4) is above on (0.3)"),
+        ("{on: 0.3, off: 0.4}", "on: 0.5", "x.yaml:1: detection: off (0.4) is above on (0.3)"),
+    ],
+)
+def test_off_is_never_above_on(write: Write, detection: str, sound: str, expected: str) -> None:
+    """Wherever the two come from."""
+    dog = f"sounds:\n  dog: {{labels: [Dog], {sound}}}\n"
+
+    found = faults(write(f"detection: {detection}\nsources: {{room: {{demo: true}}}}\n{dog}"))
+
+    assert found == [f"{expected}: an event would end as soon as it began"]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("", "x.yaml: empty; copy configs/quickstart.yaml to begin with"),
+        ("# nothing\n", "x.yaml: empty; copy configs/quickstart.yaml to begin with"),
+        (
+            "- a\n- b\n",
+            "x.yaml:1: should be a mapping, as in configs/quickstart.yaml, not a list or a single value",
+        ),
+        (
+            "word",
+            "x.yaml:1: should be a mapping, as in configs/quickstart.yaml, not a list or a single value",
+        ),
+        (SMALL + "mqtt: {host: [\n", "x.yaml:6: not YAML: .*"),
+        (SMALL + "mqtt:\n\thost: a\n", "x.yaml:6: not YAML: .*: indent with spaces, not tabs"),
+        (SMALL + "---\n" + SMALL, "x.yaml:5: not YAML: .*"),
+        (SMALL + "node: &n a\n", r"x.yaml:5: not YAML: anchors \(&\) and aliases \(\*\) are not supported"),
+        (SMALL + "node: *n\n", r"x.yaml:5: not YAML: anchors \(&\) and aliases \(\*\) are not supported"),
+        (SMALL + "node: !!python/name:os.system a\n", "x.yaml:5: node: cannot be read as a value: .*"),
+        (SMALL + "? [a, b]\n: c\n", r"x.yaml:5: \?: a key should be a single word"),
+        (SMALL.encode() + b"node: \xff\n", "x.yaml:5: not text in UTF-8"),
+        (SMALL + "node: \x07\n", "x.yaml:5: not text: character #x0007"),
+        ("[" * 50_000, "x.yaml: not a configuration: nested too deep"),
+        (b"#" * (LARGEST + 1), "x.yaml: not a configuration: larger than 1 MiB"),
+        ("node: a\n", "x.yaml:1: sounds: missing\nx.yaml:1: sources: missing"),
+    ],
+)
+def test_what_is_no_configuration_is_refused_in_a_line(
+    write: Write, content: str | bytes, expected: str
+) -> None:
+    """Whatever the file holds, the error names it, the line where there is one, and the cause."""
+    assert re.fullmatch(expected, "\n".join(faults(write(content))))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_file_that_a_disk_has_changed(write: Write, seed: int) -> None:
+    """Cut off anywhere, or with a few bits flipped, it still makes sense, or each fault is a line."""
+    content, rng = bytearray((CONFIGS / "home.yaml").read_bytes()), random.Random(seed)
+    if seed % 2:
+        del content[rng.randrange(len(content)) :]
+    else:
+        for _ in range(5):
+            content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+    path = write(bytes(content))
+    try:
+        load_config(path)
+    except ConfigError as error:
+        assert all(line.startswith(f"{path}:") for line in str(error).splitlines())
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """Nor is a directory read as a file."""
+    assert faults(tmp_path / "none.yaml") == ["none.yaml: no such file"]
+    assert faults(tmp_path)[0].endswith(": cannot be read: Is a directory")
+
+
+def test_a_path_is_text_in_the_file(write: Write) -> None:
+    """Though all other types are strict."""
+    config = load_config(write(SMALL + "mqtt: {password_file: secrets/mqtt, tls: {ca_file: ca.pem}}\n"))
+
+    assert config.mqtt.password_file == Path("secrets/mqtt")
+    assert config.mqtt.tls is not None
+    assert config.mqtt.tls.ca_file == Path("ca.pem")
+
+
+@pytest.mark.parametrize(
+    ("sound", "reason"),
+    [
+        ("{on: 0.5}", "sounds.owl: a sound has exactly one of: labels, above_background_db"),
+        ("{labels: [Owl], above_background_db: 20}", "sounds.owl: a sound has exactly one of"),
+        ("{above_background_db: 20, on: 0.5}", "sounds.owl: loudness has no on and off"),
+        ("{labels: [Owl], unless: [crow]}", "sounds.owl.unless: 'crow' is not another sound of this file"),
+        ("{labels: [Owl], verify: maybe}", "sounds.owl.verify: should be 'none', 'mark' or 'require'"),
+    ],
+)
+def test_a_sound_that_makes_no_sense_is_refused(write: Write, sound: str, reason: str) -> None:
+    """Labels or loudness, guards that exist, and what of alarms there is to ask."""
+    with pytest.raises(ConfigError) as error:
+        load_config(write(f"sources: {{room: {{demo: true}}}}\nsounds: {{owl: {sound}}}\n"))
+
+    assert reason in str(error.value)

@@ -1,0 +1,204 @@
+"""What Home Assistant is told keeps the rules that it checks, and that keep its log quiet."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from streamer.home_assistant.discovery import announced, messages, wanted
+from streamer.home_assistant.entities import Ear, Entity, device_config, entities, entity_config
+from streamer.mqtt.messages import Message
+from streamer.mqtt.topics import Topics
+
+SOUNDS = ("smoke_alarm", "co_alarm", "dog_bark", "left-over")
+TOPICS = Topics("streamer", "pi")
+EAR = Ear(TOPICS, "living_room", SOUNDS, SOUNDS, commands=True)
+DEVICE = "homeassistant/device/streamer_pi_living_room/config"
+
+
+def by_key() -> dict[str, Entity]:
+    return {entity.key: entity for entity in entities(EAR)}
+
+
+def told(form: str = "device", ear: Ear = EAR, prefix: str = "homeassistant") -> dict[str, str]:
+    return wanted([ear], prefix, form)  # type: ignore[arg-type]  # one of the two
+
+
+def test_every_entity_of_a_source() -> None:
+    """An event, a sensor and a threshold a sound, a trigger a sound, and what belongs to the source."""
+    platforms: dict[str, int] = {}
+    for entity in entities(EAR):
+        platforms[entity.platform] = platforms.get(entity.platform, 0) + 1
+    assert platforms == {
+        "event": 1,
+        "binary_sensor": len(SOUNDS) + 1,
+        "device_automation": len(SOUNDS),
+        "sensor": 5,
+        "switch": 1,
+        "select": 1,
+        "number": len(SOUNDS),
+    }
+
+
+def test_ids_and_keys() -> None:
+    """Unique, stable, and safe in a topic; an entity id is a slug of its own platform."""
+    keys = [entity.key for entity in entities(EAR)]
+    assert len(set(keys)) == len(keys)
+    for entity in entities(EAR):
+        assert re.fullmatch(r"[a-zA-Z0-9_-]+", entity.key)
+        if entity.platform == "device_automation":
+            continue
+        assert entity.config["uniq_id"] == f"streamer_pi_living_room_{entity.key}"
+        assert re.fullmatch(rf"{entity.platform}\.[a-z0-9_]+", str(entity.config["def_ent_id"]))
+    assert by_key()["sound_smoke_alarm"].config["def_ent_id"] == "binary_sensor.living_room_ear_smoke_alarm"
+
+
+def test_names_do_not_repeat_the_device() -> None:
+    """Home Assistant puts the name of the device before each."""
+    for entity in entities(EAR):
+        if entity.platform != "device_automation":
+            assert entity.config["name"]
+            assert "ear" not in str(entity.config["name"]).lower().split()
+
+
+def test_what_home_assistant_would_refuse() -> None:
+    """Device classes, units, categories and qos are where they may and must be; nothing is optimistic."""
+    config = {key: entity.config for key, entity in by_key().items()}
+    assert {sound: config[f"sound_{sound}"]["dev_cla"] for sound in SOUNDS} == {
+        "smoke_alarm": "smoke",
+        "co_alarm": "carbon_monoxide",
+        "dog_bark": "sound",
+        "left-over": "sound",
+    }
+    assert "dev_cla" not in config["level"]
+    assert "dev_cla" not in config["detection"]
+    assert config["level"]["unit_of_meas"] == "dBFS"
+    for entity in entities(EAR):
+        category = entity.config.get("ent_cat")
+        assert entity.config["qos"] == 1
+        if entity.platform in ("sensor", "binary_sensor"):
+            assert category in (None, "diagnostic")
+        if "cmd_t" in entity.config:
+            assert category == "config"
+            assert "stat_t" in entity.config
+
+
+def test_what_explains_a_lost_source_stays_available() -> None:
+    """Settings and diagnostics are available while the daemon is; what is heard, while its source is too."""
+    node = [{"t": "streamer/pi/status"}]
+    payload = json.loads(told()[DEVICE])
+    assert payload["avty"] == [*node, {"t": "streamer/pi/living_room/status"}]
+    assert payload["avty_mode"] == "all"
+    own = {key for key, component in payload["cmps"].items() if component.get("avty") == node}
+    settings = {key for key, component in payload["cmps"].items() if "cmd_t" in component}
+    assert own == settings | {"problem", "latency", "waiting"}
+
+
+def test_topics_are_those_of_the_contract() -> None:
+    """Every topic that an entity reads or writes is one that the program has."""
+    payload = json.dumps(device_config(EAR, entities(EAR)))
+    known = {TOPICS.status, TOPICS.stats}
+    source = EAR.source
+    known |= {f(source) for f in (TOPICS.source_status, TOPICS.problem, TOPICS.last, TOPICS.level)}
+    known |= {TOPICS.event(source, "start")}
+    known |= {f(source, end) for f in (TOPICS.listen, TOPICS.profile) for end in ("state", "set")}
+    for sound in SOUNDS:
+        known |= {TOPICS.sound_state(source, sound), TOPICS.sound_attributes(source, sound)}
+        known |= {TOPICS.threshold(source, sound, "state"), TOPICS.threshold(source, sound, "set")}
+    assert set(re.findall(r'"(streamer/[^"]*)"', payload)) == known
+
+
+def test_without_commands() -> None:
+    """Where nobody may command, there is nothing to command with."""
+    ear = Ear(TOPICS, "living_room", SOUNDS, SOUNDS, commands=False)
+    assert not [entity for entity in entities(ear) if "cmd_t" in entity.config]
+
+
+def test_the_form_of_an_entity() -> None:
+    """Each payload has its device, origin and availability; old and new versions find their object id."""
+    payload = entity_config(EAR, by_key()["sound_dog_bark"])
+    assert payload["obj_id"] == "living_room_ear_dog_bark"
+    assert payload["dev"] == device_config(EAR, [])["dev"]
+    assert payload["avty_mode"] == "all"
+    trigger = entity_config(EAR, by_key()["trigger_dog_bark"])
+    assert not trigger.keys() & {"avty", "uniq_id", "obj_id", "name"}
+    topics = set(told("entity"))
+    assert "homeassistant/binary_sensor/streamer_pi_living_room/sound_dog_bark/config" in topics
+    assert "homeassistant/device_automation/streamer_pi_living_room/trigger_dog_bark/config" in topics
+    assert len(topics) == len(entities(EAR))
+
+
+def config(message: Message) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(message.payload)
+    return loaded
+
+
+def test_the_first_announcement_and_the_next() -> None:
+    """One retained message a device, the same again."""
+    payloads = told()
+    first = messages(payloads, {})
+    assert first == [Message(DEVICE, payloads[DEVICE], qos=1, retain=True)]
+    assert messages(payloads, announced(payloads)) == first
+
+
+def test_a_sound_that_is_gone() -> None:
+    """Its components are told to go, and then are not named any more; the rest stays as it is."""
+    fewer = Ear(TOPICS, "living_room", ("smoke_alarm",), ("smoke_alarm",), commands=True)
+    going, after = messages(told(ear=fewer), announced(told()))
+    gone = {f"{kind}_{sound}" for kind in ("sound", "trigger", "threshold") for sound in SOUNDS[1:]}
+    components, left = config(going)["cmps"], config(after)["cmps"]
+    assert components.keys() - left.keys() == gone
+    assert all(components[key].keys() == {"p"} for key in gone)
+    assert {key: components[key] for key in left} == left
+    assert going.retain
+    assert after.retain
+
+
+@pytest.mark.parametrize("form", ["device", "entity"])
+def test_a_source_that_is_gone(form: str) -> None:
+    """Its topics are cleared, before others are announced: a rename takes the old device away."""
+    other = Ear(TOPICS, "hall", SOUNDS, SOUNDS, commands=True)
+    before = announced(told(form))
+    sent = messages(told(form, other), before)
+    assert sent[: len(before)] == [Message(topic, "", qos=1, retain=True) for topic in before]
+    assert [message.topic for message in sent[len(before) :]] == list(told(form, other))
+
+
+def test_a_sound_that_is_gone_entity_by_entity() -> None:
+    """Only its own topics are cleared."""
+    fewer = Ear(TOPICS, "living_room", SOUNDS[:3], SOUNDS[:3], commands=True)
+    sent = messages(told("entity", fewer), announced(told("entity")))
+    cleared = {message.topic.split("/")[-2] for message in sent if not message.payload}
+    assert cleared == {"sound_left-over", "trigger_left-over", "threshold_left-over"}
+    assert not [message for message in sent if "migrate" in message.payload]
+
+
+@pytest.mark.parametrize(("old", "new"), [("entity", "device"), ("device", "entity")])
+def test_from_one_form_to_the_other(old: str, new: str) -> None:
+    """First all are told that they move, then the old topics are cleared, then the new ones are written."""
+    before = announced(told(old))
+    sent = messages(told(new), before)
+    n = len(before)
+    assert [config(message) for message in sent[:n]] == [{"migrate_discovery": True}] * n
+    assert not any(message.retain for message in sent[:n])
+    assert [(message.topic, message.payload) for message in sent[n : 2 * n]] == [
+        (topic, "") for topic in before
+    ]
+    assert [message.topic for message in sent[2 * n :]] == list(told(new))
+
+
+def test_no_home_assistant_any_more() -> None:
+    """Where it is not configured any more, all is cleared."""
+    assert messages({}, announced(told())) == [Message(DEVICE, "", qos=1, retain=True)]
+
+
+def test_another_prefix() -> None:
+    """All is cleared under the old one first."""
+    sent = messages(told(prefix="ha/discovery"), announced(told()))
+    assert [(message.topic, bool(message.payload)) for message in sent] == [
+        (DEVICE, False),
+        ("ha/discovery/device/streamer_pi_living_room/config", True),
+    ]

@@ -1,0 +1,220 @@
+"""The sink as Home Assistant meets it: announcements, states, commands, through a real Mosquitto."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiomqtt
+import pytest
+
+from streamer.config.control import Control
+from streamer.config.schema import Config
+from streamer.metrics import Metrics
+from streamer.mqtt import publisher as mqtt
+from streamer.mqtt.broker import embedded_broker
+from streamer.mqtt.publisher import Backoff, MqttSink
+from streamer.core.json_file import Kept
+from streamer.store.outbox import Outbox
+from streamer.store.queue import EventQueue
+from streamer.store.recorder import Recorder
+from streamer.types import SourceState
+from tests.contract.wire import check
+from tests.mosquitto import HOST, Mosquitto, Subscribe, free_port, until
+from tests.reports import event
+
+BASE = "streamer/pi"
+DEVICE = "homeassistant/device/streamer_pi_kitchen/config"
+LISTEN, THRESHOLD = f"{BASE}/kitchen/listen", f"{BASE}/kitchen/sound/dog_bark/threshold"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Home Assistant's time to subscribe, shorter."""
+    monkeypatch.setattr(mqtt, "SETTLE_S", 0.05)
+    monkeypatch.setattr(mqtt, "BIRTH_S", 0.05)
+
+
+def configuration(port: int, **changes: object) -> Config:
+    return Config.model_validate(
+        {
+            "node": "pi",
+            "sources": {"kitchen": {"demo": True}},
+            "sounds": {
+                "dog_bark": {"labels": ["Dog"]},
+                "smoke_alarm": {"labels": ["Smoke detector, smoke alarm"]},
+            },
+            "mqtt": {"host": HOST, "port": port},
+            "home_assistant": {},
+            **changes,
+        }
+    )
+
+
+@asynccontextmanager
+async def told(config: Config, state: Path) -> AsyncIterator[tuple[Recorder, Control]]:
+    """The sink of a configuration, from its start to its clean stop."""
+    metrics = Metrics()
+    control = Control(config, Kept(state, "control.json"))
+    queue = EventQueue(Outbox(state, config.node, metrics))
+    sink = MqttSink(
+        config.mqtt,
+        config.node,
+        config.sources,
+        config.sounds,
+        queue,
+        metrics,
+        control=control,
+        home_assistant=config.home_assistant,
+        announced=Kept(state, "announced.json"),
+        backoff=Backoff(0.05, 0.1),
+    )
+    recorder = Recorder(queue, [sink], metrics)
+    task = asyncio.create_task(recorder.run())
+    try:
+        yield recorder, control
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def publish(port: int, topic: str, payload: str, *options: str) -> None:
+    command = ["mosquitto_pub", "-h", HOST, "-p", str(port), "-q", "1", "-t", topic, "-m", payload, *options]
+    process = await asyncio.create_subprocess_exec(*command)
+    assert await process.wait() == 0
+
+
+async def test_the_device_comes_first(mosquitto: Mosquitto, subscribe: Subscribe, tmp_path: Path) -> None:
+    """What there is, retained; then what is; and again what is, for whoever subscribes a moment later."""
+    heard = await subscribe(mosquitto.port)
+    async with told(configuration(mosquitto.port), tmp_path) as (recorder, _):
+        recorder.put(SourceState("kitchen", "listening", 0.0))
+        recorder.put(event("end"))
+        await heard.until(lambda heard: bool(heard.of("/event/")))
+    assert heard.messages[0].topic == DEVICE
+    assert heard.messages[0].retain
+    assert len(json.loads(heard.messages[0].payload)["cmps"]) == 15
+    topics = [message.topic for message in heard.messages]
+    assert topics.index(f"{BASE}/status") < topics.index(f"{BASE}/kitchen/event/end")
+    for message in heard.messages[1:]:
+        check(message.topic, message.payload)
+    assert heard.latest(f"{LISTEN}/state") == "ON"
+    assert heard.latest(f"{THRESHOLD}/state") == "0.5"
+    assert heard.latest(f"{BASE}/kitchen/profile/state") == "normal"
+    assert heard.latest(f"{BASE}/kitchen/problem") == "OFF"
+
+
+async def test_home_assistant_comes_up(mosquitto: Mosquitto, subscribe: Subscribe, tmp_path: Path) -> None:
+    """On its birth message all is announced and said again; its last will changes nothing."""
+    heard = await subscribe(mosquitto.port)
+    async with told(configuration(mosquitto.port), tmp_path):
+        await heard.until_heard(f"{BASE}/status", "online")
+        await publish(mosquitto.port, "homeassistant/status", "offline")
+        await publish(mosquitto.port, "homeassistant/status", "online")
+        await heard.until(lambda heard: len(heard.of(DEVICE)) == 2)
+        before = len(heard.of(f"{THRESHOLD}/state"))
+        await heard.until(lambda heard: len(heard.of(f"{THRESHOLD}/state")) > before)
+    assert len(heard.of(DEVICE)) == 2
+
+
+async def test_commands_change_what_is_in_force(
+    mosquitto: Mosquitto, subscribe: Subscribe, tmp_path: Path
+) -> None:
+    """What is in force is said back, also after what was not obeyed, and is in force after a restart."""
+    heard = await subscribe(mosquitto.port)
+    config = configuration(mosquitto.port)
+    async with told(config, tmp_path) as (_, control):
+        await heard.until_heard(f"{THRESHOLD}/state", "0.5")
+        await publish(mosquitto.port, f"{THRESHOLD}/set", "0.62")
+        await heard.until_heard(f"{THRESHOLD}/state", "0.62")
+        await publish(mosquitto.port, f"{LISTEN}/set", "OFF")
+        await heard.until_heard(f"{LISTEN}/state", "OFF")
+        await publish(mosquitto.port, f"{BASE}/kitchen/profile/set", "low")
+        await heard.until_heard(f"{BASE}/kitchen/profile/state", "low")
+        for nonsense in ("7", "nan", "0.3\n", ""):
+            said = len(heard.of(f"{THRESHOLD}/state"))
+            await publish(mosquitto.port, f"{THRESHOLD}/set", nonsense)
+            await heard.until(lambda heard, said=said: len(heard.of(f"{THRESHOLD}/state")) > said)  # type: ignore[misc]  # bound now
+            assert heard.latest(f"{THRESHOLD}/state") == "0.62"
+        await publish(mosquitto.port, f"{LISTEN}/set", "ON", "--retain")
+        await publish(mosquitto.port, f"{BASE}/kitchen/profile/set", "high")
+        await heard.until_heard(f"{BASE}/kitchen/profile/state", "high")
+        assert not control.listens("kitchen")
+    await publish(mosquitto.port, f"{LISTEN}/set", "", "--retain")
+    async with told(config, tmp_path) as (_, control):
+        assert not control.listens("kitchen")
+        assert control.threshold("kitchen", "dog_bark") == 0.62
+        later = await subscribe(mosquitto.port)
+        await later.until_heard(f"{LISTEN}/state", "OFF")
+        await later.until_heard(f"{THRESHOLD}/state", "0.62")
+
+
+async def test_commands_with_an_old_broker(subscribe: Subscribe, tmp_path: Path) -> None:
+    """With MQTT 3.1.1 they are obeyed and answered as with 5."""
+    async with embedded_broker(free_port()) as port:
+        heard = await subscribe(port, protocol=aiomqtt.ProtocolVersion.V311)
+        async with told(configuration(port), tmp_path) as (_, control):
+            await heard.until_heard(f"{LISTEN}/state", "ON")
+            await publish(port, f"{LISTEN}/set", "OFF")
+            await heard.until_heard(f"{LISTEN}/state", "OFF")
+            assert not control.listens("kitchen")
+
+
+async def test_a_command_that_was_retained_before(
+    mosquitto: Mosquitto, subscribe: Subscribe, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is not obeyed at the start, and that is said."""
+    await publish(mosquitto.port, f"{LISTEN}/set", "OFF", "--retain")
+    async with told(configuration(mosquitto.port), tmp_path) as (_, control):
+        await until(lambda: "retained" in caplog.text)
+        assert control.listens("kitchen")
+
+
+async def test_commands_can_be_forbidden(mosquitto: Mosquitto, subscribe: Subscribe, tmp_path: Path) -> None:
+    """With mqtt.commands: false nothing is obeyed, and Home Assistant has nothing to command with."""
+    heard = await subscribe(mosquitto.port)
+    config = configuration(mosquitto.port, mqtt={"host": HOST, "port": mosquitto.port, "commands": False})
+    async with told(config, tmp_path) as (_, control):
+        await heard.until(lambda heard: bool(heard.of(DEVICE)))
+        await publish(mosquitto.port, f"{LISTEN}/set", "OFF")
+        await publish(mosquitto.port, "homeassistant/status", "online")
+        await heard.until(lambda heard: len(heard.of(DEVICE)) == 2)
+        assert control.listens("kitchen")
+    assert "/set" not in heard.of(DEVICE)[0].payload
+
+
+async def test_a_sound_that_is_gone_leaves_nothing(
+    mosquitto: Mosquitto, subscribe: Subscribe, tmp_path: Path
+) -> None:
+    """After a change of the configuration nothing of the old one is retained, not even an ON of a crash."""
+    heard = await subscribe(mosquitto.port)
+    async with told(configuration(mosquitto.port), tmp_path):
+        await heard.until_heard(f"{BASE}/status", "online")
+    state = f"{BASE}/kitchen/sound/smoke_alarm/state"
+    await publish(mosquitto.port, state, "ON", "--retain")
+    async with told(configuration(mosquitto.port, sounds={"dog_bark": {"labels": ["Dog"]}}), tmp_path):
+        await heard.until_heard(state, "")
+        await heard.until(lambda heard: "smoke_alarm" not in (heard.latest(DEVICE) or "smoke_alarm"))
+        late = await subscribe(mosquitto.port)
+        await late.until(lambda heard: bool(heard.of(f"{BASE}/status")))
+    assert not [message for message in late.messages if "smoke_alarm" in message.topic + message.payload]
+    async with told(configuration(mosquitto.port, home_assistant=None), tmp_path):
+        await heard.until_heard(DEVICE, "")
+
+
+async def test_a_broker_that_does_not_let_us_announce(
+    make_mosquitto: object, subscribe: Subscribe, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """That is said, once, and everything else works."""
+    assert callable(make_mosquitto)
+    broker = make_mosquitto(acl=f"topic read #\ntopic write {BASE}/#\n")
+    heard = await subscribe(broker.port)
+    async with told(configuration(broker.port), tmp_path) as (recorder, _):
+        recorder.put(event("end"))
+        await heard.until(lambda heard: bool(heard.of("/event/end")))
+        await publish(broker.port, f"{LISTEN}/set", "OFF")
+        await heard.until_heard(f"{LISTEN}/state", "OFF")
+    assert sum(f"refuses {DEVICE}" in record.message for record in caplog.records) == 1

@@ -1,0 +1,162 @@
+"""State topics say what is, never what was."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from streamer.mqtt import states as state
+from streamer.mqtt.messages import Message
+from streamer.mqtt.states import StateTopics
+from streamer.mqtt.topics import Topics
+from streamer.types import Hearing, SourceState
+from tests.reports import event, stats
+
+BASE = "streamer/pi"
+DOG = f"{BASE}/kitchen/sound/dog_bark"
+
+
+@pytest.fixture
+def states() -> StateTopics:
+    """Of one source and one sound."""
+    return StateTopics(Topics("streamer", "pi"), ["kitchen"], ["dog_bark"])
+
+
+def drain(states: StateTopics) -> list[Message]:
+    messages = []
+    while (message := states.first()) is not None:
+        messages.append(message)
+        states.done(message)
+    return messages
+
+
+def said(states: StateTopics) -> list[tuple[str, str]]:
+    return [(message.topic, message.payload) for message in drain(states)]
+
+
+def test_everything_is_said_after_a_connection(states: StateTopics) -> None:
+    """OFF and offline are said too: what the broker retained may be of another life."""
+    states.online()
+    first = said(states)
+    assert dict(first) == {
+        f"{DOG}/attributes": dict(first)[f"{DOG}/attributes"],
+        f"{DOG}/state": "OFF",
+        f"{BASE}/kitchen/status": "offline",
+        f"{BASE}/status": "online",
+    }
+    assert said(states) == []
+    states.online()
+    assert said(states) == first
+
+
+def test_only_the_newest_is_said(states: StateTopics) -> None:
+    """A sound that began and ended unheard was never ON."""
+    states.online()
+    drain(states)
+    states.put(event("start"))
+    states.put(event("end"))
+    topics = said(states)
+    assert [topic for topic, _ in topics] == [f"{DOG}/attributes", f"{DOG}/state", f"{BASE}/kitchen/last"]
+    assert dict(topics)[f"{DOG}/state"] == "OFF"
+
+
+def test_attributes_come_before_their_state(states: StateTopics) -> None:
+    """Who reacts to ON finds the attributes of this event, whatever had been said before."""
+    states.online()
+    drain(states)
+    states.put(event("start"))
+    attributes = states.first()
+    assert attributes is not None
+    states.done(attributes)
+    states.put(event("end", event_id="e2"))
+    order = said(states)
+    assert [topic for topic, _ in order[:2]] == [f"{DOG}/attributes", f"{DOG}/state"]
+    assert json.loads(order[0][1])["id"] == "e2"
+
+
+def test_what_changed_in_flight_is_still_due(states: StateTopics) -> None:
+    """An acknowledgement of ON does not swallow the OFF that came meanwhile."""
+    states.online()
+    drain(states)
+    states.put(event("start"))
+    while (message := states.first()) is not None and message.payload != "ON":
+        states.done(message)
+    assert message is not None
+    states.put(event("end"))
+    states.done(message)
+    assert (f"{DOG}/state", "OFF") in said(states)
+
+
+def test_what_is_wanted_again_in_flight_is_said_again(states: StateTopics) -> None:
+    """Who asks while the answer to another is on its way gets an answer of his own."""
+    states.online()
+    drain(states)
+    states.again(f"{DOG}/state")
+    in_flight = states.first()
+    assert in_flight is not None
+    states.again(f"{DOG}/state")
+    states.done(in_flight)
+    assert said(states) == [(f"{DOG}/state", "OFF")]
+    states.again("streamer/pi/kitchen/nothing")
+    assert said(states) == []
+
+
+def test_an_update_does_not_repeat_on(states: StateTopics) -> None:
+    """ON is said once an event, while the attributes follow it."""
+    states.online()
+    states.put(event("start"))
+    drain(states)
+    states.put(event("update"))
+    assert f"{DOG}/state" not in dict(said(states))
+
+
+def test_a_source_is_online_while_it_is_listened_to(states: StateTopics) -> None:
+    """Waiting, ended and failed are all offline."""
+    for phase in ("waiting", "ended", "failed"):
+        states.put(SourceState("kitchen", "listening", 0.0))
+        assert (f"{BASE}/kitchen/status", "online") in said(states)
+        states.put(SourceState("kitchen", phase, 0.0))
+        assert (f"{BASE}/kitchen/status", "offline") in said(states)
+
+
+def test_rest_is_off_and_offline(states: StateTopics) -> None:
+    """At a stop nothing stays ON, and the node goes last."""
+    states.put(event("start"))
+    states.put(SourceState("kitchen", "listening", 0.0))
+    states.online()
+    drain(states)
+    states.rest()
+    assert said(states) == [
+        (f"{DOG}/state", "OFF"),
+        (f"{BASE}/kitchen/status", "offline"),
+        (f"{BASE}/status", "offline"),
+    ]
+
+
+def test_levels_are_calm(states: StateTopics, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A level is said on a change of 3 dB, otherwise not before its time has come."""
+    drain(states)
+    for level_dbfs in (-40.0, -41.0, -42.9, -43.0, -45.9, -20.0):
+        states.put(Hearing("kitchen", 0.0, level_dbfs, {}))
+        drained = said(states)
+        assert drained == (
+            [] if level_dbfs in (-41.0, -42.9, -45.9) else [(f"{BASE}/kitchen/level", str(level_dbfs))]
+        )
+    monkeypatch.setattr(state, "LEVEL_PACE_S", 0.0)
+    states.put(Hearing("kitchen", 0.0, -20.0, {}))
+    assert said(states) == [(f"{BASE}/kitchen/level", "-20.0")]
+
+
+def test_what_is_retained(states: StateTopics) -> None:
+    """All but the level is retained, which is known from the start, and what a home acts on has QoS 1."""
+    known = states.retained()
+    states.online()
+    states.put(event("start"))
+    states.put(Hearing("kitchen", 0.0, -20.0, {}))
+    states.put(SourceState("kitchen", "listening", 0.0))
+    states.put(stats())
+    assert states.retained() == known
+    for message in drain(states):
+        assert message.retain == (not message.topic.endswith("/level"))
+        assert message.qos == (0 if message.topic.endswith(("/level", "/stats")) else 1)

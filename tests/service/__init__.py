@@ -1,1 +1,0 @@
-"""The unit and the command that installs it."""
