@@ -30,7 +30,7 @@ ORDER = [
 TORCH = {"model", "inference", "data", "training", "evaluation"}
 ONLY_IMPORTERS = {
     "sounddevice": "capture/microphone.py",
-    "av": "capture/stream.py data/examples.py",
+    "av": "capture/stream.py data/audio.py",
     "aiomqtt": "mqtt/connection.py",
     "amqtt": "mqtt/broker.py",
     "prometheus_client": "ops/prometheus.py",

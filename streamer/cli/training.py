@@ -23,14 +23,9 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from streamer.config.schema import ModelSettings
+from streamer.data.settings import ClipsSettings
 from streamer.errors import UsageError
-from streamer.training.settings import (
-    ClipsSettings,
-    DistillSettings,
-    FinetuneSettings,
-    TrainSettings,
-    load_recipe,
-)
+from streamer.training.settings import DistillSettings, FinetuneSettings, TrainSettings, load_recipe
 
 _INTERRUPTED = 130  # what shells make of SIGINT
 _RUN = "run"

@@ -1,30 +1,21 @@
-"""One YAML file: what it may say, with which defaults, and what is wrong with it, by line."""
+"""The sections of a configuration file: what they may say, and with which defaults."""
 
 from __future__ import annotations
 
-import reprlib
-from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args
+from typing import Annotated, Literal, TypeAlias
 
-import yaml
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
-    ValidationError,
     ValidationInfo,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 
-from streamer.errors import ConfigError
+from streamer.config.yaml import NAME, Section, load_yaml
 from streamer.types import Priority
 
-_ID = r"^[a-z0-9][a-z0-9_-]{0,63}$"
-Id = Annotated[str, Field(pattern=_ID)]
+Id = Annotated[str, Field(pattern=NAME)]
 """A name that becomes a part of MQTT topics, and so must be safe there."""
 File = Annotated[Path, Field(strict=False)]
 """A path, which YAML can only write as text; relative to the working directory."""
@@ -35,12 +26,6 @@ Seconds = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
 CadenceSetting: TypeAlias = Literal["any", "t3", "t4"]
 LOUD = 0.5
 """the score of a level that is above the background by as much as the sound asks for"""
-
-
-class Section(BaseModel):
-    """A mapping of the file: unknown keys are errors, and a number is not written as text."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class SourceSettings(Section):
@@ -144,7 +129,7 @@ class DetectionSettings(Section):
 class SoundSettings(Section):
     """A sound: a named group of labels, or loudness. What is not set is taken from `detection`."""
 
-    labels: Annotated[list[str], Field(min_length=1)] = []
+    labels: Annotated[list[str], Field(min_length=1)] = Field(default_factory=list)
     """names of the model's labels; the sound's score is the highest of theirs"""
     above_background_db: Annotated[float, Field(ge=3, le=100)] | None = None
     """instead of labels: anything so much louder than the room's own background, A-weighted"""
@@ -157,7 +142,7 @@ class SoundSettings(Section):
     cooldown_s: Annotated[float, Field(ge=0, le=86400)] | None = None
     priority: Priority = "normal"
     """of its events; what happens at once is told in this order"""
-    unless: list[Id] = []
+    unless: list[Id] = Field(default_factory=list)
     """other sounds: while one of them scores higher, this one does not count"""
     verify: Literal["none", "mark", "require"] = "none"
     """whether the cadence of an alarm must be in the signal: for each event say so, or make it a condition"""
@@ -283,187 +268,6 @@ class Config(Section):
         )
 
 
-LARGEST = 1 << 20
-"""bytes of a configuration file; a larger one is something else"""
-
-S = TypeVar("S", bound=Section)
-
-Keys: TypeAlias = tuple[str | int, ...]
-"""where a value stands: ("sounds", "dog_bark", "labels", 0)"""
-
-
 def load_config(path: str | Path) -> Config:
     """Read and check a file. Raises one ConfigError, with a line for each thing that is wrong."""
     return load_yaml(path, lambda _: Config, example="configs/quickstart.yaml")
-
-
-def load_yaml(path: str | Path, choose: Callable[[dict[str, object]], type[S]], *, example: str) -> S:
-    """Read and check a file by the schema that `choose` picks for its values. Raises ConfigError."""
-    text = _read(path)
-    try:
-        loader = _Loader(text)
-        node = loader.get_single_node()
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        hint = ": indent with spaces, not tabs" if "\\t" in str(error.problem) else ""
-        raise ConfigError(f"{path}:{line}: not YAML: {error.problem}{hint}") from None
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise ConfigError(f"{path}:{line}: not text: character #x{error.character:04x}") from None
-    except RecursionError:
-        raise ConfigError(f"{path}: not a configuration: nested too deep") from None
-    if node is None:
-        raise ConfigError(f"{path}: empty; copy {example} to begin with")
-    if not isinstance(node, yaml.MappingNode):
-        raise ConfigError(f"{path}:1: should be a mapping, as in {example}, not a list or a single value")
-
-    tree = _Tree(loader)
-    values = tree.mapping(node, ())
-    schema = choose(values)
-    try:
-        config = schema.model_validate(values)
-    except ValidationError as error:
-        for details in error.errors(include_url=False):
-            tree.explain(details, schema)
-    if tree.faults:
-        raise ConfigError(
-            "\n".join(
-                f"{path}:{line}: {keys}: {', or '.join(reasons)}" for line, keys, reasons in tree.sorted()
-            )
-        )
-    return config
-
-
-def _read(path: str | Path) -> str:
-    try:
-        with Path(path).open("rb") as file:
-            content = file.read(LARGEST + 1)
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    if len(content) > LARGEST:
-        raise ConfigError(f"{path}: not a configuration: larger than 1 MiB")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{path}:{line}: not text in UTF-8") from None
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML of plain values. Anchors are refused: a few lines of them can stand for gigabytes."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event = self.peek_event()  # type: ignore[no-untyped-call]  # the stubs have no types for it
-        if getattr(event, "anchor", None) is not None:  # of `&name` as of `*name`
-            raise yaml.MarkedYAMLError(
-                None, None, "anchors (&) and aliases (*) are not supported", event.start_mark
-            )
-        return super().compose_node(parent, index)
-
-
-class _Tree:
-    """The values of a file, the line of each, and what is wrong with them."""
-
-    def __init__(self, loader: _Loader) -> None:
-        self._loader = loader
-        self._lines: dict[Keys, int] = {}
-        self.faults: dict[tuple[int, str], list[str]] = {}
-        """by line and dotted keys; more than one reason where there is more than one way to be right"""
-
-    def sorted(self) -> list[tuple[int, str, list[str]]]:
-        """The faults, in the file's order."""
-        return [(line, keys, self.faults[line, keys]) for line, keys in sorted(self.faults)]
-
-    def plain(self, node: yaml.Node, keys: Keys) -> object:
-        if isinstance(node, yaml.MappingNode):
-            return self.mapping(node, keys)
-        if isinstance(node, yaml.SequenceNode):
-            for i, item in enumerate(node.value):
-                self._lines[*keys, i] = item.start_mark.line + 1
-            return [self.plain(item, (*keys, i)) for i, item in enumerate(node.value)]
-        try:
-            return self._loader.construct_object(node)
-        except (yaml.YAMLError, ValueError):
-            reason = f"cannot be read as a value: {node.value!r}; put it in quotes if it is text"
-            self._fault(node.start_mark.line + 1, keys, reason)
-            return node.value
-
-    def mapping(self, node: yaml.MappingNode, keys: Keys) -> dict[str, object]:
-        values: dict[str, object] = {}
-        for key_node, value_node in node.value:
-            line = key_node.start_mark.line + 1
-            if not isinstance(key_node, yaml.ScalarNode):
-                self._fault(line, (*keys, "?"), "a key should be a single word")
-                continue
-            key = str(
-                key_node.value
-            )  # as it is written: YAML reads the keys `on` and `off` as true and false
-            here = (*keys, key)
-            if key in values:
-                self._fault(line, here, f"written twice, before in line {self._lines[here]}")
-                continue
-            self._lines[here] = line
-            values[key] = self.plain(value_node, here)
-        return values
-
-    def explain(self, error: ErrorDetails, schema: type[Section]) -> None:
-        """Note what the schema found wrong, where it stands in the file."""
-        keys = error["loc"]
-        here = keys
-        while here and here not in self._lines:  # a missing key has no line, nor has the schema's own detail
-            here = here[:-1]
-        line = self._lines.get(here, 1)
-        if error["type"] == "missing":
-            self._fault(line, keys, "missing")
-        elif error["type"] == "extra_forbidden":
-            self._fault(line, here, f"unknown key, {_nearest(str(keys[-1]), _keys_beside(keys, schema))}")
-        else:
-            self._fault(line, here, _reason(error))
-
-    def _fault(self, line: int, keys: Keys, reason: str) -> None:
-        self.faults.setdefault((line, _dotted(keys)), []).append(reason)
-
-
-def _dotted(keys: Keys) -> str:
-    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
-
-
-def _reason(error: ErrorDetails) -> str:
-    """One clause for people."""
-    context: dict[str, Any] = error.get("ctx", {})
-    found = error["input"]
-    shown = reprlib.repr(found)
-    if "error" in context:
-        return str(context["error"])
-    if context.get("pattern") == _ID:
-        return f"should be a name of a-z, 0-9, _ and -, at most 64 long, not {shown}"
-    if found is None:
-        return "has no value; give it one or remove the line"
-    if error["type"] in {"model_type", "dict_type"}:
-        return f"should be a mapping, not {shown}"
-    if error["type"] == "too_short":
-        return "should have at least one entry"
-    reason = error["msg"].replace("Input should", "should")
-    return f"{reason}, not {shown}" if isinstance(found, bool | int | float | str) else reason
-
-
-def _nearest(key: str, known: Sequence[str]) -> str:
-    near = get_close_matches(key, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"here may stand: {', '.join(known)}"
-
-
-def _keys_beside(keys: Keys, section: type[Section]) -> list[str]:
-    """The keys that the schema knows where this one stands."""
-    for key in keys[:-1]:
-        if key in section.model_fields:
-            section = _section(section.model_fields[str(key)].annotation) or section
-    return list(section.model_fields)
-
-
-def _section(annotation: object) -> type[Section] | None:
-    """The section in an annotation such as `dict[Id, SourceSettings]` or `TlsSettings | None`."""
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return annotation
-    return next((found for part in get_args(annotation) if (found := _section(part))), None)

@@ -1,4 +1,4 @@
-"""Labelled clips: from folders and tables to examples, and from an example to what the network sees."""
+"""Labelled clips: from folders and tables to examples."""
 
 from __future__ import annotations
 
@@ -11,26 +11,16 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeAlias
 
-import av
 import numpy as np
-import numpy.typing as npt
-import torch
-from torch import Tensor
-from torch.utils.data import Dataset
 
+from streamer.data.settings import ClipsSettings, DataSettings
 from streamer.errors import InputError
-from streamer.model.fbank import Fbank, FbankConfig
-from streamer.training.augment import Augment
-from streamer.training.settings import ClipsSettings, DataSettings
-from streamer.types import Samples
 
 AUDIO = frozenset(
     {".aac", ".aif", ".aiff", ".au", ".flac", ".m4a", ".mka", ".mp2", ".mp3", ".mp4", ".oga", ".ogg", ".opus"}
     | {".wav", ".webm", ".wma"}
 )
 """what counts as a clip in a folder"""
-SILENT = 1e-4
-"""a peak below this, -80 dBFS, teaches nothing"""
 _NAMED = 5  # of what is wrong many times, so many are named
 
 Row: TypeAlias = dict[str, str]
@@ -227,131 +217,9 @@ def count_labels(examples: Iterable[Example]) -> Counter[str]:
     return Counter(label for example in examples for label in example.labels)
 
 
-def balanced_chances(examples: Sequence[Example]) -> npt.NDArray[np.float64]:
-    """(n,) chances to be drawn: each label of a clip adds the inverse of how often it occurs."""
-    counts = count_labels(examples)
-    chances = np.array([sum(1 / counts[label] for label in example.labels) for example in examples])
-    # A clip without labels comes as often as the rarest drawn of the others.
-    chances[chances == 0] = chances[chances > 0].min(initial=1.0)
-    return np.asarray(chances / chances.sum())
-
-
 def fingerprint(examples: Iterable[Example]) -> str:
     """Tells one list of clips from another: what a run has begun with must be what it goes on with."""
     digest = hashlib.sha256()
     for e in examples:
         digest.update(f"{e.path}\t{e.onset_s}\t{e.offset_s}\t{'|'.join(e.labels)}\n".encode())
     return digest.hexdigest()
-
-
-def read_audio(example: Example, rate: int) -> Samples:
-    """(n,) mono at `rate` Hertz. Raises InputError where there is none, or only silence."""
-    try:
-        samples = _decode(example, rate)
-    except (av.FFmpegError, OSError, ValueError) as error:
-        cause = getattr(error, "strerror", None) or error
-        raise InputError(f"{example.path}: cannot be read: {cause}") from None
-    if not np.isfinite(samples).all():
-        raise InputError(f"{example.path}: has samples that are no numbers")
-    if len(samples) < rate // 40:  # one frame of the features
-        raise InputError(f"{example.path}: no sound from {example.onset_s:g} s on, or less than 25 ms")
-    if np.abs(samples).max() < SILENT:
-        raise InputError(f"{example.path}: silent")
-    return samples
-
-
-def _decode(example: Example, rate: int) -> Samples:
-    """From the onset to the offset; of a long file only that part is decoded."""
-    with av.open(f"file:{example.path}") as container:  # `file:`, since a name may hold a colon
-        if not container.streams.audio:
-            raise ValueError("no audio in it")
-        if example.onset_s > 1:
-            container.seek(int((example.onset_s - 0.5) * av.time_base))
-        stream = container.streams.audio[0]
-        start_s = float((stream.start_time or 0) * (stream.time_base or 0))
-        resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
-        parts: list[Samples] = []
-        first_s: float | None = None
-        for frame in container.decode(audio=0):
-            begin_s = (frame.time or 0.0) - start_s
-            first_s = begin_s if first_s is None else first_s
-            parts += [r.to_ndarray()[0] for r in resampler.resample(frame)]
-            if example.offset_s is not None and begin_s > example.offset_s:
-                break
-        parts += [r.to_ndarray()[0] for r in resampler.resample(None)]
-    samples = np.concatenate([np.zeros(0, np.float32), *parts]).astype(np.float32)
-    skipped_s = (first_s or 0.0) if example.onset_s > 1 else 0.0
-    begin = max(0, round((example.onset_s - skipped_s) * rate))
-    end = None if example.offset_s is None else round((example.offset_s - skipped_s) * rate)
-    return samples[begin:end]
-
-
-Draw: TypeAlias = tuple[int, int | None, int]
-"""an example's number, the epoch (None: then nothing is random) and the place in the epoch's order"""
-
-
-class Clips(Dataset[tuple[Tensor, Tensor]]):
-    """`[draw]` is ((T, M) normalised features, (n_labels,) targets).
-
-    What is random is a function of the seed and the draw alone: the same in any process, in any order, and
-    after a resume.
-    """
-
-    def __init__(
-        self,
-        examples: Sequence[Example],
-        labels: Sequence[str],
-        config: FbankConfig,
-        *,
-        short: str,
-        seed: int,
-        augment: Augment | None = None,
-    ) -> None:
-        self.examples, self._short, self._seed, self._augment = examples, short, seed, augment
-        self._index = {label: i for i, label in enumerate(labels)}
-        self._fbank = Fbank(config)
-        self._n = round(config.window_s * config.sampling_rate)
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
-        i, epoch, place = draw
-        if epoch is None or self._augment is None:
-            return self.features(self.window(i, None)), self.target(i)
-        rng = np.random.default_rng([self._seed, 1, epoch, place])
-        samples, target = self._augment.clip(self.window(i, rng), self._rate, rng), self.target(i)
-        if self._augment.mixes(rng):
-            j = int(rng.integers(len(self.examples)))
-            other = self._augment.clip(self.window(j, rng), self._rate, rng)
-            samples, share = self._augment.mix(samples, other, rng)
-            target = share * target + (1 - share) * self.target(j)
-        samples = self._augment.noise(samples, rng)
-        return self._augment.features(self.features(samples), self._fbank.config, rng), target
-
-    @property
-    def _rate(self) -> int:
-        return self._fbank.config.sampling_rate
-
-    def window(self, i: int, rng: np.random.Generator | None) -> Samples:
-        """At most a window of an example: a random part of it, or the first."""
-        samples = read_audio(self.examples[i], self._rate)
-        spare = len(samples) - self._n
-        if spare > 0:
-            begin = 0 if rng is None else int(rng.integers(spare + 1))
-            return samples[begin : begin + self._n]
-        if self._short == "pad":
-            return samples
-        begin = -spare // 2 if rng is None else int(rng.integers(-spare + 1))
-        return np.pad(samples, (begin, -spare - begin))
-
-    def features(self, samples: Samples) -> Tensor:
-        """(n,) -> (T, M)."""
-        features: Tensor = self._fbank(torch.from_numpy(samples)[None])[0]
-        return features
-
-    def target(self, i: int) -> Tensor:
-        target = torch.zeros(len(self._index))
-        for label in self.examples[i].labels:
-            target[self._index[label]] = 1
-        return target

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from streamer.config.schema import ModelSettings
-from streamer.data.examples import Example, check_labels, read_audio
+from streamer.data.audio import read_audio
+from streamer.data.examples import Example, check_labels
 from streamer.errors import InputError, ModelError, UsageError
 from streamer.evaluation import plots
 from streamer.evaluation.tagging import Matrix, TaggingResult, Truth, confusion

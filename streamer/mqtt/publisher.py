@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from streamer.config.control import Control
 from streamer.config.schema import HomeAssistantSettings, MqttSettings
+from streamer.core.json_file import Kept
 from streamer.errors import ConfigError, StreamerError
 from streamer.home_assistant.discovery import announced, messages, wanted
 from streamer.home_assistant.entities import Ear
@@ -33,7 +34,6 @@ from streamer.mqtt.connection import (
 from streamer.mqtt.messages import Message, encode
 from streamer.mqtt.states import StateTopics
 from streamer.mqtt.topics import Topics
-from streamer.core.json_file import Kept
 from streamer.store.outbox import Waiting
 from streamer.store.queue import EventQueue
 from streamer.types import Report

@@ -18,6 +18,7 @@ from pathlib import Path
 from streamer.capture.sources import open_source
 from streamer.config.control import Control
 from streamer.config.schema import Config, MqttSettings, SourceSettings
+from streamer.core.json_file import Kept
 from streamer.data.synthesis import write_demo
 from streamer.detection.pipeline import Pipeline
 from streamer.errors import InputError, StreamerError
@@ -34,7 +35,6 @@ from streamer.sinks.exchangeable import CurrentSink
 from streamer.sinks.logger import LogSink
 from streamer.sinks.terminal import TerminalSink
 from streamer.store.directory import locked, state_directory
-from streamer.core.json_file import Kept
 from streamer.store.outbox import Outbox
 from streamer.store.queue import EventQueue
 from streamer.store.recorder import Recorder

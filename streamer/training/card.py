@@ -12,10 +12,11 @@ import yaml
 
 from streamer import __version__
 from streamer.data.examples import Example, count_labels
+from streamer.data.settings import ClipsSettings
 from streamer.errors import InputError
 from streamer.training.folder import Epoch
 from streamer.training.prepare import Data
-from streamer.training.settings import ClipsSettings, FinetuneSettings
+from streamer.training.settings import FinetuneSettings
 
 ATTRIBUTION = "ATTRIBUTION.csv"
 

@@ -21,7 +21,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from streamer.data.examples import Clips, Draw, balanced_chances
 from streamer.errors import ConfigError, InputError, StreamerError, UsageError
 from streamer.evaluation import plots
 from streamer.evaluation.tagging import TaggingResult, evaluate
@@ -31,6 +30,7 @@ from streamer.model.ast import AST
 from streamer.model.fbank import FbankConfig
 from streamer.training import card
 from streamer.training.augment import Augment
+from streamer.training.dataset import Clips, Draw, balanced_chances
 from streamer.training.folder import (
     CHECKPOINT,
     CURVES,

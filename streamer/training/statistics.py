@@ -14,11 +14,12 @@ from typing import TypeAlias
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from streamer.data.examples import Clips, Example
+from streamer.data.examples import Example
 from streamer.errors import InputError, UsageError
 from streamer.model import manifest
 from streamer.model.checkpoint import PREPROCESSOR
 from streamer.model.fbank import FbankConfig
+from streamer.training.dataset import Clips
 from streamer.training.progress import Watch
 
 Measure: TypeAlias = tuple[float, float, int] | str

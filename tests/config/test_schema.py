@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from streamer.config.schema import LARGEST, Section, load_config
+from streamer.config.schema import Section, load_config
+from streamer.config.yaml import LARGEST
 from streamer.detection.sounds import Sounds
 from streamer.errors import ConfigError
 from streamer.model.labels import AUDIOSET
 
-CONFIGS = Path(__file__).parent.parent / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 SMALL = """\
 sources:

@@ -9,23 +9,23 @@ import numpy as np
 import pytest
 import torch
 
+from streamer.data.audio import read_audio
 from streamer.data.examples import (
-    Clips,
     Example,
-    balanced_chances,
     check_labels,
     draw_share,
     occurring,
-    read_audio,
     read_examples,
     read_split,
     read_test,
 )
+from streamer.data.settings import ClipsSettings, DataSettings
 from streamer.data.synthesis import write_wav
 from streamer.errors import InputError
 from streamer.model.fbank import FbankConfig
 from streamer.training.augment import Augment
-from streamer.training.settings import AugmentSettings, ClipsSettings, DataSettings
+from streamer.training.dataset import Clips, balanced_chances
+from streamer.training.settings import AugmentSettings
 from tests.training.sounds import RATE, write_folder, write_table
 
 

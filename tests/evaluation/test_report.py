@@ -116,10 +116,11 @@ def test_train_and_its_statistics_are_commands(tmp_path: Path) -> None:
 
 def test_statistics_are_the_published_ones(tmp_path: Path) -> None:
     """Mean and standard deviation over all energies of all padded windows, not a mean of means."""
-    from streamer.data.examples import read_audio, read_examples  # noqa: PLC0415
+    from streamer.data.audio import read_audio  # noqa: PLC0415
+    from streamer.data.examples import read_examples  # noqa: PLC0415
+    from streamer.data.settings import ClipsSettings  # noqa: PLC0415
     from streamer.model.fbank import Fbank  # noqa: PLC0415
     from streamer.training.progress import Nobody  # noqa: PLC0415
-    from streamer.training.settings import ClipsSettings  # noqa: PLC0415
     from streamer.training.statistics import measure  # noqa: PLC0415
 
     examples = read_examples(ClipsSettings(path=write_folder(tmp_path / "clips")))

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from streamer.config.control import Control
 from streamer.config.schema import Config
+from streamer.core.json_file import Kept
 from streamer.metrics import Metrics
 from streamer.mqtt.publisher import MqttSink
-from streamer.core.json_file import Kept
 from streamer.store.outbox import Outbox
 from streamer.store.queue import EventQueue
 from streamer.store.recorder import Recorder

@@ -13,11 +13,11 @@ import pytest
 
 from streamer.config.control import Control
 from streamer.config.schema import Config
+from streamer.core.json_file import Kept
 from streamer.metrics import Metrics
 from streamer.mqtt import publisher as mqtt
 from streamer.mqtt.broker import embedded_broker
 from streamer.mqtt.publisher import Backoff, MqttSink
-from streamer.core.json_file import Kept
 from streamer.store.outbox import Outbox
 from streamer.store.queue import EventQueue
 from streamer.store.recorder import Recorder

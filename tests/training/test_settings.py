@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from streamer.data.settings import DataSettings
 from streamer.errors import ConfigError
-from streamer.training.settings import DataSettings, FinetuneSettings, load_recipe
+from streamer.training.settings import FinetuneSettings, load_recipe
 from tests.training.sounds import recipe, write_recipe
 
 RECIPES = Path(__file__).parents[2] / "configs" / "train"
