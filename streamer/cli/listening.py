@@ -117,7 +117,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _run(config: Config, *, plain: bool, reread: Callable[[], Config] | None = None) -> None:
-    from streamer.run.daemon import serve  # noqa: PLC0415  # loads everything
+    from streamer.run.assemble import serve  # noqa: PLC0415  # loads everything
 
     terminal = sys.stdout.isatty() and not plain
     faulthandler.enable()  # systemd's watchdog ends a daemon that hangs by SIGABRT: say where it hung

@@ -1,0 +1,110 @@
+"""Builds the graph of sources, worker, pipelines and sinks that a configuration describes, and runs it.
+
+source ──► ring ──► windows ──► worker ──► pipeline ──► sinks
+one task a source, at its own pace     one batch at a time     one queue a sink
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import tempfile
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from streamer.capture.sources import open_source
+from streamer.config.control import Control
+from streamer.config.schema import Config, MqttSettings
+from streamer.core.json_file import Kept
+from streamer.data.synthesis import write_demo
+from streamer.inference.process.child import ChildWorker
+from streamer.metrics import Metrics
+from streamer.ops.health import Health, Trouble
+from streamer.ops.prometheus import metrics_server
+from streamer.ops.status import socket_path, status_server
+from streamer.ops.systemd import Notifier
+from streamer.run.broker_link import BrokerLink
+from streamer.run.daemon import Daemon
+from streamer.run.model import warn_of_unsupported_sounds, with_measured_hop
+from streamer.run.reload import reload
+from streamer.sinks.logger import LogSink
+from streamer.sinks.terminal import TerminalSink
+from streamer.store.directory import locked, state_directory
+from streamer.store.recorder import Recorder
+from streamer.types import Sink
+
+log = logging.getLogger(__name__)
+
+
+async def serve(config: Config, *, terminal: bool, reread: Callable[[], Config] | None = None) -> None:
+    """Build what a configuration describes and run it until cancelled, or until every source has ended.
+
+    `terminal` shows a live view instead of log lines. `reread` gives the configuration anew, for SIGHUP.
+    """
+    metrics, notifier = Metrics(), Notifier()
+    health = Health(metrics, notifier)
+    async with AsyncExitStack() as stack:
+        looking = asyncio.create_task(health.run(), name="health")
+        stack.callback(looking.cancel)
+        state = state_directory(config.state_dir)
+        keeps = config.mqtt.enabled and not config.mqtt.embedded  # a broker of our own ends with us
+        directory = stack.enter_context(locked(state)) if keeps else None
+        await stack.enter_async_context(status_server(socket_path(state), health.report))
+        if config.health.port is not None:
+            await stack.enter_async_context(metrics_server(config.health.port, metrics, health))
+
+        is_auto = config.windows.hop_s == "auto"
+        worker = ChildWorker(config.model, metrics, n_sources=len(config.sources) if is_auto else None)
+        stack.push_async_callback(worker.close)
+        health.stage, health.describe_model = "loading the model", worker.describe
+        model = await worker.start()
+        log.info("%s", model.describe)
+        warn_of_unsupported_sounds(config)
+        config = with_measured_hop(config, model)
+
+        sinks: list[Sink] = []
+        parts: dict[str, Trouble] = {"inference": worker.trouble}
+        broker: BrokerLink | None = None
+        control = Control(config, Kept(directory, "control.json"))
+        if config.mqtt.enabled:
+            address = await _embedded(config.mqtt, stack) if config.mqtt.embedded else {}
+            broker = BrokerLink(config, directory, metrics, address, control)
+            sinks.append(broker.sink)
+        told = "nobody: mqtt.enabled is false" if broker is None else broker.told
+        if terminal:
+            sinks.append(TerminalSink(config.node, model.describe, told))
+        else:
+            log.info("events: %s", told)
+            sinks.append(LogSink())
+        if broker is not None:
+            recorder = Recorder(broker.queue, sinks, metrics)
+            sinks, parts["outbox"] = [recorder], recorder.trouble
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="streamer-")))
+        daemon = Daemon(
+            config,
+            open_source=lambda settings: open_source(settings, demo=lambda: write_demo(folder)),
+            worker=worker,
+            labels=model.labels,
+            window_s=model.window_s,
+            sinks=sinks,
+            metrics=metrics,
+            control=control,
+        )
+        health.watch({"sources": daemon.trouble, **parts}, daemon.is_under_way)
+        if reread is not None:
+            asyncio.get_running_loop().add_signal_handler(
+                signal.SIGHUP, lambda: reload(daemon, broker, control, model, reread, notifier)
+            )
+        try:
+            await daemon.run()
+        finally:
+            health.stopping()
+
+
+async def _embedded(mqtt: MqttSettings, stack: AsyncExitStack) -> dict[str, object]:
+    """Start a broker of our own; says where it is."""
+    from streamer.mqtt.broker import HOST, embedded_broker  # noqa: PLC0415  # amqtt is slow to load
+
+    return {"host": HOST, "port": await stack.enter_async_context(embedded_broker(mqtt.port or 1883))}

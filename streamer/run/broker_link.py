@@ -1,0 +1,64 @@
+"""The MQTT sink of a daemon and what it needs, exchanged where its settings change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from streamer.config.control import Control
+from streamer.config.schema import Config, MqttSettings
+from streamer.core.json_file import Kept
+from streamer.metrics import Metrics
+from streamer.mqtt.publisher import MqttSink
+from streamer.sinks.exchangeable import CurrentSink
+from streamer.store.outbox import Outbox
+from streamer.store.queue import EventQueue
+
+
+class BrokerLink:
+    """The way to the broker: what waits for it, and who tells it, exchanged where the settings change."""
+
+    def __init__(
+        self,
+        config: Config,
+        directory: Path | None,
+        metrics: Metrics,
+        address: Mapping[str, object],
+        control: Control,
+    ) -> None:
+        """`address` is that of a broker of our own."""
+        self._metrics = metrics
+        self._control = control
+        self._announced = Kept(directory, "announced.json")
+        self._address = address
+        self.queue = EventQueue(Outbox(directory, config.node, metrics))
+        self.sink = CurrentSink(self._sink(config))
+        mqtt = self._settings(config)
+        topic = f"{mqtt.prefix}/{config.node}/+/event/#"
+        self.told = f"mosquitto_sub -h {mqtt.host} -p {mqtt.port or 1883} -v -t '{topic}'"
+
+    def change(self, config: Config, before: Config) -> None:
+        """Raises ConfigError, and nothing is changed."""
+        if _seen_by_broker(config) != _seen_by_broker(before):
+            self.sink.exchange(self._sink(config))
+
+    def _sink(self, config: Config) -> MqttSink:
+        settings = self._settings(config)
+        return MqttSink(
+            settings,
+            config.node,
+            config.sources,
+            config.sounds,
+            self.queue,
+            self._metrics,
+            control=self._control,
+            home_assistant=config.home_assistant,
+            announced=self._announced,
+        )
+
+    def _settings(self, config: Config) -> MqttSettings:
+        return config.mqtt.model_copy(update=self._address)
+
+
+def _seen_by_broker(config: Config) -> tuple[object, ...]:
+    return config.mqtt, config.home_assistant, set(config.sources), set(config.sounds)

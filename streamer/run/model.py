@@ -1,0 +1,25 @@
+"""What a loaded model says about a configuration: its measured hop, and the sounds that it lacks."""
+
+from __future__ import annotations
+
+import logging
+
+from streamer.config.schema import Config
+from streamer.inference.process.child import About
+from streamer.model import hub
+
+log = logging.getLogger(__name__)
+
+
+def warn_of_unsupported_sounds(config: Config) -> None:
+    """Name the sounds that the model is not known to hear."""
+    labels = {name: sound.labels for name, sound in config.sounds.items()}
+    if line := hub.lacking(config.model.path, labels):
+        log.warning("%s", line)
+
+
+def with_measured_hop(config: Config, model: About) -> Config:
+    """`auto` becomes what was measured."""
+    if config.windows.hop_s != "auto" or model.hop_s is None:
+        return config
+    return config.model_copy(update={"windows": config.windows.model_copy(update={"hop_s": model.hop_s})})
