@@ -1,52 +1,56 @@
-# make run    set everything up and listen
-# make test   set up what the tests need and run them all
-# make chaos  a thousand faults between microphone and subscriber, and what was lost: nothing (ten minutes)
-# make faults what goes wrong in months, one after the other, and a table of what it cost (6 minutes)
-# make soak MINUTES=30  twenty sources, and the slope of memory, descriptors and threads
-# make check  format, lint, types
-# make quality SOUNDSCAPES=… DATA=…  how well events are found, beside a peer
+# `make` alone prints this list. Each target sets up what it needs: .venv, and Debian packages where apt can be used.
 
-.PHONY: run test chaos faults soak check quality clean
+.DEFAULT_GOAL := help
+.PHONY: help run test test-fast chaos faults soak check quality clean
 
-run:
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-10s %s\n", $$1, $$2}'
+
+run:  ## set everything up and listen
 	@scripts/venv
 	@scripts/debian-packages libportaudio2 || echo "without it no microphone can be heard" >&2
 	@.venv/bin/streamer run --config configs/quickstart.yaml
 
-test:
+TEST_PACKAGES := mosquitto mosquitto-clients openssl pulseaudio pulseaudio-utils libportaudio2 libasound2-plugins systemd faketime
+
+test:  ## all tests; one of them: make test PYTEST_ARGS="tests/config -k nearest"
 	@scripts/venv dev
-	@scripts/debian-packages mosquitto mosquitto-clients openssl pulseaudio pulseaudio-utils libportaudio2 libasound2-plugins systemd faketime
+	@scripts/debian-packages $(TEST_PACKAGES)
 	.venv/bin/pytest $(PYTEST_ARGS)
+
+test-fast:  ## the tests that need no broker, no audio server and no training: under a minute
+	@scripts/venv dev
+	.venv/bin/pytest -m "not slow" -n 2 $(PYTEST_ARGS)
 
 CHAOS_ARGS ?= --faults 1000 --rate 280 --pause 0.6
 
-chaos:
+chaos:  ## a thousand faults between microphone and subscriber, and what was lost: nothing (ten minutes)
 	@scripts/venv dev
 	@scripts/debian-packages mosquitto mosquitto-clients
 	.venv/bin/python -m tests.chaos $(CHAOS_ARGS)
 
-faults:
+faults:  ## what goes wrong in months, one fault after the other, and a table of what it cost (six minutes)
 	@scripts/venv dev
 	@scripts/debian-packages mosquitto mosquitto-clients pulseaudio pulseaudio-utils libportaudio2 libasound2-plugins faketime
 	FAULTS_CYCLES=1000 .venv/bin/pytest tests/faults $(PYTEST_ARGS)
 
 MINUTES ?= 30
 
-soak:
+soak:  ## MINUTES=30: twenty sources, and the slope of memory, descriptors and threads
 	@scripts/venv dev
 	@scripts/debian-packages mosquitto mosquitto-clients
 	SOAK_MINUTES=$(MINUTES) .venv/bin/pytest tests/faults/test_soak.py $(PYTEST_ARGS)
 
-check:
+check:  ## format, lint, types
 	@scripts/venv dev
 	.venv/bin/ruff format --check
 	.venv/bin/ruff check
 	.venv/bin/mypy
 
-quality:
+quality:  ## SOUNDSCAPES=… DATA=…: how well events are found, beside a peer
 	@test -n "$(SOUNDSCAPES)" -a -n "$(DATA)" || { echo "make quality: say where the soundscape tools and the clips are: make quality SOUNDSCAPES=… DATA=…" >&2; exit 64; }
 	@scripts/venv
 	@.venv/bin/python -m streamer.evaluation.quality --soundscapes "$(SOUNDSCAPES)" --data "$(DATA)" $(QUALITY_ARGS)
 
-clean:
+clean:  ## remove .venv and everything that was built
 	rm -rf .venv build out *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
