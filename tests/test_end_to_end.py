@@ -22,6 +22,8 @@ from tests.daemon import configuration, running
 from tests.mosquitto import HOST, Mosquitto, Subscribe, Subscriber
 from tests.pulse import FakeMicrophone
 
+pytestmark = pytest.mark.slow
+
 ALARM_AT_S, ALARM_S = 3.0, 8.0
 
 

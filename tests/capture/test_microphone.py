@@ -20,6 +20,8 @@ import pytest
 from streamer.errors import SourceError
 from tests.pulse import FakeMicrophone
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).parents[2]
 DEADLINE_S = 30
 

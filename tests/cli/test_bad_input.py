@@ -13,6 +13,8 @@ import pytest
 from streamer.cli import main
 from streamer.data.synthesis import write_wav
 
+pytestmark = pytest.mark.slow
+
 
 class Outcome(NamedTuple):
     code: int

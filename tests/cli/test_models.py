@@ -19,6 +19,8 @@ from tests.inference import models
 from tests.model.hub_server import COMMIT, Hub, published, serve
 from tests.model.test_convert import authors_weights
 
+pytestmark = pytest.mark.slow
+
 NAME = "somebody/small-ast"
 DEADLINE_S = 240.0
 UNREACHABLE = "http://127.0.0.1:9"

@@ -16,6 +16,8 @@ from streamer.model import hub, support
 from streamer.model.support import OperatingPoint, Support
 from streamer.types import Scores
 
+pytestmark = pytest.mark.slow
+
 QUICKSTART = Path("configs/quickstart.yaml")
 
 

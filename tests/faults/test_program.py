@@ -19,6 +19,8 @@ from tests.faults.program import BESIDE, Watched, watched, write
 from tests.faults.table import FAULTS, Fault
 from tests.mosquitto import HOST, Mosquitto, Subscribe
 
+pytestmark = pytest.mark.slow
+
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
 BEEPS = """
 import array, sys, time

@@ -15,6 +15,8 @@ from streamer.data.synthesis import write_demo
 from tests.faults.program import watched, write
 from tests.mosquitto import HOST, Mosquitto
 
+pytestmark = pytest.mark.slow
+
 MINUTES = float(os.environ.get("SOAK_MINUTES", "0.6"))
 N_SOURCES = 20
 """at real time each: twenty hours of audio an hour"""

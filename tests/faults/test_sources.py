@@ -17,6 +17,8 @@ from tests.faults.program import BESIDE, BLOCK, Watched, watched, write
 from tests.faults.table import FAULTS, Fault
 from tests.pulse import FakeMicrophone
 
+pytestmark = pytest.mark.slow
+
 
 @contextmanager
 def listening_to(microphone: FakeMicrophone, folder: Path) -> Iterator[Watched]:

@@ -31,6 +31,8 @@ from tests.faults.program import BESIDE, SOUNDS, watched, write
 from tests.faults.table import FAULTS, Fault
 from tests.inference.engines import LABELS
 
+pytestmark = pytest.mark.slow
+
 DEADLINE_S = 60.0
 
 

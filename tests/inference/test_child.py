@@ -23,6 +23,8 @@ from streamer.metrics import Metrics
 from streamer.types import Window
 from tests.inference.engines import LABELS
 
+pytestmark = pytest.mark.slow
+
 LIMITS = Limits(load_s=60, batch_s=3)
 DEADLINE_S = 60.0
 Start = Callable[..., Awaitable[ChildWorker]]

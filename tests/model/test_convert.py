@@ -17,6 +17,8 @@ from streamer.model import checkpoint, manifest
 from streamer.model.convert import convert
 from streamer.model.labels import AUDIOSET, ESC50, SPEECH_COMMANDS
 
+pytestmark = pytest.mark.slow
+
 Weights = dict[str, Tensor]
 
 

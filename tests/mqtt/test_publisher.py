@@ -41,6 +41,8 @@ from tests.mosquitto import (
 )
 from tests.reports import event, occurrence, stats
 
+pytestmark = pytest.mark.slow
+
 QUICK = Backoff(start_s=0.05, max_s=0.1, apart_s=0.5)
 BASE = "streamer/pi"
 STATE = f"{BASE}/kitchen/sound/dog_bark/state"

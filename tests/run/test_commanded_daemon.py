@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from tests.daemon import configuration, running
 from tests.mosquitto import HOST, Mosquitto, Subscribe
+
+pytestmark = pytest.mark.slow
 
 BASE = "streamer/test/room"
 

@@ -23,6 +23,8 @@ from streamer.run.listener import Listener
 from streamer.run.offline import detect
 from streamer.types import AudioBlock, Report, Samples, Scores, SoundEvent, Window
 
+pytestmark = pytest.mark.slow
+
 RATE = 8000
 BEGIN = 1_790_000_000.0
 FRAME_S = 0.2

@@ -11,6 +11,8 @@ from streamer.data import synthesis
 from streamer.signal.alarms import CADENCES, AlarmWatch, CadenceName, find
 from streamer.types import Samples, Window
 
+pytestmark = pytest.mark.slow
+
 RATE = 16000
 
 

@@ -23,6 +23,8 @@ from streamer.store import outbox as module
 from streamer.store.outbox import FILE, RESERVE, Bounds, Outbox, Waiting, peek
 from tests.reports import event, occurrence
 
+pytestmark = pytest.mark.slow
+
 SMALL = Bounds(reserve=65536)
 
 

@@ -19,6 +19,8 @@ from streamer.training.pool import Pool, make_pool
 from streamer.training.progress import Nobody
 from streamer.training.settings import DistillSettings, load_recipe
 
+pytestmark = pytest.mark.slow
+
 SIREN = AUDIOSET.index("Siren")
 STEPS, STEP_S = 64, 0.16
 

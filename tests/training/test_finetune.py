@@ -30,6 +30,8 @@ from streamer.training.settings import FinetuneSettings
 from streamer.types import Window
 from tests.training.sounds import RATE, noise, recipe, sound, write_folder, write_recipe, write_table
 
+pytestmark = pytest.mark.slow
+
 DEADLINE_S = 120.0
 
 
