@@ -9,7 +9,13 @@ from pathlib import Path
 from streamer.capture.command import Command
 from streamer.capture.microphone import Microphone, list_devices
 from streamer.capture.stream import Stream
-from streamer.config.schema import SourceSettings
+from streamer.config.sources import (
+    CommandSettings,
+    DemoSettings,
+    MicrophoneSettings,
+    SourceSettings,
+    StreamSettings,
+)
 from streamer.errors import SourceError
 from streamer.types import Source
 
@@ -22,18 +28,23 @@ def open_source(settings: SourceSettings, demo: Callable[[], Path]) -> Source:
     Where a microphone has the demo as its fallback and this machine has no microphone at all, it is the demo,
     and the log says so. To find that out blocks for some ten milliseconds.
     """
-    if settings.microphone is not None and not (settings.fallback == "demo" and _no_microphone()):
-        return Microphone(settings.microphone, channel=settings.channel)
-    if settings.command is not None:
-        return Command(
-            settings.command,
-            sample_rate=settings.sample_rate,
-            channels=settings.channels,
-            sample_format=settings.sample_format,
-            channel=settings.channel,
-        )
-    address = settings.stream if settings.stream is not None else demo()
-    return Stream(address, channel=settings.channel, pace=settings.pace, loop=settings.loop)
+    match settings:
+        case MicrophoneSettings():
+            if settings.fallback == "demo" and _no_microphone():
+                return Stream(demo(), channel=settings.channel, loop=True)
+            return Microphone(settings.microphone, channel=settings.channel)
+        case StreamSettings():
+            return Stream(settings.stream, channel=settings.channel, pace=settings.pace, loop=settings.loop)
+        case CommandSettings():
+            return Command(
+                settings.command,
+                sample_rate=settings.sample_rate,
+                channels=settings.channels,
+                sample_format=settings.sample_format,
+                channel=settings.channel,
+            )
+        case DemoSettings():
+            return Stream(demo(), channel=settings.channel, pace=settings.pace, loop=settings.loop)
 
 
 def _no_microphone() -> bool:

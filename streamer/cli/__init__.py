@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from streamer import __version__
-from streamer.cli import bench, explain, files, listening, models, outbox, service, status, training
+from streamer.cli import bench, config, explain, files, listening, models, outbox, service, status, training
 from streamer.errors import StreamerError, UsageError
 
 app = typer.Typer(
@@ -39,6 +39,7 @@ def _options(
 listening.register(app)
 files.register(app)
 explain.register(app)
+app.add_typer(config.app, name="config")
 app.add_typer(models.app, name="models")
 bench.register(app)
 status.register(app)

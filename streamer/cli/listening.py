@@ -17,7 +17,8 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from streamer.config.schema import Config, MqttSettings, SourceSettings, load_config
+from streamer.config.schema import Config, MqttSettings, load_config
+from streamer.config.sources import SourceSettings
 from streamer.data.synthesis import write_demo
 from streamer.errors import ConfigError, SourceError, StreamerError, UsageError
 from streamer.types import AudioBlock

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, ValidationInfo, create_model, model_validator
+from pydantic.fields import FieldInfo
 
+from streamer.config.sources import SourceSettings
 from streamer.config.yaml import NAME, Section, load_yaml
 from streamer.types import Priority
 
@@ -21,103 +18,69 @@ File = Annotated[Path, Field(strict=False)]
 """A path, which YAML can only write as text; relative to the working directory."""
 Score = Annotated[float, Field(gt=0, lt=1)]
 Seconds = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
-
+Port = Annotated[int, Field(ge=1, le=65535)]
+TopicPrefix = Annotated[str, Field(pattern=r"^[^#+\x00/$][^#+\x00]{0,127}$")]
 
 CadenceSetting: TypeAlias = Literal["any", "t3", "t4"]
 LOUD = 0.5
 """the score of a level that is above the background by as much as the sound asks for"""
 
 
-class SourceSettings(Section):
-    """One place that is listened to: exactly one of microphone, stream, command, demo."""
-
-    microphone: str | None = None
-    """a part of the device's name, or `default`"""
-    channel: Literal["mix"] | Annotated[int, Field(ge=1, le=64)] = "mix"
-    """the mean of all channels, or one of them, counted from 1"""
-    fallback: Literal["demo"] | None = None
-    """what to play where there is no microphone at all"""
-
-    stream: str | None = None
-    """a file, or an rtsp://, http:// or https:// address"""
-    pace: Literal["realtime", "fast"] = "realtime"
-    """of a file: as it was recorded, or as fast as it can be read"""
-    loop: bool = False
-    """play a file again when it ends"""
-
-    command: list[str] | None = None
-    """a program, with its arguments, that writes raw PCM to its standard output"""
-    sample_rate: Annotated[int, Field(ge=4000, le=384000)] = 16000
-    """of the command's output, Hertz"""
-    channels: Annotated[int, Field(ge=1, le=64)] = 1
-    """of the command's output, interleaved"""
-    sample_format: Literal["s16le", "s32le", "f32le"] = "s16le"
-    """of the command's output"""
-
-    demo: bool = False
-    """play the recording that the program makes itself"""
-
-    calibration_db: Annotated[float, Field(ge=-50, le=200)] = 0.0
-    """what a sound level meter shows, in dB(A), less what is shown here without it"""
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> SourceSettings:
-        kinds = [self.microphone is not None, self.stream is not None, self.command is not None, self.demo]
-        if sum(kinds) != 1:
-            raise ValueError("a source has exactly one of: microphone, stream, command, demo")
-        if self.command is not None and not self.command:
-            raise ValueError("command is empty: name a program and its arguments")
-        return self
-
-
 class ModelSettings(Section):
+    """Which model scores the windows, and on what."""
+
     path: str = "ast-tiny"
-    """`ast-tiny` (shipped), a directory in Hugging Face format, or the name of a pulled model"""
+    """`ast-tiny`, which ships, a directory in Hugging Face format, or the name of a pulled model."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    """`cpu`, `cuda` or `cuda:N`; `auto` takes CUDA where there is a device."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of the network; `auto` takes bfloat16 where the device has units for it."""
     threads: Annotated[int, Field(ge=0, le=256)] = 0
-    """CPU threads of a forward pass; 0 leaves it to torch"""
+    """CPU threads of a forward pass; 0 measures at the start which number is fastest."""
     window_s: Annotated[float, Field(ge=0.2, le=60)] | None = None
-    """shorter windows than the model was trained for: quicker, and less to go by; its own where not set"""
+    """Window length in seconds, if shorter than the model's own: faster, and less accurate."""
     position: Literal["cut", "interpolate"] = "cut"
-    """how its positional embedding is made to fit a shorter window"""
+    """How the positional embedding is fitted to a shorter window."""
     max_batch: Annotated[int, Field(ge=1, le=256)] = 16
+    """Largest number of windows that are scored at once."""
     batch_wait_s: Annotated[float, Field(ge=0, le=1)] = 0.02
-    """how long a window waits for company from other sources"""
+    """Longest time in seconds that a window waits for windows of other sources."""
 
 
 class WindowSettings(Section):
+    """How a source's audio is kept and cut."""
+
     hop_s: Literal["auto"] | Annotated[float, Field(ge=0.1, le=10)] = 1.0
-    """`auto`: the shortest that keeps the model under half busy, measured at the start"""
+    """Step between windows in seconds; `auto` measures the shortest that keeps the model under half busy."""
     ring_s: Annotated[float, Field(ge=15, le=600)] = 60.0
-    """how much audio of each source is kept in memory"""
+    """Seconds of audio of each source that are kept in memory."""
     skip_quiet: bool = True
-    """where a room sounds as it did the last minute, only one window in half a window's length is scored"""
+    """Whether windows that are as quiet as the room always is are mostly not scored."""
 
 
 class DetectionSettings(Section):
-    """What holds for every sound that does not say otherwise."""
+    """The rules of every sound that does not set its own."""
 
     on: Score = 0.5
-    """a sound begins where its score reaches this"""
+    """Score at which a sound begins."""
     off: Score | None = None
-    """and ends where it falls below this; 0.5 * on where not set"""
+    """Score below which it ends; half of `on` where not set."""
     confirm: Annotated[int, Field(ge=1, le=60)] = 1
-    """hops that must agree before an event starts"""
+    """Number of hops that must agree before an event starts."""
     confirm_of: Annotated[int, Field(ge=1, le=60)] | None = None
-    """among so many; as many as `confirm`, so all in a row, where not set"""
+    """Number of latest hops among which `confirm` are counted; `confirm`, so all in a row, where not set."""
     smoothing_s: Annotated[float, Field(ge=0, le=5)] = 0.44
-    """length of the median over frame scores"""
+    """Length in seconds of the median filter over scores."""
     min_duration_s: Seconds = 0.0
-    """what is shorter is no event"""
+    """Shortest event in seconds; what is shorter is not emitted."""
     merge_gap_s: Seconds = 1.0
-    """a pause shorter than this does not end an event"""
+    """Longest pause in seconds within one event."""
     announce_s: Annotated[float, Field(ge=0, le=8)] = 1.0
-    """how old a moment is when it may start an event: more waiting, more windows have seen it"""
+    """Age in seconds at which a score may start an event; the older, the more windows have seen it."""
     update_s: Annotated[float, Field(ge=1, le=3600)] = 5.0
-    """the pace of updates while an event goes on"""
+    """Shortest time in seconds between two updates of an event."""
     cooldown_s: Annotated[float, Field(ge=0, le=86400)] = 0.0
-    """for so long after an event that notifies, the next ones of its sound are told, but do not notify"""
+    """Seconds after a notifying event in which further events of the sound carry `notify: false`."""
 
     @model_validator(mode="after")
     def _hysteresis(self) -> DetectionSettings:
@@ -126,50 +89,65 @@ class DetectionSettings(Section):
         return self
 
 
-class SoundSettings(Section):
-    """A sound: a named group of labels, or loudness. What is not set is taken from `detection`."""
+def _optional(section: type[Section], keys: tuple[str, ...]) -> type[Section]:
+    """A section with some keys of another, all optional: each is declared, bounded and described once."""
+    fields: dict[str, Any] = {}
+    for key in keys:
+        field: FieldInfo = section.model_fields[key]
+        annotation: Any = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+        fields[key] = (annotation | None, Field(default=None, description=field.description))
+    return create_model("OwnRules", __base__=Section, **fields)
 
-    labels: Annotated[list[str], Field(min_length=1)] = Field(default_factory=list)
-    """names of the model's labels; the sound's score is the highest of theirs"""
+
+if TYPE_CHECKING:
+    OwnRules = Section
+else:
+    OwnRules = _optional(
+        DetectionSettings,
+        ("on", "off", "confirm", "confirm_of", "min_duration_s", "merge_gap_s", "cooldown_s"),
+    )
+
+
+class SoundKeys(Section):
+    """What a sound has beside the rules that `detection` has, too."""
+
+    labels: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = ()
+    """Labels of the model; the sound's score is the highest of theirs."""
     above_background_db: Annotated[float, Field(ge=3, le=100)] | None = None
-    """instead of labels: anything so much louder than the room's own background, A-weighted"""
-    on: Score | None = None
-    off: Score | None = None
-    confirm: Annotated[int, Field(ge=1, le=60)] | None = None
-    confirm_of: Annotated[int, Field(ge=1, le=60)] | None = None
-    min_duration_s: Seconds | None = None
-    merge_gap_s: Seconds | None = None
-    cooldown_s: Annotated[float, Field(ge=0, le=86400)] | None = None
+    """Instead of labels, a loudness: decibels above the room's A-weighted background."""
     priority: Priority = "normal"
-    """of its events; what happens at once is told in this order"""
-    unless: list[Id] = Field(default_factory=list)
-    """other sounds: while one of them scores higher, this one does not count"""
+    """Priority that its messages carry; events of one moment are emitted in this order."""
+    unless: Annotated[tuple[Id, ...], Field(strict=False)] = ()
+    """Other sounds; while one of them scores higher, this one does not count."""
     verify: Literal["none", "mark", "require"] = "none"
-    """whether the cadence of an alarm must be in the signal: for each event say so, or make it a condition"""
+    """Whether an alarm's cadence is looked for in the signal: `mark` reports it, `require` asks for it."""
     cadence: CadenceSetting = "any"
-    """t3: smoke, ISO 8201; t4: carbon monoxide"""
+    """Which cadence: `t3` of smoke alarms, `t4` of carbon monoxide alarms, or `any` (ISO 8201)."""
+
+
+class SoundSettings(SoundKeys, OwnRules):
+    """A sound: a named group of labels, or a loudness. Rules that are not set are those of `detection`."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> SoundSettings:
         if bool(self.labels) == (self.above_background_db is not None):
             raise ValueError("a sound has exactly one of: labels, above_background_db")
-        if self.above_background_db is not None and (self.on is not None or self.off is not None):
+        if self.above_background_db is not None and {"on", "off"} & self.rules().keys():
             raise ValueError("loudness has no on and off: above_background_db is its threshold")
+        if "cadence" in self.model_fields_set and "verify" not in self.model_fields_set:
+            raise ValueError("cadence has no effect without verify: set verify to mark or require")
         return self
 
+    def rules(self) -> dict[str, Any]:
+        """The rules of `detection` that it sets itself."""
+        return self.model_dump(include=set(DetectionSettings.model_fields), exclude_none=True)
 
-class SoundRule(DetectionSettings):
-    """How a sound is detected: its own settings, over those of `detection`. Nothing is left open."""
 
-    labels: tuple[str, ...]
-    """none where the sound is loudness"""
-    above_background_db: float | None = None
+class SoundRule(DetectionSettings, SoundKeys):
+    """How a sound is detected: its own rules over those of `detection`, with nothing left open."""
+
     off: Score
     confirm_of: int
-    priority: Priority = "normal"
-    unless: tuple[str, ...] = ()
-    verify: Literal["none", "mark", "require"] = "none"
-    cadence: CadenceSetting = "any"
 
 
 def _upside_down(off: float, on: float) -> str:
@@ -178,65 +156,83 @@ def _upside_down(off: float, on: float) -> str:
 
 def _hysteresis(sound: SoundSettings, info: ValidationInfo) -> SoundSettings:
     """Thresholds must agree also where one of them is the sound's and the other that of `detection`."""
-    detection = info.data.get("detection")
-    on = sound.on if sound.on is not None else detection and detection.on
-    off = sound.off if sound.off is not None else detection and detection.off
-    if on is not None and off is not None and off > on:
-        raise ValueError(_upside_down(off, on))
+    detection: DetectionSettings | None = info.data.get("detection")
+    if detection is not None:
+        rules = detection.model_dump(include={"on", "off"}) | sound.rules()
+        if rules["off"] is not None and rules["off"] > rules["on"]:
+            raise ValueError(_upside_down(rules["off"], rules["on"]))
     return sound
 
 
 class TlsSettings(Section):
+    """An encrypted connection to the broker."""
+
     ca_file: File | None = None
-    """certificates to trust; those of the system where not set"""
+    """Certificates to trust, PEM; those of the system where not set."""
     cert_file: File | None = None
+    """Client certificate, PEM, where the broker asks for one."""
     key_file: File | None = None
+    """Private key of the client certificate, PEM."""
 
 
 class MqttSettings(Section):
+    """The broker that events and states are published to."""
+
     enabled: bool = True
+    """Whether anything is published over MQTT."""
     host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    """1883, or 8883 with TLS, where not set"""
+    """Name or address of the broker."""
+    port: Port | None = None
+    """Port of the broker; 1883, or 8883 with TLS, where not set."""
     embedded: bool = False
-    """start a broker in this process, on loopback, on the first free port from `port` on"""
+    """Start a broker in this process, on loopback, on the first free port from `port` on, to try things."""
     username: str | None = None
+    """User name at the broker."""
     password_file: File | None = None
-    """the first line is the password; else $STREAMER_MQTT_PASSWORD; before both systemd's credential
-    `mqtt-password`"""
+    """File whose first line is the password. systemd's credential `mqtt-password` goes before it; else it is
+    $STREAMER_MQTT_PASSWORD."""
     tls: TlsSettings | None = None
+    """Present, even as `{}`, for a connection with TLS."""
     client_id: str | None = None
-    """`streamer-<node>` where not set"""
-    prefix: Annotated[str, Field(pattern=r"^[^#+\x00/$][^#+\x00]{0,127}$")] = "streamer"
+    """Client identifier; `streamer-<node>` where not set."""
+    prefix: TopicPrefix = "streamer"
+    """First level of every topic."""
     keepalive_s: Annotated[int, Field(ge=5, le=3600)] = 30
+    """Keep-alive interval in seconds."""
     commands: bool = True
-    """obey what comes on …/set: listen or not, thresholds, profile"""
+    """Whether commands on …/set topics are obeyed: listening, thresholds, profile."""
 
 
 class HomeAssistantSettings(Section):
-    """Written as `home_assistant: {}` a device for each source appears there by itself."""
+    """Present, even as `{}`: each source appears in Home Assistant as a device."""
 
-    discovery_prefix: Annotated[str, Field(pattern=r"^[^#+\x00/$][^#+\x00]{0,127}$")] = "homeassistant"
-    """as it is set there; its birth message comes on <discovery_prefix>/status"""
+    discovery_prefix: TopicPrefix = "homeassistant"
+    """Discovery prefix as set in Home Assistant; its birth message comes on <discovery_prefix>/status."""
     form: Literal["device", "entity"] = "device"
-    """one message a device, or one an entity: for versions before 2024.11"""
+    """One discovery message a device, or one an entity: for Home Assistant before 2024.11 and others."""
 
 
 class HealthSettings(Section):
-    port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    """/metrics for Prometheus and /healthz, on loopback; neither where not set"""
+    """Metrics over HTTP."""
+
+    port: Port | None = None
+    """Port on loopback for /metrics (Prometheus) and /healthz; neither where not set."""
 
 
 class Config(Section):
+    """One daemon."""
+
     node: Id = "streamer"
-    """the name of this daemon among others"""
+    """Name of this daemon among others; part of every topic."""
     state_dir: File | None = None
-    """where events wait for the broker; $STATE_DIRECTORY or ~/.local/state/streamer where not set"""
+    """Directory for what survives a restart; $STATE_DIRECTORY or ~/.local/state/streamer where not set."""
     sources: Annotated[dict[Id, SourceSettings], Field(min_length=1)]
+    """The places that are listened to, by name."""
     model: ModelSettings = ModelSettings()
     windows: WindowSettings = WindowSettings()
     detection: DetectionSettings = DetectionSettings()
     sounds: Annotated[dict[Id, Annotated[SoundSettings, AfterValidator(_hysteresis)]], Field(min_length=1)]
+    """The sounds that are listened for, by name."""
     mqtt: MqttSettings = MqttSettings()
     home_assistant: HomeAssistantSettings | None = None
     health: HealthSettings = HealthSettings()
@@ -255,17 +251,17 @@ class Config(Section):
         return self
 
     def sound(self, name: str) -> SoundRule:
-        """What holds for a sound of `sounds`."""
-        settings = self.detection.model_dump() | self.sounds[name].model_dump(exclude_none=True)
+        """The rules of one of `sounds`."""
+        settings = self.detection.model_dump() | self.sounds[name].model_dump(
+            exclude_unset=True, exclude_none=True
+        )
         if settings.get("above_background_db") is not None:
             settings |= {"on": LOUD, "off": LOUD / 2}
         if settings["off"] is None:
             settings["off"] = 0.5 * settings["on"]
         if settings["confirm_of"] is None or settings["confirm_of"] < settings["confirm"]:
             settings["confirm_of"] = settings["confirm"]
-        return SoundRule(
-            **settings | {"labels": tuple(settings["labels"]), "unless": tuple(settings["unless"])}
-        )
+        return SoundRule(**settings)
 
 
 def load_config(path: str | Path) -> Config:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Sequence
-from difflib import get_close_matches
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Tag, ValidationError
 from pydantic_core import ErrorDetails
 
+from streamer.core.nearest import suggestion
 from streamer.errors import ConfigError
 
 NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
@@ -21,7 +21,7 @@ NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 class Section(BaseModel):
     """A mapping of the file: unknown keys are errors, and a number is not written as text."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
 
 LARGEST = 1 << 20
@@ -146,7 +146,7 @@ class _Tree:
 
     def explain(self, error: ErrorDetails, schema: type[Section]) -> None:
         """Note what the schema found wrong, where it stands in the file."""
-        keys = error["loc"]
+        keys = tuple(key for key in error["loc"] if not _is_tag(key))
         here = keys
         while here and here not in self._lines:  # a missing key has no line, nor has the schema's own detail
             here = here[:-1]
@@ -154,7 +154,7 @@ class _Tree:
         if error["type"] == "missing":
             self._fault(line, keys, "missing")
         elif error["type"] == "extra_forbidden":
-            self._fault(line, here, f"unknown key, {_nearest(str(keys[-1]), _keys_beside(keys, schema))}")
+            self._fault(line, here, f"unknown key, {_way_out(error['loc'], schema)}")
         else:
             self._fault(line, here, _reason(error))
 
@@ -169,7 +169,7 @@ def _dotted(keys: Keys) -> str:
 def _reason(error: ErrorDetails) -> str:
     """One clause for people."""
     context: dict[str, Any] = error.get("ctx", {})
-    found = error["input"]
+    found, kind = error["input"], error["type"]
     shown = reprlib.repr(found)
     if "error" in context:
         return str(context["error"])
@@ -177,29 +177,54 @@ def _reason(error: ErrorDetails) -> str:
         return f"should be a name of a-z, 0-9, _ and -, at most 64 long, not {shown}"
     if found is None:
         return "has no value; give it one or remove the line"
-    if error["type"] in {"model_type", "dict_type"}:
-        return f"should be a mapping, not {shown}"
-    if error["type"] == "too_short":
-        return "should have at least one entry"
-    reason = error["msg"].replace("Input should", "should")
-    return f"{reason}, not {shown}" if isinstance(found, bool | int | float | str) else reason
+    is_mapping = kind not in {"model_type", "dict_type"} and (
+        kind != "source_kind" or isinstance(found, dict)
+    )
+    reason = error["msg"].replace("Input should", "should") if is_mapping else "should be a mapping"
+    if kind == "too_short":
+        reason = "should have at least one entry"
+    has_value = isinstance(found, bool | int | float | str) or not is_mapping
+    return f"{reason}, not {shown}" if has_value else reason
 
 
-def _nearest(key: str, known: Sequence[str]) -> str:
-    near = get_close_matches(key, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"here may stand: {', '.join(known)}"
+def _way_out(loc: Keys, schema: type[BaseModel]) -> str:
+    """What to write instead of an unknown key: the nearest one, or where it belongs."""
+    key, section, union = str(loc[-1]), schema, None
+    for step in loc[:-1]:
+        if step in section.model_fields:
+            union = section.model_fields[str(step)].annotation
+            section = _section(union, None) or section
+        elif _is_tag(step):
+            section = _section(union, str(step)) or section
+    tags = _tags(union)
+    kind = next((tag for tag, one in tags.items() if one is section), None)
+    homes = [tag.strip("<>") for tag, one in tags.items() if key in one.model_fields]
+    if kind is not None and homes:
+        return f"it belongs to a {' or '.join(homes)}, and this is a {kind.strip('<>')}"
+    return suggestion(key, list(section.model_fields)) or f"here may stand: {', '.join(section.model_fields)}"
 
 
-def _keys_beside(keys: Keys, section: type[Section]) -> list[str]:
-    """The keys that the schema knows where this one stands."""
-    for key in keys[:-1]:
-        if key in section.model_fields:
-            section = _section(section.model_fields[str(key)].annotation) or section
-    return list(section.model_fields)
+def _is_tag(key: object) -> bool:
+    """`<microphone>`: which member of a union a value was taken for; no key of the file."""
+    return isinstance(key, str) and key.startswith("<") and key.endswith(">")
 
 
-def _section(annotation: object) -> type[Section] | None:
-    """The section in an annotation such as `dict[Id, SourceSettings]` or `TlsSettings | None`."""
-    if isinstance(annotation, type) and issubclass(annotation, Section):
+def _tags(annotation: object) -> dict[str, type[BaseModel]]:
+    """The members of a tagged union, by tag."""
+    found: dict[str, type[BaseModel]] = {}
+    parts = get_args(annotation)
+    tag = next((part.tag for part in parts if isinstance(part, Tag)), None)
+    if tag is not None and isinstance(parts[0], type):
+        return {tag: parts[0]}
+    for part in parts:
+        found |= _tags(part)
+    return found
+
+
+def _section(annotation: object, tag: str | None) -> type[BaseModel] | None:
+    """The section in an annotation such as `dict[Id, SoundSettings]` or `TlsSettings | None`."""
+    if tag is not None:
+        return _tags(annotation).get(tag)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next((found for part in get_args(annotation) if (found := _section(part))), None)
+    return next((found for part in get_args(annotation) if (found := _section(part, None))), None)

@@ -7,12 +7,12 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 
+from streamer.core.nearest import suggestion
 from streamer.data.settings import ClipsSettings, DataSettings
 from streamer.errors import InputError
 
@@ -195,14 +195,12 @@ def occurring(examples: Iterable[Example]) -> list[str]:
 def check_labels(examples: Iterable[Example], labels: Sequence[str], *, exactly_one: bool = False) -> None:
     """Raises InputError for a label that is not among `labels`."""
     known = set(labels)
-    by_lower = {label.lower(): label for label in labels}
     faults = []
     for example in examples:
         for label in example.labels:
             if label not in known:
-                near = get_close_matches(label.lower(), by_lower, n=1)
-                hint = f", did you mean {by_lower[near[0]]!r}?" if near else ""
-                faults.append(f"{example.where}: unknown label {label!r}{hint}")
+                hint = suggestion(label, labels, quote=True)
+                faults.append(f"{example.where}: unknown label {label!r}" + (f", {hint}" if hint else ""))
         if exactly_one and len(example.labels) != 1:
             faults.append(
                 f"{example.where}: {len(example.labels)} labels; cross entropy wants one, use loss: bce"

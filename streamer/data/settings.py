@@ -23,51 +23,55 @@ class ClipsSettings(RecipeSection):
     """Labelled clips: a folder that has a folder for each class, or a table with a row for each clip."""
 
     path: File
-    """the folder, or a CSV (comma) or TSV (tab) file with a header"""
+    """The folder, or a CSV (comma) or TSV (tab) file with a header."""
     audio: File | None = None
-    """what a table's file names are relative to; the table's own folder where not set"""
+    """Folder that a table's file names are relative to; the table's own where not set."""
     file: str = "file"
-    """the table's column of file names"""
+    """The table's column of file names."""
     labels: str = "labels"
-    """the table's column of labels"""
+    """The table's column of labels."""
     separator: str = "|"
-    """between the labels of one clip"""
+    """Character between the labels of one clip."""
     onset: str = "onset"
-    """the table's column, if it has one, of where in the file the clip begins, in seconds"""
+    """The table's column, if it has one, of where in the file the clip begins, in seconds."""
     offset: str = "offset"
-    """and of where it ends"""
+    """The table's column, if it has one, of where it ends, in seconds."""
     where: dict[str, list[str | int]] = Field(default_factory=dict)
-    """use only the rows whose column has one of these values"""
+    """Values by column: only rows that have one of them are used."""
     only: list[File] = Field(default_factory=list)
-    """of a folder: use only the files that these lists name, one a line, relative to the folder"""
+    """Of a folder: lists of the files to use, one a line, relative to the folder."""
     without: list[File] = Field(default_factory=list)
-    """of a folder: leave out the files that these lists name"""
+    """Of a folder: lists of the files to leave out."""
     credit: list[str] = Field(default_factory=list)
-    """the table's columns that a clip's licence asks to name: they go into ATTRIBUTION.md, row by row"""
+    """The table's columns that a clip's licence asks to name; they go into ATTRIBUTION.csv, row by row."""
 
 
 class HeldOut(RecipeSection):
     """Rows of `train` that validate instead, as with the folds of a data set."""
 
     column: str = "fold"
+    """The table's column."""
     value: str | int
+    """Value of the rows that are held out."""
 
 
 class DataSettings(RecipeSection):
     train: ClipsSettings
+    """Clips to train on."""
     validation: ClipsSettings | None = None
-    """clips that choose the best epoch; else `held_out`, else `validation_share`"""
+    """Clips that choose the best epoch; else `held_out`, else `validation_share`."""
     held_out: HeldOut | None = None
+    """Rows of `train` that validate instead."""
     validation_share: Annotated[Share, Field(lt=1)] = 0.1
-    """of the files of each class, drawn by the seed; 0 for none"""
+    """Share of the files of each class that validate, drawn by the seed; 0 for none."""
     test: ClipsSettings | None = None
-    """what `streamer eval MODEL RECIPE` takes; else the validation clips"""
+    """Clips that `streamer eval MODEL RECIPE` takes; else the validation clips."""
     labels: Literal["data", "model", "audioset"] | list[str] = "data"
-    """the labels of the trained model: those that occur, sorted; the starting model's; or a list"""
+    """Labels of the trained model: those that occur, sorted; the starting model's; AudioSet's; or a list."""
     short: Literal["pad", "place"] = "pad"
-    """a clip shorter than the window: padded as published, or put somewhere into silence"""
+    """What is done with a clip shorter than the window: padded as published, or placed in silence."""
     workers: Annotated[int, Field(ge=0, le=256)] = 2
-    """processes that read clips; 0 reads in the training's own"""
+    """Processes that read clips; 0 reads in the training's own."""
 
     @model_validator(mode="after")
     def _one_validation(self) -> DataSettings:

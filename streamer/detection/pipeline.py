@@ -59,7 +59,7 @@ class Pipeline:
         self._hop_s = config.hop_s
         self._announce_s = config.detection.announce_s
         source = config.sources.get(source_id)  # a file has no settings of its own
-        self._calibration_db = source.calibration_db if source is not None else 0.0
+        self._calibration_db = (source.calibration_db or 0.0) if source is not None else 0.0
         self._sounds = Sounds(
             {name: rule.labels for name, rule in self._rules.items() if rule.labels}, labels
         )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 
 import numpy as np
 
+from streamer.core.nearest import suggestion
 from streamer.errors import ConfigError
 from streamer.types import Samples
 
@@ -21,7 +21,7 @@ class Sounds:
         """
         column = {label: i for i, label in enumerate(labels)}
         unknown = [
-            f"sounds.{sound}.labels: the model has no label {label!r}{_nearest(label, labels)}"
+            f"sounds.{sound}.labels: the model has no label {label!r}{_hint(label, labels)}"
             for sound, own in sounds.items()
             for label in own
             if label not in column
@@ -50,7 +50,6 @@ class Sounds:
         return np.maximum.reduceat(picked, self._starts, axis=1) if len(self) else picked
 
 
-def _nearest(label: str, labels: Sequence[str]) -> str:
-    by_lower = {known.lower(): known for known in labels}
-    near = get_close_matches(label.lower(), by_lower, n=1)
-    return f", did you mean {by_lower[near[0]]!r}?" if near else ""
+def _hint(label: str, labels: Sequence[str]) -> str:
+    found = suggestion(label, labels, quote=True)
+    return f", {found}" if found else ""

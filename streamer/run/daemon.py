@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from streamer.config.control import Control
-from streamer.config.schema import Config, SourceSettings
+from streamer.config.schema import Config
+from streamer.config.sources import SourceSettings
 from streamer.errors import InputError
 from streamer.metrics import Metrics
 from streamer.run.listener import Listener, patience

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from streamer.capture.ring import Ring
 from streamer.capture.stall import SHORT_LOST, SHORT_WARN, Flow, Silence
 from streamer.capture.windows import Windows
-from streamer.config.schema import Config, SourceSettings
+from streamer.config.schema import Config
+from streamer.config.sources import MicrophoneSettings, SourceSettings
 from streamer.core.clock import STEP_S
 from streamer.detection.pipeline import Pipeline
 from streamer.errors import InferenceError, InputError, SourceError, StreamerError, StuckError
@@ -55,7 +56,7 @@ after the pause, two tenths for the opening and the first block, and a look"""
 
 
 def patience(settings: SourceSettings) -> Patience:
-    return MICROPHONE if settings.microphone is not None else STREAM
+    return MICROPHONE if isinstance(settings, MicrophoneSettings) else STREAM
 
 
 class _NotWantedError(SourceError):

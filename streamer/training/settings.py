@@ -16,74 +16,87 @@ class ArchitectureSettings(RecipeSection):
     """An AST with random weights; the fields of `config.json`, with the published defaults."""
 
     hidden_size: Annotated[int, Field(ge=1)] = 768
+    """Width of a token."""
     num_hidden_layers: Annotated[int, Field(ge=1)] = 12
+    """Number of transformer blocks."""
     num_attention_heads: Annotated[int, Field(ge=1)] = 12
+    """Attention heads of a block."""
     intermediate_size: Annotated[int, Field(ge=1)] = 3072
+    """Width of the feed-forward layer."""
     hidden_dropout_prob: Share = 0.0
+    """Dropout of tokens."""
     attention_probs_dropout_prob: Share = 0.0
+    """Dropout of attention."""
     initializer_range: Annotated[Number, Field(gt=0)] = 0.02
-    """of the random weights; 0.1 lets a very narrow network learn faster"""
+    """Standard deviation of random weights; 0.1 lets a very narrow network learn faster."""
     patch_size: Annotated[int, Field(ge=1)] = 16
+    """Side of a patch, in fbank frames and mel bins."""
     frequency_stride: Annotated[int, Field(ge=1)] = 10
+    """Step between patches, in mel bins."""
     time_stride: Annotated[int, Field(ge=1)] = 10
+    """Step between patches, in fbank frames."""
     num_mel_bins: Annotated[int, Field(ge=1)] = 128
+    """Mel bins of the features."""
 
 
 class ScheduleSettings(RecipeSection):
     """The learning rate: a linear warm-up, then a cosine to 0 or steps."""
 
     kind: Literal["cosine", "step", "constant"] = "cosine"
+    """How the rate falls."""
     warm_up: Count = 0
-    """optimizer steps"""
+    """Optimizer steps in which the rate rises."""
     first: Annotated[int, Field(ge=1)] = 5
-    """of `step`: the epochs before the first fall"""
+    """With `step`: epochs before the first fall."""
     every: Annotated[int, Field(ge=1)] = 1
-    """of `step`: the epochs between falls"""
+    """With `step`: epochs between falls."""
     factor: Annotated[Number, Field(gt=0, le=1)] = 0.85
-    """of `step`"""
+    """With `step`: factor of each fall."""
 
 
 class AugmentSettings(RecipeSection):
     """Changes of the clips while training; none where nothing is set."""
 
     gain_db: Annotated[Number, Field(ge=0, le=60)] = 0.0
-    """a level within plus and minus this"""
+    """Largest change of the level, in decibels."""
     shift_s: Annotated[Number, Field(ge=0)] = 0.0
-    """a roll in time within plus and minus this"""
+    """Largest roll in time, in seconds."""
     noise_snr_db: Annotated[list[Number], Field(min_length=2, max_length=2)] | None = None
-    """white noise over every second clip, from the first to the second value below its level"""
+    """Signal-to-noise ratios in decibels between which white noise is drawn for every second clip."""
     mixup: Share = 0.0
-    """how often a clip is blended with another, as waveforms"""
+    """Share of clips that are blended with another, as waveforms."""
     mixup_alpha: Annotated[Number, Field(gt=0)] = 10.0
-    """the shares of a blend are drawn from Beta(alpha, alpha)"""
+    """Parameter of the Beta distribution that shares of a blend are drawn from."""
     time_mask: Count = 0
-    """frames at most that SpecAugment masks"""
+    """Most fbank frames that SpecAugment masks."""
     frequency_mask: Count = 0
-    """mel bins at most"""
+    """Most mel bins that SpecAugment masks."""
     feature_noise: Annotated[Number, Field(ge=0)] = 0.0
-    """uniform noise on normalised features, at most; 0.1 in the paper's Speech Commands recipe"""
+    """Amplitude of uniform noise on normalised features; 0.1 in the paper's Speech Commands recipe."""
 
 
 class CardSettings(RecipeSection):
     """What the model card says that the run itself cannot know."""
 
     name: str | None = None
-    """the output folder's name where not set"""
+    """Name of the model; the output folder's where not set."""
     description: str = ""
+    """What the model is for."""
     data: str = ""
-    """where the clips are from"""
+    """Where the clips are from."""
     licence: str = "other"
-    """of the model, as the Hub spells licences"""
+    """Licence of the model, as the Hub spells it."""
     attributions: File | None = None
-    """a text that is copied into the card"""
+    """Text file that is copied into the card."""
 
 
 class TrainSettings(RecipeSection):
     """What every task has."""
 
     task: Literal["finetune", "distill"] = "finetune"
+    """What is trained: a given model on labelled clips, or a small one on mixtures."""
     output: File
-    """a folder for checkpoint, log, curves and, in `model`, the result"""
+    """Folder for checkpoint, log, curves and, in `model`, the result."""
 
 
 class FinetuneSettings(TrainSettings):
@@ -91,47 +104,54 @@ class FinetuneSettings(TrainSettings):
 
     data: DataSettings
     model: str | None = None
-    """where to start: a directory or the name of a model; else `architecture`"""
+    """Where to start: a directory or the name of a model; else `architecture`."""
     architecture: ArchitectureSettings | None = None
     max_length: Annotated[int, Field(ge=16, le=100_000)] | None = None
-    """fbank frames of a window; the starting model's (1024 for random weights) where not set"""
+    """Fbank frames of a window; the starting model's (1024 for random weights) where not set."""
     normalise: Literal["data", "model"] = "data"
-    """mean and std of the features: measured on the training clips, or the starting model's"""
+    """Whether mean and deviation of the features are measured on the training clips or are the model's."""
     epochs: Annotated[int, Field(ge=1)] = 10
+    """Passes over the training clips."""
     batch: Annotated[int, Field(ge=1)] = 12
-    """clips of one forward pass"""
+    """Clips of one forward pass."""
     accumulate: Annotated[int, Field(ge=1)] = 1
-    """forward passes of one optimizer step"""
+    """Forward passes of one optimizer step."""
     balanced: bool = False
-    """draw clips so that rare labels come as often as frequent ones"""
+    """Whether clips of rare labels are drawn as often as those of frequent ones."""
     loss: Literal["bce", "ce"] = "bce"
-    """any number of labels a clip, or exactly one"""
+    """`bce`: any number of labels a clip; `ce`: exactly one."""
     metric: Literal["map", "top1", "loss"] | None = None
-    """what chooses the best epoch; mAP with bce, top-1 with ce where not set"""
+    """What chooses the best epoch; mAP with bce, top-1 with ce where not set."""
     lr: Annotated[Number, Field(gt=0, le=1)] = 1e-5
+    """Learning rate."""
     layer_decay: Annotated[Number, Field(gt=0, le=1)] = 1.0
-    """the learning rate of a layer over that of the layer above"""
+    """Learning rate of a layer over that of the layer above it."""
     weight_decay: Annotated[Number, Field(ge=0)] = 5e-7
+    """Weight decay of Adam."""
     betas: list[Share] = Field(default=[0.95, 0.999], min_length=2, max_length=2)
+    """Coefficients of Adam."""
     clip_gradient: Annotated[Number, Field(gt=0)] | None = None
-    """the norm of the gradient is kept to this"""
+    """Largest norm of the gradient."""
     schedule: ScheduleSettings = ScheduleSettings()
     augment: AugmentSettings = AugmentSettings()
     average: Literal["none", "ema", "epochs"] = "none"
-    """the result's weights: the last, an exponential mean over steps, or the mean over epochs"""
+    """Weights of the result: the last, an exponential mean over steps, or the mean over epochs."""
     ema_decay: Annotated[Share, Field(lt=1)] = 0.999
+    """With `ema`: share of the mean that a step keeps."""
     average_from: Annotated[int, Field(ge=1)] = 1
-    """of `epochs`: the first epoch that counts"""
+    """With `epochs`: the first epoch that counts."""
     patience: Annotated[int, Field(ge=1)] | None = None
-    """stop after so many epochs without a better one"""
+    """Stop after so many epochs without a better one."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """of the forward pass; weights stay float32"""
+    """Arithmetic of the forward pass; weights stay float32."""
     weights: Literal["float32", "float16"] = "float32"
-    """of the files of the result"""
+    """Precision of the weights in the result."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    """`cpu`, `cuda` or `cuda:N`; `auto` takes CUDA where there is a device."""
     seed: Count = 0
+    """Seed of everything that is random."""
     checkpoint_s: Annotated[Number, Field(ge=0)] = 300.0
-    """a kill costs at most this; 0 writes a checkpoint after each step"""
+    """Seconds between checkpoints, which is what a kill costs; 0 writes one after each step."""
     card: CardSettings = CardSettings()
 
     @model_validator(mode="after")
@@ -164,38 +184,45 @@ class DistillSettings(TrainSettings):
     """Train a small AST with a frame head from random weights, on mixtures, with a teacher's scores."""
 
     data: File
-    """a folder that holds `esc50-free`, `more-free` and `teacher`"""
+    """Folder that holds `esc50-free`, `more-free` and `teacher`."""
     folds: list[int] = Field(default=[1, 2, 3], min_length=1)
-    """of the labelled clips"""
+    """Folds of the labelled clips that are trained on."""
     shards: Annotated[int, Field(ge=1)] = 24
-    """thousands of windows that are mixed before the training begins"""
+    """Thousands of windows that are mixed before the training begins."""
     processes: Annotated[int, Field(ge=1, le=64)] = 2
-    """a core each"""
+    """Processes, each with one thread."""
     steps: Annotated[int, Field(ge=1)] = 4500
-    """of the training: rate and patch drop follow the share of them that is over"""
+    """Optimizer steps; learning rate and patch drop follow the share that is over."""
     hidden_size: Annotated[int, Field(ge=4, multiple_of=4)] = 192
+    """Width of a token."""
     depth: Annotated[int, Field(ge=1)] = 6
+    """Number of transformer blocks."""
     heads: Annotated[int, Field(ge=1)] = 3
+    """Attention heads of a block."""
     stride: Annotated[int, Field(ge=1)] = 16
-    """of the patches of 16 by 16, over frequency and time"""
+    """Step between patches of 16 by 16, over frequency and time."""
     batch: Annotated[int, Field(ge=1)] = 16
-    """windows a step and process"""
+    """Windows of a step and process."""
     optimizer: Literal["muon", "adamw"] = "muon"
-    """muon (Jordan et al. 2024) for the matrices of the trunk and adamw for the rest, or adamw for all"""
+    """`muon` (Jordan et al. 2024) for the trunk's matrices and AdamW for the rest, or `adamw` for all."""
     muon_lr: Annotated[Number, Field(gt=0)] = 2e-3
+    """Learning rate of Muon."""
     adamw_lr: Annotated[Number, Field(gt=0)] = 1e-3
+    """Learning rate of AdamW."""
     weight_decay: Annotated[Number, Field(ge=0)] = 0.05
+    """Weight decay."""
     warm_up: Share = 0.02
-    """of the steps"""
+    """Share of the steps in which the rate rises."""
     ema: Annotated[Share, Field(lt=1)] = 0.999
-    """of the weights, over steps: the mean is what comes out"""
+    """Share of the averaged weights that a step keeps."""
     keep_rows: list[list[Number]] = Field(default=[[0.0, 3], [0.68, 4], [0.92, 8]], min_length=1)
-    """from which share of the steps on, how many frequency rows of patches are kept at each time step"""
+    """From which share of the steps on how many frequency rows of patches are kept at each time step."""
     mixup: Share = 0.4
-    """how often two windows are added"""
+    """Share of the batches in which two windows are added."""
     frame_weight: Annotated[Number, Field(ge=0)] = 1.0
-    """of the loss of the time steps, beside that of the window"""
+    """Weight of the loss of the time steps beside that of the window."""
     seed: Count = 1
+    """Seed of everything that is random."""
 
 
 TASKS: dict[object, type[TrainSettings]] = {"finetune": FinetuneSettings, "distill": DistillSettings}

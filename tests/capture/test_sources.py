@@ -11,7 +11,13 @@ from streamer.capture.command import Command
 from streamer.capture.microphone import Microphone
 from streamer.capture.sources import open_source
 from streamer.capture.stream import Stream
-from streamer.config.schema import SourceSettings
+from streamer.config.sources import (
+    CommandSettings,
+    DemoSettings,
+    MicrophoneSettings,
+    SourceSettings,
+    StreamSettings,
+)
 from tests.pulse import FakeMicrophone
 
 PROJECT = Path(__file__).parents[2]
@@ -19,10 +25,10 @@ PROJECT = Path(__file__).parents[2]
 FALLBACK = """if True:
     import logging, pathlib
     from streamer.capture.sources import open_source
-    from streamer.config.schema import SourceSettings
+    from streamer.config.sources import MicrophoneSettings
 
     logging.basicConfig(format="%(message)s")
-    settings = SourceSettings(microphone="default", fallback="demo")
+    settings = MicrophoneSettings(microphone="default", fallback="demo")
     print(type(open_source(settings, lambda: pathlib.Path("demo.wav"))).__name__)
 """
 
@@ -34,9 +40,9 @@ def no_demo() -> Path:
 @pytest.mark.parametrize(
     ("settings", "kind"),
     [
-        (SourceSettings(microphone="default"), Microphone),
-        (SourceSettings(stream="rtsp://camera/sound"), Stream),
-        (SourceSettings(command=["arecord"]), Command),
+        (MicrophoneSettings(microphone="default"), Microphone),
+        (StreamSettings(stream="rtsp://camera/sound"), Stream),
+        (CommandSettings(command=["arecord"]), Command),
     ],
 )
 def test_each_kind(settings: SourceSettings, kind: type) -> None:
@@ -52,7 +58,7 @@ def test_the_demo(tmp_path: Path) -> None:
         made.append(tmp_path / "demo.wav")
         return made[0]
 
-    assert isinstance(open_source(SourceSettings(demo=True), demo), Stream)
+    assert isinstance(open_source(DemoSettings(demo=True), demo), Stream)
     assert len(made) == 1
 
 

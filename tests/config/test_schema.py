@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from streamer.config.schema import Section, load_config
+from streamer.config.reference import sections
+from streamer.config.schema import load_config
 from streamer.config.yaml import LARGEST
 from streamer.detection.sounds import Sounds
 from streamer.errors import ConfigError
@@ -59,7 +60,7 @@ def test_the_shipped_configurations_load_and_name_labels_of_audioset(path: Path)
 
 def test_home_shows_every_setting() -> None:
     """The file that explains the settings leaves none out."""
-    settings = {key for section in Section.__subclasses__() for key in section.model_fields}
+    settings = {key for _, section in sections() for key in section.model_fields}
 
     written = set(re.findall(r"^[# ]*([a-z_]+):", (CONFIGS / "home.yaml").read_text(), re.MULTILINE))
 
@@ -149,6 +150,42 @@ windows: [1, 2]
         "x.yaml:23: mqtt.port: should be a valid integer, not '1883'",
         "x.yaml:24: mqtt.username: cannot be read as a value: '2024-13-45'; put it in quotes if it is text",
         "x.yaml:25: windows: should be a mapping, not [1, 2]",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (
+            "microphone: default, pace: fast, loop: true, sample_rate: 8000, chanel: 1",
+            [
+                "chanel: unknown key, did you mean channel?",
+                "loop: unknown key, it belongs to a stream or demo, and this is a microphone",
+                "pace: unknown key, it belongs to a stream or demo, and this is a microphone",
+                "sample_rate: unknown key, it belongs to a command, and this is a microphone",
+            ],
+        ),
+        (
+            "stream: a.wav, fallback: demo",
+            ["fallback: unknown key, it belongs to a microphone, and this is a stream"],
+        ),
+        ("command: []", ["command: should have at least one entry"]),
+        ("demo: false", ["demo: should be True, not False"]),
+        ("stream: ''", ["stream: String should have at least 1 character, not ''"]),
+    ],
+)
+def test_a_key_of_another_kind_of_source_is_refused(write: Write, source: str, expected: list[str]) -> None:
+    """Each wrong key is a line that says where it belongs."""
+    assert faults(write(f"sources: {{room: {{{source}}}}}\nsounds: {{dog: {{labels: [Dog]}}}}\n")) == [
+        f"x.yaml:1: sources.room.{line}" for line in expected
+    ]
+
+
+@pytest.mark.parametrize("source", ["{}", "{channel: 2}", "{demo: true, microphone: x}", "{microphon: x}"])
+def test_a_source_of_no_kind_or_of_two_is_refused(write: Write, source: str) -> None:
+    """What a source is stands in one of four keys."""
+    assert faults(write(f"sources: {{room: {source}}}\nsounds: {{dog: {{labels: [Dog]}}}}\n")) == [
+        "x.yaml:1: sources.room: a source has exactly one of: microphone, stream, command, demo"
     ]
 
 
@@ -243,6 +280,7 @@ def test_a_path_is_text_in_the_file(write: Write) -> None:
         ("{above_background_db: 20, on: 0.5}", "sounds.owl: loudness has no on and off"),
         ("{labels: [Owl], unless: [crow]}", "sounds.owl.unless: 'crow' is not another sound of this file"),
         ("{labels: [Owl], verify: maybe}", "sounds.owl.verify: should be 'none', 'mark' or 'require'"),
+        ("{labels: [Owl], cadence: t4}", "sounds.owl: cadence has no effect without verify"),
     ],
 )
 def test_a_sound_that_makes_no_sense_is_refused(write: Write, sound: str, reason: str) -> None:

@@ -1,0 +1,90 @@
+"""What a source may be: a microphone, a stream, a command or the demo, each with keys of its own."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import Discriminator, Field, Tag
+
+from streamer.config.yaml import Section
+
+KINDS = ("microphone", "stream", "command", "demo")
+"""the key that makes a source what it is"""
+
+
+class CommonSourceSettings(Section):
+    """What every source has."""
+
+    channel: Literal["mix"] | Annotated[int, Field(ge=1, le=64)] = "mix"
+    """The channel to listen to, counted from 1; `mix` is the mean of all."""
+    calibration_db: Annotated[float, Field(ge=-50, le=200)] | None = None
+    """What a sound level meter reads, dB(A), minus the level shown without it; levels are then in dB(A)."""
+
+
+class MicrophoneSettings(CommonSourceSettings):
+    """An input of this machine, found by name, so that it may be unplugged and come back."""
+
+    microphone: str
+    """Part of the device's name as `streamer devices` shows it, or `default`."""
+    fallback: Literal["demo"] | None = None
+    """What to play, again and again, on a machine without any microphone."""
+
+
+class StreamSettings(CommonSourceSettings):
+    """A file, a camera or a web radio; only its sound is read."""
+
+    stream: Annotated[str, Field(min_length=1)]
+    """A file, or an rtsp://, rtsps://, http:// or https:// address."""
+    pace: Literal["realtime", "fast"] = "realtime"
+    """Whether a file is read at the pace at which it was recorded, or as fast as possible."""
+    loop: bool = False
+    """Whether a file is played again when it ends."""
+
+
+class CommandSettings(CommonSourceSettings):
+    """A program that writes raw PCM to its standard output."""
+
+    command: Annotated[list[str], Field(min_length=1)]
+    """The program and its arguments."""
+    sample_rate: Annotated[int, Field(ge=4000, le=384000)] = 16000
+    """Sample rate of its output, in Hertz."""
+    channels: Annotated[int, Field(ge=1, le=64)] = 1
+    """Number of interleaved channels of its output."""
+    sample_format: Literal["s16le", "s32le", "f32le"] = "s16le"
+    """Sample format of its output."""
+
+
+class DemoSettings(CommonSourceSettings):
+    """The recording that the program synthesises itself."""
+
+    demo: Literal[True]
+    """Always `true`."""
+    pace: Literal["realtime", "fast"] = "realtime"
+    """Whether it is played at its own pace, or as fast as possible."""
+    loop: bool = False
+    """Whether it is played again when it ends."""
+
+
+def _kind(value: Any) -> str | None:
+    """The tag of a source: which one of the kinds' keys it has; None where it has none or several."""
+    if isinstance(value, CommonSourceSettings):
+        found = [kind for kind in KINDS if kind in type(value).model_fields]
+    elif isinstance(value, dict):
+        found = [kind for kind in KINDS if kind in value]
+    else:
+        return None
+    return f"<{found[0]}>" if len(found) == 1 else None
+
+
+SourceSettings: TypeAlias = Annotated[
+    Annotated[MicrophoneSettings, Tag("<microphone>")]
+    | Annotated[StreamSettings, Tag("<stream>")]
+    | Annotated[CommandSettings, Tag("<command>")]
+    | Annotated[DemoSettings, Tag("<demo>")],
+    Discriminator(
+        _kind,
+        custom_error_type="source_kind",
+        custom_error_message=f"a source has exactly one of: {', '.join(KINDS)}",
+    ),
+]
+"""One place that is listened to."""
