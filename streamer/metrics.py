@@ -26,6 +26,11 @@ class SourceMetrics:
     windows_skipped: int = 0
     """hops that came due while the one before was still being scored"""
     events: int = 0
+    problem: str = ""
+    """what is wrong with its audio; empty where it is sound"""
+    level_dbfs: float | None = None
+    level_dba: float | None = None
+    """of the newest hop; dB(A) only where the source is calibrated"""
 
 
 @dataclass(slots=True)

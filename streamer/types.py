@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -22,7 +23,7 @@ SILENCE_DBFS = -120.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AudioBlock:
-    """What a source captured in one go."""
+    """Samples that a source hands over at once."""
 
     samples: Samples
     """(n,) at the source's own rate"""
@@ -34,7 +35,7 @@ class AudioBlock:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Window:
-    """What the model sees at once. It needs nothing else: any worker can score any window."""
+    """The audio that the model sees at once. It holds all that is needed: any worker can score any window."""
 
     source_id: str
     index: int
@@ -52,7 +53,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
-    """What the model says of a window: posteriors in 0..1."""
+    """The model's scores of a window: posteriors, 0..1."""
 
     source_id: str
     index: int
@@ -68,7 +69,7 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class SoundEvent:
-    """One message about one occurrence of a sound: it began, it goes on, it ended."""
+    """One message about one occurrence of a sound: it starts, goes on, ends."""
 
     id: str
     """the same in every phase"""
@@ -87,7 +88,7 @@ class SoundEvent:
     level_dbfs: float
     """the loudest level so far"""
     emitted_at: float
-    """when this was said"""
+    """when this message was emitted"""
     heard_at: float
     """end of the window that led to this message; emitted_at - heard_at is the latency"""
     verified: bool | None = None
@@ -97,12 +98,25 @@ class SoundEvent:
     priority: Priority = "normal"
 
 
-SourcePhase: TypeAlias = Literal[
-    "waiting", "listening", "silent", "stalled", "reopening", "paused", "ended", "failed"
-]
-"""waiting: not there yet, tried again for ever · listening: blocks come · silent: they come, with nothing in
-them · stalled: open, but no block comes · reopening: it was heard and is lost · paused: switched off by
-command · ended, failed: a recording is over, or was none"""
+class SourcePhase(StrEnum):
+    """What a source is doing. `run/listener.py` has the legal transitions."""
+
+    WAITING = "waiting"
+    """not there yet; tried again for ever"""
+    LISTENING = "listening"
+    """blocks arrive"""
+    SILENT = "silent"
+    """blocks arrive, with nothing but silence in them"""
+    STALLED = "stalled"
+    """open, but no block arrives"""
+    REOPENING = "reopening"
+    """it was lost, and is opened again"""
+    PAUSED = "paused"
+    """switched off by command"""
+    ENDED = "ended"
+    """a recording is over"""
+    FAILED = "failed"
+    """no audio can be had from it"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,21 +128,25 @@ class SourceState:
     at: float
     reason: str = ""
     """a sentence for people"""
+    problem: str = ""
+    """what is wrong with its audio, a clause for people: muted, stuck, clipping, a constant offset"""
 
 
 @dataclass(frozen=True, slots=True)
 class Hearing:
-    """What a source hears now, once a hop."""
+    """The level and the strongest labels of a source, once a hop."""
 
     source_id: str
     at: float
     level_dbfs: float
     top: Mapping[str, float]
     """the strongest labels with their scores, strongest first; none where the window was not scored"""
-    level_dba: float = SILENCE_DBFS
-    """A-weighted: dB(A) where the source is calibrated, else dB against full scale"""
-    fault: str = ""
-    """what is wrong with the input, a clause for people: dead, stuck, clipping, a constant offset"""
+    level_dba: float | None = None
+    """A-weighted sound level in dB(A); None where the source is not calibrated"""
+    problem: str = ""
+    """as in `SourceState`"""
+    sounds: Mapping[str, float] = field(default_factory=dict)
+    """the score of each sound at the newest moment that may start an event"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +158,7 @@ class Stats:
 
 
 Report: TypeAlias = SoundEvent | SourceState | Hearing | Stats
-"""Whatever a sink may want to tell."""
+"""Whatever a sink may take."""
 
 
 class Source(Protocol):
@@ -164,17 +182,17 @@ class Source(Protocol):
 
 
 class Worker(Protocol):
-    """Whoever scores windows: this process, a child, another machine."""
+    """Scores windows: this process, a child, another machine."""
 
     async def score(self, window: Window) -> Scores:
         """Raises InferenceError."""
 
 
 class Sink(Protocol):
-    """Whoever is told."""
+    """Takes what the daemon emits: a broker, the log, the terminal."""
 
     def put(self, report: Report) -> None:
         """Take a report. Never blocks; what a sink cannot keep it drops and counts."""
 
     async def run(self) -> None:
-        """Tell until cancelled."""
+        """Deliver until cancelled."""

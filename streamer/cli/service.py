@@ -14,6 +14,7 @@ import typer
 
 import streamer
 from streamer.config.schema import load_config
+from streamer.core.files import write_text
 from streamer.errors import InputError, UsageError
 
 app = typer.Typer(help="Run at boot, under systemd.", no_args_is_help=True, rich_markup_mode=None)
@@ -156,12 +157,10 @@ def _source(name: str) -> Path:
 
 
 def _write(path: Path, text: str) -> None:
-    """Whole or not at all, for root to change and all to read."""
+    """For root to change and all to read."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(f"{path.suffix}.new")
-    draft.write_text(text, encoding="utf-8")
-    draft.chmod(0o644)
-    draft.replace(path)
+    write_text(path, text)
+    path.chmod(0o644)  # whatever the umask is
     typer.echo(f"wrote {path}")
 
 

@@ -54,6 +54,8 @@ def _lines(report: dict[str, Any]) -> list[str]:
             f"{source_id:<16}{own['phase']:<12}{own['windows']} windows, {own['windows_skipped']} skipped, "
             f"{own['gap_s']:.1f} s lost, opened again {own['reopens']} times, {own['events']} events"
         )
+        if own["problem"]:
+            lines.append(f"{'':<16}{own['problem']}")
     lines.append(
         f"{'model':<16}{inference['device']}, {inference['ms_a_window'] or 0:.0f} ms a window, "
         f"restarted {inference['restarts']} times"

@@ -1,4 +1,4 @@
-"""What can be changed while the program runs: if a source is listened to, its thresholds, its profile."""
+"""What is in force: the configuration, and what was changed since: listening, thresholds, profiles."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from streamer.config.schema import Config
-from streamer.core.json_file import Kept
+from streamer.core.json_file import JsonFile
 
 LOWEST, HIGHEST = 0.01, 0.99
 """of a threshold that is set by command"""
@@ -38,17 +38,20 @@ Command: TypeAlias = SetListen | SetThreshold | SetProfile
 
 
 class Control:
-    """What is in force: the configuration, and what was changed since, also in earlier lives."""
+    """The configuration in force, with the commands that were applied since, also before a restart.
 
-    def __init__(self, config: Config, kept: Kept) -> None:
-        self._kept = kept
-        self._commands = {_key(command): command for command in _commands(kept.load())}
-        """what was commanded, the latest of each kind"""
-        self._watchers: list[Callable[[str], None]] = []
+    Commands come over MQTT and from the page. Subscribers are called with the source that changed.
+    """
+
+    def __init__(self, config: Config, file: JsonFile) -> None:
+        self._file = file
+        self._commands = {_key(command): command for command in _commands(file.load())}
+        """the latest command of each kind, by key"""
+        self._subscribers: list[Callable[[str], None]] = []
         self.change(config)
 
     def change(self, config: Config) -> None:
-        """Follow another configuration; what was commanded stays in force where it still has a meaning."""
+        """Follow another configuration; commands stay in force where they still have a meaning."""
         self._config = config
         # Loudness has a threshold of another kind, in decibels.
         self._rules = {name: config.sound(name) for name, sound in config.sounds.items() if sound.labels}
@@ -56,20 +59,20 @@ class Control:
         self.sounds = tuple(self._rules)
         """those that have a threshold"""
         for source in self.sources:
-            self._tell(source)
+            self._notify(source)
 
-    def watch(self, changed: Callable[[str], None]) -> None:
-        """Call it with a source's id whenever something may have changed there."""
-        self._watchers.append(changed)
+    def subscribe(self, changed: Callable[[str], None]) -> None:
+        """Call `changed` with a source's id whenever something may have changed there."""
+        self._subscribers.append(changed)
 
-    def unwatch(self, changed: Callable[[str], None]) -> None:
-        self._watchers.remove(changed)
+    def unsubscribe(self, changed: Callable[[str], None]) -> None:
+        self._subscribers.remove(changed)
 
     def apply(self, command: Command) -> None:
-        """Change it, for good, and tell the watchers."""
+        """Put a command in force, also after a restart, and notify the subscribers."""
         self._commands[_key(command)] = command
-        self._kept.save({_key(one): _value(one) for one in self._commands.values()})
-        self._tell(command.source)
+        self._file.save({_key(one): _value(one) for one in self._commands.values()})
+        self._notify(command.source)
 
     def listens(self, source: str) -> bool:
         command = self._commands.get(f"{source} listen")
@@ -80,19 +83,19 @@ class Control:
         return command.profile if isinstance(command, SetProfile) else "normal"
 
     def threshold(self, source: str, sound: str) -> float:
-        """As it was set; it holds as it is in the profile `normal`."""
+        """As it was set; the profile `normal` uses it as it is."""
         command = self._commands.get(f"{source} threshold {sound}")
         return command.on if isinstance(command, SetThreshold) else self._rules[sound].on
 
     def on_off(self, source: str, sound: str) -> tuple[float, float]:
-        """The thresholds that hold: where the sound begins and where it ends, which keep their ratio."""
+        """The thresholds in force, where the sound begins and where it ends. Their ratio stays."""
         rule, on = self._rules[sound], self.threshold(source, sound)
         odds = PROFILES[self.profile(source)] * on / (1 - on)
-        held = odds / (1 + odds)
-        return held, held * (0.5 * rule.on if rule.off is None else rule.off) / rule.on
+        on_now = odds / (1 + odds)
+        return on_now, on_now * (0.5 * rule.on if rule.off is None else rule.off) / rule.on
 
     def in_force(self, source: str) -> Config:
-        """The configuration as it holds for a source; the very same where nothing was commanded there."""
+        """The configuration in force for a source; the very same object where no command changed it."""
         if self.profile(source) == "normal" and not any(
             f"{source} threshold {sound}" in self._commands for sound in self.sounds
         ):
@@ -103,8 +106,8 @@ class Control:
             sounds[name] = sounds[name].model_copy(update={"on": on, "off": off})
         return self._config.model_copy(update={"sounds": sounds})
 
-    def _tell(self, source: str) -> None:
-        for changed in self._watchers:
+    def _notify(self, source: str) -> None:
+        for changed in self._subscribers:
             changed(source)
 
 
@@ -128,10 +131,10 @@ def _value(command: Command) -> bool | str | float:
             return on
 
 
-def _commands(kept: dict[str, object]) -> list[Command]:
-    """What was kept, as it was commanded; what cannot have been is left out."""
+def _commands(saved: dict[str, object]) -> list[Command]:
+    """The commands of a saved file; entries that make no sense are left out."""
     commands: list[Command] = []
-    for key, value in kept.items():
+    for key, value in saved.items():
         match key.split(" "), value:
             case [source, "listen"], bool():
                 commands.append(SetListen(source, value))

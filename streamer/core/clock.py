@@ -1,4 +1,4 @@
-"""The wall clock, without the small steps that NTP makes."""
+"""Wall clocks that do not follow the small steps that NTP makes."""
 
 from __future__ import annotations
 
@@ -22,4 +22,26 @@ class Clock:
         anchor = time.time() - time.monotonic()
         if abs(anchor - self._anchor) > STEP_S:
             self._anchor = anchor
+        return self._anchor + time.monotonic()
+
+
+class SourceClock:
+    """The wall clock on the time line of a source's ring, which follows a set clock some seconds later.
+
+    Thus an event's latency stays true, and no event ends before it began.
+    """
+
+    def __init__(self) -> None:
+        self._anchor = time.time() - time.monotonic()
+        self._end_anchor = 0.0
+
+    def follow(self, window_end: float) -> float:
+        """Now, on the time line of a window that has just been scored."""
+        anchor, end_anchor = time.time() - time.monotonic(), window_end - time.monotonic()
+        if abs(anchor - self._anchor) < STEP_S or abs(end_anchor - self._end_anchor) > STEP_S:
+            self._anchor = anchor
+        self._end_anchor = end_anchor
+        return self.now()
+
+    def now(self) -> float:
         return self._anchor + time.monotonic()

@@ -1,21 +1,22 @@
-"""A small JSON file in the state directory: written whole or not at all, and never a reason not to start."""
+"""A small JSON file: written whole or not at all, and never a reason not to start."""
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 from contextlib import suppress
 from pathlib import Path
+
+from streamer.core.files import write_text
 
 log = logging.getLogger(__name__)
 
 LARGEST = 1 << 20
-"""bytes; a larger file is not ours"""
+"""bytes; a larger file was not written by this program"""
 
 
-class Kept:
-    """What the program remembers over a restart; nothing where there is no directory."""
+class JsonFile:
+    """A mapping that survives a restart; empty, and not kept, where there is no directory."""
 
     def __init__(self, directory: Path | None, name: str) -> None:
         self._path = None if directory is None else directory / name
@@ -37,17 +38,12 @@ class Kept:
         return {}
 
     def save(self, values: dict[str, object]) -> None:
-        """A disk that does not take it is said, and the program goes on with what it has in memory."""
+        """Write it. A disk that refuses is logged; the values then last as long as the process."""
         if self._path is None:
             return
-        draft = self._path.with_name(f"{self._path.name}.new")
         try:
-            with draft.open("w", encoding="utf-8") as file:
-                json.dump(values, file, indent=1, sort_keys=True)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self._path)
+            write_text(self._path, json.dumps(values, indent=1, sort_keys=True), mode=0o600)
         except OSError as error:
             log.error(  # noqa: TRY400  # the reason is in the line
-                "%s: cannot be saved (%s): it is forgotten at the next start", self._path, error.strerror
+                "%s: not saved (%s): it will be lost at the next start", self._path, error.strerror
             )

@@ -15,7 +15,7 @@ from streamer.detection.ontology import below
 from streamer.detection.sounds import Sounds
 from streamer.detection.timeline import CELL_S, Timeline
 from streamer.signal.alarms import CADENCES, AlarmWatch, CadenceName
-from streamer.signal.faults import fault
+from streamer.signal.faults import FaultWatch, find_fault
 from streamer.signal.gate import Gate
 from streamer.signal.level import FAST_S, Background, a_weighted, level_dbfs, levels_dbfs
 from streamer.types import Hearing, Priority, Samples, Scores, SoundEvent, Window
@@ -59,7 +59,10 @@ class Pipeline:
         self._hop_s = config.hop_s
         self._announce_s = config.detection.announce_s
         source = config.sources.get(source_id)  # a file has no settings of its own
-        self._calibration_db = (source.calibration_db or 0.0) if source is not None else 0.0
+        self._calibration_db = None if source is None else source.calibration_db
+        self._faults = FaultWatch()
+        self.is_silent = False
+        """nothing but silence arrives: the input is muted or unplugged"""
         self._sounds = Sounds(
             {name: rule.labels for name, rule in self._rules.items() if rule.labels}, labels
         )
@@ -121,6 +124,7 @@ class Pipeline:
         """Take over from a pipeline with other rules: what that has heard is not heard again, but known."""
         self._end = before._end
         self._background = before._background
+        self._faults = before._faults
         if self._gate is not None and before._gate is not None:
             self._gate = before._gate
 
@@ -135,17 +139,22 @@ class Pipeline:
         return events
 
     def hearing(self, window: Window, scores: Scores | None) -> Hearing:
-        """What is heard now: the level of the newest hop, and the window's strongest labels if scored."""
+        """The level of the newest hop, the window's strongest labels if it was scored, and input faults."""
         n_new = max(1, round(self._hop_s * window.sample_rate))
         new = window.samples[-n_new:]
         strongest = [] if scores is None else np.argsort(-scores.clip, kind="stable")[:_TOP].tolist()
+        fault = self._faults.update(find_fault(window, n_new), window.end - window.start, self._hop_s)
+        self.is_silent = fault is not None and fault.kind == "silence"
+        level_dba = None
+        if self._calibration_db is not None:
+            level_dba = level_dbfs(a_weighted(new, window.sample_rate)) + self._calibration_db
         return Hearing(
             source_id=self._source_id,
             at=window.end,
             level_dbfs=level_dbfs(new),
             top={self._labels[i]: float(scores.clip[i]) for i in strongest if scores is not None},
-            level_dba=level_dbfs(a_weighted(new, window.sample_rate)) + self._calibration_db,
-            fault=fault(window, n_new),
+            level_dba=level_dba,
+            problem="" if fault is None else fault.text,
         )
 
     def look(self, sound: str, at: float) -> Moment | None:

@@ -12,11 +12,12 @@ import random
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 
 from streamer.config.control import Control
 from streamer.config.schema import HomeAssistantSettings, MqttSettings
-from streamer.core.json_file import Kept
+from streamer.core.backoff import Backoff
+from streamer.core.json_file import JsonFile
+from streamer.core.rate_limit import PACE_S, RateLimit
 from streamer.errors import ConfigError, StreamerError
 from streamer.home_assistant.discovery import announced, messages, wanted
 from streamer.home_assistant.entities import Ear
@@ -51,28 +52,15 @@ SETTLE_S = 1.5
 """who hears of a new entity is given so long to subscribe to its topics"""
 BIRTH_S = 3.0
 """after so long at most all is announced to a Home Assistant that has come up"""
-FORGETFUL = Kept(None, "")
+NOT_KEPT = JsonFile(None, "")
 LATE_S = 1.0
 """an event that waited longer says so"""
-COMPLAINT_PACE_S = 300.0
-"""the same trouble is logged at most this often"""
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """Exponential with full jitter, so that the clients of one broker do not all come back at once."""
-
-    start_s: float = 1.0
-    max_s: float = 60.0
-    apart_s: float = 30.0
-    """more, where another client has the same id: each would throw the other out for ever"""
-
-    def delay(self, failures: int) -> float:
-        """Seconds to wait after so many failures in a row."""
-        return random.uniform(0, min(self.max_s, self.start_s * 2 ** min(failures - 1, 32)))  # noqa: S311  no secret
-
-
-PATIENT = Backoff()
+BACKOFF = Backoff(first_s=1.0, longest_s=60.0, jitter=1.0)
+"""full jitter: the clients of one broker do not all come back at the same moment"""
+APART_S = 30.0
+"""a longer pause where another client has the same identifier: each would throw the other out for ever"""
 SHORT_S = 30.0
 SHORT_ROW = 3
 """so many connections in a row that last no longer: as with two daemons that throw each other out, which not
@@ -98,8 +86,9 @@ class MqttSink:
         *,
         control: Control | None = None,
         home_assistant: HomeAssistantSettings | None = None,
-        announced: Kept = FORGETFUL,
-        backoff: Backoff = PATIENT,
+        announced: JsonFile = NOT_KEPT,
+        backoff: Backoff = BACKOFF,
+        apart_s: float = APART_S,
     ) -> None:
         """Obeys commands where there is a `control`. `announced` remembers what the broker retains of us."""
         sources, sounds = tuple(sources), tuple(sounds)
@@ -110,6 +99,7 @@ class MqttSink:
         self._refusals_matter = not settings.embedded
         self._metrics = metrics
         self._backoff = backoff
+        self._apart_s = apart_s
         self._queue = queue
         self._states = StateTopics(self._topics, sources, sounds)
         self._wake = asyncio.Event()
@@ -129,7 +119,7 @@ class MqttSink:
             self._discovery = wanted(ears, home_assistant.discovery_prefix, home_assistant.form)
         self._announced = announced
         self._announce_due = True
-        self._complaints = _Complaints()
+        self._logged = RateLimit()
         self._set_aside: dict[str, float] = {}
         """topics that the broker refuses, and when (monotonic)"""
         self._timers: list[asyncio.TimerHandle] = []
@@ -152,7 +142,7 @@ class MqttSink:
     async def run(self) -> None:
         """Tell until cancelled; then, for at most 1.5 s, the events that are left, OFF and offline."""
         if self._control is not None:
-            self._control.watch(self._in_force)
+            self._control.subscribe(self._in_force)
         try:
             while True:
                 started = time.monotonic()
@@ -162,20 +152,20 @@ class MqttSink:
                         await self._serve(connection)
                 except NoBrokerError as trouble:
                     # One that soon breaks is a failure too: two clients with one id throw each other out.
-                    if time.monotonic() - started > self._backoff.max_s:
+                    if time.monotonic() - started > self._backoff.longest_s:
                         self._failures = 0
-                        self._complaints.forget("down")
+                        self._logged.forget("down")
                     self._short = (
                         self._short + 1 if trouble.lost and time.monotonic() - started < SHORT_S else 0
                     )
                     self._complain(trouble)
                     if trouble.taken_over:
-                        await asyncio.sleep(self._backoff.apart_s)
+                        await asyncio.sleep(self._apart_s)
                 self._failures += 1
-                await asyncio.sleep(self._backoff.delay(self._failures))
+                await asyncio.sleep(self._backoff.pause_s(self._failures))
         finally:
             if self._control is not None:
-                self._control.unwatch(self._in_force)
+                self._control.unsubscribe(self._in_force)
             waiting = self._metrics.outbox
             if waiting.depth and waiting.on_disk:
                 log.info("MQTT: %d events wait on disk for the next start", waiting.depth)
@@ -285,7 +275,7 @@ class MqttSink:
                 incoming.topic, incoming.payload, retained=incoming.retained, now=time.monotonic()
             )
         except CommandError as error:
-            if self._complaints.due(f"command {incoming.topic}"):
+            if self._logged.due(f"command {incoming.topic}"):
                 log.warning("MQTT: %s: not obeyed: %s", incoming.topic, error)
         else:
             log.info("MQTT: %s: %s", incoming.topic, incoming.payload.decode())
@@ -309,7 +299,7 @@ class MqttSink:
     async def _offer(self, connection: Connection, message: Message, kind: str) -> None:
         """Send it, unless the broker has just refused this topic."""
         refused_at = self._set_aside.get(message.topic)
-        if refused_at is not None and time.monotonic() - refused_at <= COMPLAINT_PACE_S:
+        if refused_at is not None and time.monotonic() - refused_at <= PACE_S:
             return
         try:
             await connection.send(message)
@@ -346,7 +336,7 @@ class MqttSink:
     def _refused(self, kind: str, what: str) -> None:
         # Mosquitto 2.0.11 closes the connection after it has refused: that is no outage to back off from.
         self._failures = 0
-        if self._complaints.due(f"refused {kind}"):
+        if self._logged.due(f"refused {kind}"):
             log.error("MQTT: %s", what)
 
     async def _farewell(self, connection: Connection, telling: asyncio.Task[None]) -> None:
@@ -363,7 +353,7 @@ class MqttSink:
             depth = self._metrics.outbox.depth
             waiting = f", {depth} events waited" if depth else ""
             log.info("MQTT: connected to %s (%s)%s", self._broker.address, connection.version, waiting)
-        if connection.version != "MQTT 5" and self._refusals_matter and self._complaints.due("version"):
+        if connection.version != "MQTT 5" and self._refusals_matter and self._logged.due("version"):
             log.warning(
                 "MQTT: %s does not speak MQTT 5; with 3.1.1 an event that it refuses looks delivered",
                 self._broker.address,
@@ -385,7 +375,7 @@ class MqttSink:
             )
         else:
             kind, hint = "down", ""
-        if self._complaints.due(kind):
+        if self._logged.due(kind):
             level = logging.WARNING if kind == "down" else logging.ERROR
             log.log(level, "MQTT: %s%s; detection goes on, events wait", trouble, hint)
             self._troubled = True
@@ -417,21 +407,3 @@ def _announced_before(kept: dict[str, object]) -> dict[str, dict[str, str]]:
         for topic, platforms in discovery.items()
         if isinstance(platforms, dict) and len(str(topic).split("/")) >= 4
     }
-
-
-class _Complaints:
-    """Lets each kind of trouble be said once in a while."""
-
-    def __init__(self) -> None:
-        self._said: dict[str, float] = {}
-
-    def due(self, kind: str) -> bool:
-        now = time.monotonic()
-        if kind in self._said and now - self._said[kind] < COMPLAINT_PACE_S:
-            return False
-        self._said[kind] = now
-        return True
-
-    def forget(self, kind: str) -> None:
-        """It is over; when it comes back it is news."""
-        self._said.pop(kind, None)

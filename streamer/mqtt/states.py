@@ -53,7 +53,8 @@ class StateTopics:
             case SourceState():
                 is_heard = report.phase in ("listening", "silent")
                 self._put_status(self._topics.source_status(report.source_id), online=is_heard)
-                problem = "OFF" if report.phase in _AS_IT_SHOULD_BE else "ON"
+                is_problem = report.phase not in _AS_IT_SHOULD_BE or bool(report.problem)
+                problem = "ON" if is_problem else "OFF"
                 self._set(self._topics.problem(report.source_id), problem, qos=1, retain=True)
             case Hearing():
                 self._put_level(report)

@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import fields
 from http import HTTPStatus
-from typing import get_args
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -23,10 +22,10 @@ HOST = "127.0.0.1"
 TIMEOUT_S = 5.0
 HEAD_MAX = 8192
 """bytes of a request"""
-PHASES: tuple[str, ...] = get_args(SourcePhase)
+PHASES = tuple(SourcePhase)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 LOCAL = ("127.0.0.1", "localhost", "[::1]")
-"""names by which a client on this machine calls it; another is a web page that plays tricks with DNS"""
+"""host names of this machine; any other is a web page that rebinds DNS"""
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +41,9 @@ async def metrics_server(port: int, metrics: Metrics, health: Health) -> AsyncIt
             case "/metrics":
                 return HTTPStatus.OK, CONTENT_TYPE, generate_latest(registry)
             case "/healthz":
-                troubles = health.troubles()
-                status = HTTPStatus.SERVICE_UNAVAILABLE if troubles else HTTPStatus.OK
-                return status, CONTENT_TYPE, f"{'; '.join(troubles) or health.line()}\n".encode()
+                problems = health.problems()
+                status = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
+                return status, CONTENT_TYPE, f"{'; '.join(problems) or health.line()}\n".encode()
             case _:
                 return HTTPStatus.NOT_FOUND, CONTENT_TYPE, b"here are /metrics and /healthz\n"
 
@@ -102,8 +101,8 @@ class _Collected(Collector):
         yield from self._of_sources()
         yield from self._of_inference()
         yield from self._of_delivery()
-        troubles = len(self._health.troubles())
-        yield GaugeMetricFamily("streamer_healthy", "1 while every part is alive", value=float(not troubles))
+        healthy = float(not self._health.problems())
+        yield GaugeMetricFamily("streamer_healthy", "1 while every part is alive", value=healthy)
         yield GaugeMetricFamily("streamer_uptime_seconds", "since the start", value=self._health.uptime_s)
         yield GaugeMetricFamily(
             "streamer_event_loop_lag_seconds", "how late the loop is", value=self._metrics.loop_lag_s
@@ -126,6 +125,15 @@ class _Collected(Collector):
             for phase in PHASES:
                 state.add_metric([source_id, phase], float(own.phase == phase))
         yield state
+        problem = GaugeMetricFamily("streamer_source_problem", "1 at an input fault", labels=["source"])
+        dbfs = GaugeMetricFamily("streamer_source_level_dbfs", "of the newest hop", labels=["source"])
+        dba = GaugeMetricFamily("streamer_source_level_dba", "where it is calibrated", labels=["source"])
+        for source_id, own in sources:
+            problem.add_metric([source_id], float(bool(own.problem)))
+            for gauge, level in ((dbfs, own.level_dbfs), (dba, own.level_dba)):
+                if level is not None:
+                    gauge.add_metric([source_id], level)
+        yield from (problem, dbfs, dba)
         sounds = CounterMetricFamily("streamer_sound_events", "events, by sound", labels=["sound"])
         for sound, count in self._metrics.sounds.items():
             sounds.add_metric([sound], count)

@@ -1,4 +1,4 @@
-"""How the daemon is, over a unix socket: whoever connects gets one line of JSON."""
+"""The daemon's status over a unix socket: each connection gets one line of JSON."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def socket_path(state: Path) -> Path:
 
 @contextlib.asynccontextmanager
 async def status_server(path: Path, report: Callable[[], Mapping[str, object]]) -> AsyncIterator[None]:
-    """Answer in the block. Where that cannot be, it is said, and the block runs all the same."""
+    """Answer in the block. Where the socket cannot be made, a line is logged, and the block runs without."""
 
     async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
@@ -76,7 +76,7 @@ def ask(paths: Sequence[Path]) -> dict[str, Any]:
 
 
 def _answers(path: Path) -> bool:
-    """Whether a daemon is there; a socket that a dead one has left is no daemon."""
+    """Whether a daemon answers; a socket that a dead one has left does not."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(TIMEOUT_S)
         return connection.connect_ex(str(path)) == 0

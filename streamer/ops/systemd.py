@@ -1,4 +1,4 @@
-"""What systemd is told: https://www.freedesktop.org/software/systemd/man/sd_notify.html"""
+"""Notifications to systemd: https://www.freedesktop.org/software/systemd/man/sd_notify.html"""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Notifier:
         ours = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         given = os.environ.get("WATCHDOG_USEC", "") if ours else ""
         self.watchdog_s: float | None = int(given) / 1e6 if given.isdigit() and int(given) else None
-        """how often systemd wants to hear that all is well"""
-        self._complained = False
+        """seconds within which systemd expects a ping; None where it expects none"""
+        self._failed = False
 
-    def tell(self, **values: str | int) -> None:
-        """Such as `READY=1`. Never raises: a manager that does not listen is no reason not to listen."""
+    def notify(self, **values: str | int) -> None:
+        """Send values such as `READY=1`. Never raises: a service manager that is away stops nothing."""
         if not self._address:
             return
         message = "\n".join(f"{name}={str(value).replace(chr(10), ' ')}" for name, value in values.items())
@@ -30,6 +30,6 @@ class Notifier:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as connection:
                 connection.sendto(message.encode(), self._address)
         except OSError as error:
-            if not self._complained:
-                log.warning("systemd cannot be told how we are: %s", error.strerror)
-            self._complained = True
+            if not self._failed:
+                log.warning("systemd cannot be notified: %s", error.strerror)
+            self._failed = True

@@ -15,13 +15,15 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from streamer.capture.sources import open_source
+from streamer.capture.tapes import Tapes
 from streamer.config.control import Control
 from streamer.config.schema import Config, MqttSettings
-from streamer.core.json_file import Kept
+from streamer.core.json_file import JsonFile
+from streamer.core.tasks import running
 from streamer.data.synthesis import write_demo
 from streamer.inference.process.child import ChildWorker
 from streamer.metrics import Metrics
-from streamer.ops.health import Health, Trouble
+from streamer.ops.health import Health, Problem
 from streamer.ops.prometheus import metrics_server
 from streamer.ops.status import socket_path, status_server
 from streamer.ops.systemd import Notifier
@@ -46,8 +48,7 @@ async def serve(config: Config, *, terminal: bool, reread: Callable[[], Config] 
     metrics, notifier = Metrics(), Notifier()
     health = Health(metrics, notifier)
     async with AsyncExitStack() as stack:
-        looking = asyncio.create_task(health.run(), name="health")
-        stack.callback(looking.cancel)
+        await stack.enter_async_context(running(health.run(), "health"))
         state = state_directory(config.state_dir)
         keeps = config.mqtt.enabled and not config.mqtt.embedded  # a broker of our own ends with us
         directory = stack.enter_context(locked(state)) if keeps else None
@@ -65,22 +66,22 @@ async def serve(config: Config, *, terminal: bool, reread: Callable[[], Config] 
         config = with_measured_hop(config, model)
 
         sinks: list[Sink] = []
-        parts: dict[str, Trouble] = {"inference": worker.trouble}
+        parts: dict[str, Problem] = {"inference": worker.problem}
         broker: BrokerLink | None = None
-        control = Control(config, Kept(directory, "control.json"))
+        control = Control(config, JsonFile(directory, "control.json"))
         if config.mqtt.enabled:
             address = await _embedded(config.mqtt, stack) if config.mqtt.embedded else {}
             broker = BrokerLink(config, directory, metrics, address, control)
             sinks.append(broker.sink)
-        told = "nobody: mqtt.enabled is false" if broker is None else broker.told
+        where = "nowhere: mqtt.enabled is false" if broker is None else broker.subscription
         if terminal:
-            sinks.append(TerminalSink(config.node, model.describe, told))
+            sinks.append(TerminalSink(config.node, model.describe, where))
         else:
-            log.info("events: %s", told)
+            log.info("events: %s", where)
             sinks.append(LogSink())
         if broker is not None:
             recorder = Recorder(broker.queue, sinks, metrics)
-            sinks, parts["outbox"] = [recorder], recorder.trouble
+            sinks, parts["outbox"] = [recorder], recorder.problem
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="streamer-")))
         daemon = Daemon(
             config,
@@ -91,8 +92,9 @@ async def serve(config: Config, *, terminal: bool, reread: Callable[[], Config] 
             sinks=sinks,
             metrics=metrics,
             control=control,
+            tapes=Tapes(),
         )
-        health.watch({"sources": daemon.trouble, **parts}, daemon.is_under_way)
+        health.set_parts({"sources": daemon.problem, **parts}, daemon.is_ready)
         if reread is not None:
             asyncio.get_running_loop().add_signal_handler(
                 signal.SIGHUP, lambda: reload(daemon, broker, control, model, reread, notifier)
@@ -104,7 +106,7 @@ async def serve(config: Config, *, terminal: bool, reread: Callable[[], Config] 
 
 
 async def _embedded(mqtt: MqttSettings, stack: AsyncExitStack) -> dict[str, object]:
-    """Start a broker of our own; says where it is."""
+    """Start the embedded broker; its address, as settings of `mqtt`."""
     from streamer.mqtt.broker import HOST, embedded_broker  # noqa: PLC0415  # amqtt is slow to load
 
     return {"host": HOST, "port": await stack.enter_async_context(embedded_broker(mqtt.port or 1883))}

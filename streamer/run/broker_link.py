@@ -7,16 +7,16 @@ from pathlib import Path
 
 from streamer.config.control import Control
 from streamer.config.schema import Config, MqttSettings
-from streamer.core.json_file import Kept
+from streamer.core.json_file import JsonFile
 from streamer.metrics import Metrics
 from streamer.mqtt.publisher import MqttSink
-from streamer.sinks.exchangeable import CurrentSink
+from streamer.sinks.exchangeable import ExchangeableSink
 from streamer.store.outbox import Outbox
 from streamer.store.queue import EventQueue
 
 
 class BrokerLink:
-    """The way to the broker: what waits for it, and who tells it, exchanged where the settings change."""
+    """The MQTT sink with its queue; another sink takes its place where the settings change."""
 
     def __init__(
         self,
@@ -26,20 +26,20 @@ class BrokerLink:
         address: Mapping[str, object],
         control: Control,
     ) -> None:
-        """`address` is that of a broker of our own."""
+        """`address` is that of the embedded broker, if there is one."""
         self._metrics = metrics
         self._control = control
-        self._announced = Kept(directory, "announced.json")
+        self._announced = JsonFile(directory, "announced.json")
         self._address = address
         self.queue = EventQueue(Outbox(directory, config.node, metrics))
-        self.sink = CurrentSink(self._sink(config))
+        self.sink = ExchangeableSink(self._sink(config))
         mqtt = self._settings(config)
         topic = f"{mqtt.prefix}/{config.node}/+/event/#"
-        self.told = f"mosquitto_sub -h {mqtt.host} -p {mqtt.port or 1883} -v -t '{topic}'"
+        self.subscription = f"mosquitto_sub -h {mqtt.host} -p {mqtt.port or 1883} -v -t '{topic}'"
 
     def change(self, config: Config, before: Config) -> None:
         """Raises ConfigError, and nothing is changed."""
-        if _seen_by_broker(config) != _seen_by_broker(before):
+        if _published_settings(config) != _published_settings(before):
             self.sink.exchange(self._sink(config))
 
     def _sink(self, config: Config) -> MqttSink:
@@ -60,5 +60,5 @@ class BrokerLink:
         return config.mqtt.model_copy(update=self._address)
 
 
-def _seen_by_broker(config: Config) -> tuple[object, ...]:
+def _published_settings(config: Config) -> tuple[object, ...]:
     return config.mqtt, config.home_assistant, set(config.sources), set(config.sounds)

@@ -6,13 +6,14 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 
+from streamer.capture.tapes import Tapes
 from streamer.config.control import Control
 from streamer.config.schema import Config
 from streamer.config.sources import SourceSettings
 from streamer.errors import InputError
 from streamer.metrics import Metrics
-from streamer.run.listener import Listener, patience
-from streamer.types import Report, Sink, Source, SourceState, Stats, Worker
+from streamer.run.listener import Listener, source_limits
+from streamer.types import Report, Sink, Source, SourcePhase, SourceState, Stats, Worker
 
 STATS_S = 30.0
 """seconds between two statistics"""
@@ -32,8 +33,10 @@ class Daemon:
         sinks: Sequence[Sink],
         metrics: Metrics,
         control: Control,
+        tapes: Tapes,
     ) -> None:
         self.config = config
+        self._tapes = tapes
         self._control = control
         self._open_source = open_source
         self._worker = worker
@@ -53,17 +56,17 @@ class Daemon:
         Raises InputError when the other sources are over, if a file was none, and StuckError at once.
         """
         failures: list[InputError] = []
-        self._control.watch(lambda _: self._changed.set())
-        async with asyncio.TaskGroup() as telling:
-            tellers = [
-                telling.create_task(sink.run(), name=f"sink[{type(sink).__name__}]") for sink in self._sinks
+        self._control.subscribe(lambda _: self._changed.set())
+        async with asyncio.TaskGroup() as sinks:
+            deliveries = [
+                sinks.create_task(sink.run(), name=f"sink[{type(sink).__name__}]") for sink in self._sinks
             ]
             try:
                 async with asyncio.TaskGroup() as listening:
-                    stats = listening.create_task(self._tell_stats(), name="stats")
+                    stats = listening.create_task(self._emit_stats(), name="stats")
                     await self._follow_config(listening)
                     while self._tasks:
-                        changed = asyncio.create_task(self._changed.wait())
+                        changed = asyncio.create_task(self._changed.wait(), name="configuration changed")
                         await asyncio.wait(
                             (*self._tasks.values(), changed), return_when=asyncio.FIRST_COMPLETED
                         )
@@ -73,8 +76,8 @@ class Daemon:
                             await self._follow_config(listening)
                     stats.cancel()
             finally:
-                for teller in tellers:
-                    teller.cancel()
+                for delivery in deliveries:
+                    delivery.cancel()
         if failures:
             raise failures[0]
 
@@ -83,21 +86,20 @@ class Daemon:
         self.config = config
         self._changed.set()
 
-    def trouble(self) -> str | None:
+    def problem(self) -> str | None:
         """Which sources do not move any more."""
-        return (
-            "; ".join(said for listener in self._listeners.values() if (said := listener.trouble())) or None
-        )
+        problems = [found for listener in self._listeners.values() if (found := listener.problem())]
+        return "; ".join(problems) or None
 
-    def is_under_way(self) -> bool:
-        """Something is heard, or it is known of each source that it is waited for."""
+    def is_ready(self) -> bool:
+        """A source is listened to, or it is known of each that it is waited for."""
         listeners = self._listeners.values()
-        return any(listener.is_heard for listener in listeners) or all(
-            listener.has_spoken for listener in listeners
+        return any(listener.is_listening for listener in listeners) or all(
+            listener.has_state for listener in listeners
         )
 
     def _over(self) -> list[InputError]:
-        """Forget the sources that have ended; says which of them were none."""
+        """Forget the sources that have ended; the errors of those that were no recording."""
         failures = []
         for source_id, task in list(self._tasks.items()):
             if task.done():
@@ -109,10 +111,10 @@ class Daemon:
 
     async def _follow_config(self, group: asyncio.TaskGroup) -> None:
         self._changed.clear()
-        wanted = {
+        configured = {
             source_id: (settings, self.config.windows) for source_id, settings in self.config.sources.items()
         }
-        stale = [source_id for source_id, built in self._built.items() if wanted.get(source_id) != built]
+        stale = [source_id for source_id, built in self._built.items() if configured.get(source_id) != built]
         ending = [self._tasks.pop(source_id) for source_id in stale if source_id in self._tasks]
         for task in ending:
             task.cancel()
@@ -121,14 +123,14 @@ class Daemon:
         for source_id in stale:
             del self._built[source_id]
             self._listeners.pop(source_id, None)
-            if source_id not in wanted:
-                self._tell(SourceState(source_id, "ended", time.time(), "no longer configured"))
+            if source_id not in configured:
+                self._emit(SourceState(source_id, SourcePhase.ENDED, time.time(), "no longer configured"))
                 self._metrics.sources.pop(source_id, None)
         for listener in self._listeners.values():
             listener.change(self._control.in_force(listener.id))
         for source_id, settings in self.config.sources.items():
             if source_id not in self._built:
-                self._built[source_id] = wanted[source_id]
+                self._built[source_id] = configured[source_id]
                 self._listen(source_id, settings, group)
 
     def _listen(self, source_id: str, settings: SourceSettings, group: asyncio.TaskGroup) -> None:
@@ -139,20 +141,21 @@ class Daemon:
             worker=self._worker,
             labels=self._labels,
             window_s=self._window_s,
-            tell=self._tell,
+            emit=self._emit,
             metrics=self._metrics,
-            patience=patience(settings),
-            wanted=lambda: self._control.listens(source_id),
+            limits=source_limits(settings),
+            enabled=lambda: self._control.listens(source_id),
+            tapes=self._tapes,
         )
         self._tasks[source_id] = group.create_task(listener.run(), name=f"source[{source_id}]")
 
-    def _tell(self, report: Report) -> None:
+    def _emit(self, report: Report) -> None:
         for sink in self._sinks:
             sink.put(report)
 
-    async def _tell_stats(self) -> None:
+    async def _emit_stats(self) -> None:
         started = time.monotonic()
         while True:
             await asyncio.sleep(STATS_S)
             uptime_s = round(time.monotonic() - started)
-            self._tell(Stats(time.time(), {"uptime_s": uptime_s, **self._metrics.snapshot()}))
+            self._emit(Stats(time.time(), {"uptime_s": uptime_s, **self._metrics.snapshot()}))

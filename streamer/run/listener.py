@@ -1,70 +1,83 @@
-"""One source's life: opened, listened to, lost, opened again, for ever; its fault touches no other."""
+"""One source's life: opened, listened to, lost, opened again, for ever; its failure touches no other."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from streamer.capture.ring import Ring
-from streamer.capture.stall import SHORT_LOST, SHORT_WARN, Flow, Silence
+from streamer.capture.stall import SHORT_LOST, SHORT_WARN, Flow
+from streamer.capture.tapes import Tapes
 from streamer.capture.windows import Windows
 from streamer.config.schema import Config
 from streamer.config.sources import MicrophoneSettings, SourceSettings
-from streamer.core.clock import STEP_S
+from streamer.core.backoff import Backoff
+from streamer.core.clock import SourceClock
+from streamer.core.rate_limit import RateLimit
+from streamer.core.tasks import running
 from streamer.detection.pipeline import Pipeline
-from streamer.errors import InferenceError, InputError, SourceError, StreamerError, StuckError
+from streamer.errors import InferenceError, InputError, SourceError, StuckError
 from streamer.metrics import Metrics
 from streamer.types import Report, SoundEvent, Source, SourcePhase, SourceState, Window, Worker
 
-LOOK_S = 0.25
-"""how often the flow of blocks is looked at"""
+CHECK_S = 0.25
+"""seconds between two checks of the flow of blocks"""
 LATE_SHARE = 0.1
-"""more hops skipped than this part of a minute's are worth a line in the log,"""
-LATE_PACE_S = 300.0
-"""at most this often"""
+"""share of a minute's hops that may be skipped before it is logged"""
+LATE_S = 60.0
+"""seconds over which skipped hops are counted"""
+
+_LIVE = frozenset(SourcePhase) - {SourcePhase.ENDED, SourcePhase.FAILED}
+TRANSITIONS: Mapping[SourcePhase | None, frozenset[SourcePhase]] = {
+    None: frozenset(SourcePhase) - {SourcePhase.REOPENING},
+    SourcePhase.WAITING: frozenset(SourcePhase),
+    SourcePhase.LISTENING: frozenset(SourcePhase),
+    SourcePhase.SILENT: frozenset(SourcePhase),
+    SourcePhase.STALLED: frozenset(SourcePhase),
+    SourcePhase.REOPENING: frozenset(SourcePhase),
+    SourcePhase.PAUSED: frozenset(SourcePhase),
+    SourcePhase.FAILED: _LIVE | {SourcePhase.FAILED},
+    SourcePhase.ENDED: frozenset(),
+}
+"""the phases that may follow each: a recording that has ended stays so, a failure may be tried again"""
 
 log = logging.getLogger(__name__)
 
 
+STREAM_BACKOFF = Backoff(first_s=1.2, longest_s=72.0, jitter=1 / 3)
+"""0.8 to 1.2 s at first, around a minute in the end"""
+
+
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a source is waited for."""
+class SourceLimits:
+    """When a source counts as stalled or stuck, and how soon it is opened again."""
 
     stall_s: float = 5.0
-    """without a block: it stands still"""
-    first_s: float = 1.0
-    longest_s: float = 60.0
-    """pauses before it is opened again, doubling from the first to the longest"""
+    """seconds without a block after which it is stalled"""
+    backoff: Backoff = STREAM_BACKOFF
+    """pauses before it is opened again"""
     stuck_s: float = 60.0
-    """beyond its longest pause: a source that has not moved for so long will not move again"""
-
-    def pause_s(self, failures: int) -> float:
-        """After so many failures in a row."""
-        pause_s = min(self.longest_s, self.first_s * 2.0 ** min(failures - 1, 16))
-        return pause_s * random.uniform(0.8, 1.2)  # noqa: S311  # spreads the load, hides nothing
+    """seconds beyond the longest pause after which a source that has not moved will not move again"""
 
 
-STREAM = Patience()
-MICROPHONE = Patience(stall_s=1.0, first_s=0.25, longest_s=0.4)
-"""a look at this machine's devices is cheap, and one that returns is to be heard well within two seconds:
-after the pause, two tenths for the opening and the first block, and a look"""
+STREAM = SourceLimits()
+MICROPHONE = SourceLimits(stall_s=1.0, backoff=Backoff(first_s=0.3, longest_s=0.48, jitter=1 / 3))
+"""a look at this machine's devices is cheap: one that returns is listened to within a second"""
 
 
-def patience(settings: SourceSettings) -> Patience:
+def source_limits(settings: SourceSettings) -> SourceLimits:
     return MICROPHONE if isinstance(settings, MicrophoneSettings) else STREAM
 
 
-class _NotWantedError(SourceError):
+class _SwitchedOffError(SourceError):
     pass
 
 
 class Listener:
-    """Keeps one source open, its windows scored and its events told."""
+    """Keeps one source open, has its windows scored, and emits its events."""
 
     def __init__(
         self,
@@ -75,121 +88,124 @@ class Listener:
         worker: Worker,
         labels: Sequence[str],
         window_s: float,
-        tell: Callable[[Report], None],
+        emit: Callable[[Report], None],
         metrics: Metrics,
-        patience: Patience = STREAM,
-        wanted: Callable[[], bool] = lambda: True,
+        limits: SourceLimits = STREAM,
+        enabled: Callable[[], bool] = lambda: True,
+        tapes: Tapes | None = None,
     ) -> None:
-        """`wanted` says whether it is to be listened to; where not, the source is closed."""
+        """`enabled` says whether it is to be listened to; where not, the source is closed."""
         self._id = source_id
         self._source = source
         self._config = config
         self._worker = worker
         self._labels = labels
         self._window_s = window_s
-        self._tell = tell
+        self._emit = emit
         self._metrics = metrics
         self._own = metrics.source(source_id)
-        self._patience = patience
-        self._wanted = wanted
-        self._said: tuple[SourcePhase, str] | None = None
-        self._lost = False
-        """it was heard before, and is not now"""
-        self._clock = _SourceClock()
-        self._silence = Silence()
-        self._silent = False
-        self._late = _Lateness(source_id)
-        self._stirred_at = time.monotonic()
+        self._limits = limits
+        self._enabled = enabled
+        self._tapes = tapes if tapes is not None else Tapes()
+        self._state: SourceState | None = None
+        self._was_lost = False
+        """it was listened to before, and is not now"""
+        self._clock = SourceClock()
+        self._problem = ""
+        self._is_silent = False
+        self._logged = RateLimit()
+        self._skipped = _SkippedHops(source_id)
+        self._moved_at = time.monotonic()
         self._pipeline = Pipeline(source_id, config, labels)
-        self._changed = False
+        self._rules_changed = False
 
     @property
     def id(self) -> str:
         return self._id
 
     @property
-    def is_heard(self) -> bool:
-        return self._own.phase in ("listening", "silent")
+    def is_listening(self) -> bool:
+        return self._own.phase in (SourcePhase.LISTENING, SourcePhase.SILENT)
 
     @property
-    def has_spoken(self) -> bool:
-        """It has said how it is, be it that it waits."""
-        return self._said is not None
+    def has_state(self) -> bool:
+        """Its state is known, be it that the source is waited for."""
+        return self._state is not None
 
-    def trouble(self) -> str | None:
-        """What a watchdog must know: neither does a block come, nor is it opened again."""
-        still_s = time.monotonic() - self._stirred_at
-        limit_s = self._patience.longest_s + self._patience.stuck_s
-        return (
-            f"{self._id}: {self._own.phase}, and nothing has moved for {still_s:.0f} s"
-            if still_s > limit_s
-            else None
-        )
+    def problem(self) -> str | None:
+        """What a watchdog must know: neither does a block arrive, nor is the source opened again."""
+        still_s = time.monotonic() - self._moved_at
+        if still_s <= self._limits.backoff.longest_s + self._limits.stuck_s:
+            return None
+        return f"{self._id}: {self._own.phase}, and nothing has moved for {still_s:.0f} s"
 
     def change(self, config: Config) -> None:
         """Follow other thresholds or sounds from the next window on.
 
-        What sounds at that moment ends, and begins anew where it still counts.
+        Events that are open at that moment end, and start anew where they still count.
         """
-        self._changed = self._changed or _rules(config) != _rules(self._config)
+        self._rules_changed = self._rules_changed or _rules(config) != _rules(self._config)
         self._config = config
 
     async def run(self) -> InputError | None:
         """Listen. Returns when a recording has ended, or was none. Raises StuckError."""
         failures = 0
         while True:
-            await self._until_wanted()
-            self._stirred_at = time.monotonic()
+            await self._until_enabled()
+            self._moved_at = time.monotonic()
             blocks, opened_at = self._own.blocks, time.monotonic()
             try:
                 await self._listen()
-            except _NotWantedError:
+            except _SwitchedOffError:
                 continue
             except StuckError as error:
-                self._state("waiting", str(error))
+                self._enter(SourcePhase.WAITING, str(error))
                 raise
             except InputError as error:
-                self._state("failed", str(error))
+                self._enter(SourcePhase.FAILED, str(error))
                 return error
-            except SourceError as error:
-                heard = self._own.blocks > blocks
-                # A source that was heard for a while is new trouble, not more of the old.
-                new = heard and time.monotonic() - opened_at > self._patience.longest_s
-                failures = 1 if new else failures + 1
-                self._state("reopening" if heard else "waiting", str(error))
+            except Exception as error:  # a fault of one source is no reason to end the others
+                arrived = self._own.blocks > blocks
+                # After a long stretch of listening a failure is a new one, not one more in a row.
+                is_new = arrived and time.monotonic() - opened_at > self._limits.backoff.longest_s
+                failures = 1 if is_new else failures + 1
+                if isinstance(error, SourceError):
+                    phase = SourcePhase.REOPENING if arrived else SourcePhase.WAITING
+                    self._enter(phase, str(error))
+                else:
+                    self._log_fault(error)
             else:
-                self._state("ended", "the recording is over")
+                self._enter(SourcePhase.ENDED, "the recording is over")
                 return None
-            await asyncio.sleep(self._patience.pause_s(failures))
+            await asyncio.sleep(self._limits.backoff.pause_s(failures))
 
-    async def _until_wanted(self) -> None:
-        while not self._wanted():
-            self._state("paused", "switched off")
-            self._stirred_at = time.monotonic()
-            await asyncio.sleep(LOOK_S)
+    async def _until_enabled(self) -> None:
+        while not self._enabled():
+            self._enter(SourcePhase.PAUSED, "switched off")
+            self._moved_at = time.monotonic()
+            await asyncio.sleep(CHECK_S)
 
     async def _listen(self) -> None:
         """One stretch of listening, from open to end. Its events end with it."""
         try:
             await self._source.open()
             ring = Ring(self._source.sample_rate, self._config.windows.ring_s, self._own)
-            self._pipeline, self._changed = Pipeline(self._id, self._config, self._labels), False
+            self._tapes.put(self._id, ring)
+            self._pipeline, self._rules_changed = Pipeline(self._id, self._config, self._labels), False
             windows = Windows(ring, self._id, hop_s=self._config.hop_s, window_s=self._window_s)
-            capture = asyncio.create_task(self._capture(ring), name=f"capture[{self._id}]")
             try:
-                async for window in windows:
-                    await self._hear(window)
-                await capture
-            finally:
-                capture.cancel()
-                with suppress(asyncio.CancelledError, StreamerError):
+                async with running(self._capture(ring), f"capture[{self._id}]") as capture:
+                    async for window in windows:
+                        await self._score(window)
                     await capture
+            finally:
                 now = self._clock.now()
-                self._tell_events(self._pipeline.close(now, now))
+                self._emit_events(self._pipeline.close(now, now))
+                self._tapes.remove(self._id, ring)
         finally:
             await self._source.close()
 
-    async def _hear(self, window: Window) -> None:
+    async def _score(self, window: Window) -> None:
         try:
             scores = await self._worker.score(window) if self._pipeline.wants(window) else None
         except InferenceError as error:  # the next window holds most of the same audio
@@ -197,74 +213,104 @@ class Listener:
             log.warning("%s: a window was skipped: %s", self._id, error)
             return
         now = self._clock.follow(window.end)
-        if self._changed:
-            self._tell_events(self._pipeline.close(window.end, now))
+        if self._rules_changed:
+            self._emit_events(self._pipeline.close(window.end, now))
             before, self._pipeline = self._pipeline, Pipeline(self._id, self._config, self._labels)
             self._pipeline.carry_on(before)
-            self._changed = False
+            self._rules_changed = False
         if scores is None:
-            self._tell_events(self._pipeline.skip(window, now))
+            self._emit_events(self._pipeline.skip(window, now))
         else:
-            self._tell_events(self._pipeline.update(window, scores, now))
+            self._emit_events(self._pipeline.update(window, scores, now))
         hearing = self._pipeline.hearing(window, scores)
-        self._silent = self._silence.update(self._config.hop_s, hearing.level_dbfs)
-        self._tell(hearing)
+        self._own.level_dbfs, self._own.level_dba = hearing.level_dbfs, hearing.level_dba
+        self._is_silent = self._pipeline.is_silent
+        self._note_problem(hearing.problem)
+        self._emit(hearing)
 
-    def _tell_events(self, events: Sequence[SoundEvent]) -> None:
+    def _note_problem(self, problem: str) -> None:
+        """Log an input fault when it appears and when it is gone, and let it be a part of the state."""
+        if problem == self._problem:
+            return
+        if bool(problem) != bool(self._problem):
+            if problem and self._logged.due("problem"):
+                log.warning("%s: %s", self._id, problem)
+            elif not problem:
+                log.info("%s: the input is sound again", self._id)
+        self._problem = self._own.problem = problem
+        if self._state is not None:
+            self._enter(self._state.phase, self._state.reason)
+
+    def _emit_events(self, events: Sequence[SoundEvent]) -> None:
         for event in events:
             if event.phase == "start":
                 self._own.events += 1
                 self._metrics.sounds[event.sound] = self._metrics.sounds.get(event.sound, 0) + 1
                 self._metrics.latencies_s.append(event.emitted_at - event.heard_at)
-            self._tell(event)
+            self._emit(event)
 
     async def _capture(self, ring: Ring) -> None:
-        """Write the ring, and look from time to time whether it is written as it should be."""
-        running = asyncio.create_task(self._source.run(ring.write), name=f"run[{self._id}]")
+        """Write the ring, and check from time to time whether it is written as it should be."""
         flow, blocks = Flow(ring.sample_rate), self._own.blocks
         try:
-            while not running.done():
-                await asyncio.wait([running], timeout=LOOK_S)
-                self._look(flow, ring, self._own.blocks - blocks)
-            await running
+            async with running(self._source.run(ring.write), f"run[{self._id}]") as source:
+                while not source.done():
+                    await asyncio.wait([source], timeout=CHECK_S)
+                    self._check_flow(flow, ring, self._own.blocks - blocks)
+                await source
         finally:
-            running.cancel()
-            with suppress(asyncio.CancelledError, StreamerError):
-                await running
             ring.finish()
 
-    def _look(self, flow: Flow, ring: Ring, n_blocks: int) -> None:
-        if not self._wanted():
-            raise _NotWantedError("switched off")
+    def _check_flow(self, flow: Flow, ring: Ring, n_blocks: int) -> None:
+        """Raises SourceError where too few samples arrive, or the source was switched off."""
+        if not self._enabled():
+            raise _SwitchedOffError("switched off")
         now = time.monotonic()
-        flow.look(now, n_blocks, ring.end)
-        self._late.look(now, self._own.windows, self._own.windows_skipped)
+        flow.check(now, n_blocks, ring.end)
+        self._skipped.check(now, self._own.windows, self._own.windows_skipped)
         if not n_blocks:
             return
         if flow.quiet_s == 0.0:
-            self._stirred_at = now
+            self._moved_at = now
         if flow.shortage is not None and flow.shortage > SHORT_WARN:
-            lack = f"{flow.shortage:.0%} of the samples of the last minute did not come"
+            lack = f"{flow.shortage:.0%} of the samples of the last minute did not arrive"
             if flow.shortage > SHORT_LOST:
                 raise SourceError(f"{lack}: it is slow, or not at {ring.sample_rate} Hz")
             log.warning("%s: %s", self._id, lack)
-        if flow.quiet_s >= self._patience.stall_s:
-            self._state("stalled", f"no block for {self._patience.stall_s:g} s")
-        elif self._silent:
-            self._state("silent", "nothing but digital silence for ten minutes: is it switched on?")
-        elif self._own.phase != "stalled" or flow.quiet_s == 0.0:
-            self._state("listening", f"{ring.sample_rate} Hz")
+        if flow.quiet_s >= self._limits.stall_s:
+            self._enter(SourcePhase.STALLED, f"no block for {self._limits.stall_s:g} s")
+        elif self._is_silent:
+            self._enter(SourcePhase.SILENT, self._problem)
+        elif self._own.phase != SourcePhase.STALLED or flow.quiet_s == 0.0:
+            self._enter(SourcePhase.LISTENING, f"{ring.sample_rate} Hz")
 
-    def _state(self, phase: SourcePhase, reason: str) -> None:
-        """Tell it once."""
-        if self._said == (phase, reason):
+    def _log_fault(self, error: Exception) -> None:
+        """An error that nobody foresaw: its stack goes to the log, and the source is tried again."""
+        if self._logged.due("fault"):
+            log.error("%s: a fault in the program; the source is tried again", self._id, exc_info=error)
+        self._enter(SourcePhase.FAILED, f"a fault in the program ({type(error).__name__}); tried again")
+
+    def _enter(self, phase: SourcePhase, reason: str) -> None:
+        """Change the state, and emit it where it is another one."""
+        before = self._state
+        if before is not None and (before.phase, before.reason, before.problem) == (
+            phase,
+            reason,
+            self._problem,
+        ):
             return
-        if phase == "listening" and self._lost:
+        last = None if before is None else before.phase
+        if phase not in TRANSITIONS[last]:
+            raise AssertionError(f"{self._id}: {last} cannot become {phase}")
+        if phase == SourcePhase.LISTENING and self._was_lost:
             self._own.reopens += 1
-        self._lost = phase in ("reopening", "waiting") and (self._lost or phase == "reopening")
-        self._said, self._own.phase = (phase, reason), phase
-        self._stirred_at = time.monotonic()
-        self._tell(SourceState(self._id, phase, time.time(), reason))
+        self._was_lost = phase in (SourcePhase.REOPENING, SourcePhase.WAITING) and (
+            self._was_lost or phase == SourcePhase.REOPENING
+        )
+        self._own.phase = phase
+        self._moved_at = time.monotonic()
+        self._state = SourceState(self._id, phase, time.time(), reason, self._problem)
+        self._emit(self._state)
 
 
 def _rules(config: Config) -> tuple[object, ...]:
@@ -272,46 +318,21 @@ def _rules(config: Config) -> tuple[object, ...]:
     return config.detection, config.sounds
 
 
-class _SourceClock:
-    """The wall clock, as a source's ring has it: that follows a clock which was set some seconds later.
-
-    Thus an event's latency stays true, and none ends before it began.
-    """
-
-    def __init__(self) -> None:
-        self._anchor = time.time() - time.monotonic()
-        self._end_anchor = 0.0
-
-    def follow(self, window_end: float) -> float:
-        """Now, on the time line of a window that has just been scored."""
-        anchor, end_anchor = time.time() - time.monotonic(), window_end - time.monotonic()
-        if abs(anchor - self._anchor) < STEP_S or abs(end_anchor - self._end_anchor) > STEP_S:
-            self._anchor = anchor
-        self._end_anchor = end_anchor
-        return self.now()
-
-    def now(self) -> float:
-        return self._anchor + time.monotonic()
-
-
-class _Lateness:
-    """Says so when the model does not keep up with a source."""
+class _SkippedHops:
+    """Logs when the model does not keep up with a source."""
 
     def __init__(self, source_id: str) -> None:
         self._id = source_id
-        self._looked_at = time.monotonic()
+        self._since = time.monotonic()
         self._counted = (0, 0)
-        self._said_at: float | None = None
+        self._logged = RateLimit()
 
-    def look(self, now: float, windows: int, skipped: int) -> None:
-        if now - self._looked_at < 60:
+    def check(self, now: float, windows: int, skipped: int) -> None:
+        if now - self._since < LATE_S:
             return
         n_scored, n_skipped = windows - self._counted[0], skipped - self._counted[1]
-        self._looked_at, self._counted = now, (windows, skipped)
-        if n_skipped <= LATE_SHARE * (n_scored + n_skipped):
-            return
-        if self._said_at is None or now - self._said_at >= LATE_PACE_S:
-            self._said_at = now
+        self._since, self._counted = now, (windows, skipped)
+        if n_skipped > LATE_SHARE * (n_scored + n_skipped) and self._logged.due():
             log.warning(
                 "%s: slower than real time: %d of %d hops were skipped in the last minute; "
                 "a longer windows.hop_s or a smaller model would help",

@@ -31,7 +31,7 @@ def reload(
     notifier: Notifier,
 ) -> None:
     """Change what can be changed. Where anything of it is wrong, say what, and go on as before."""
-    notifier.tell(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
+    notifier.notify(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
     try:
         config = with_measured_hop(reread(), model)
         Pipeline("reload", config, model.labels)  # refuses sounds whose labels the model does not have
@@ -51,4 +51,4 @@ def reload(
     else:
         log.info("reload: the new configuration is in force")
         warn_of_unsupported_sounds(config)
-    notifier.tell(READY=1)
+    notifier.notify(READY=1)

@@ -2,40 +2,90 @@
 
 from __future__ import annotations
 
+from collections import deque
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
 
 from streamer.types import Samples, Window
 
 _SHORTEST_LOOP_S, _LONGEST_LOOP_S = 0.005, 1.0
-"""A driver that hangs plays its last block again and again. What repeats faster is a tone."""
+"""Seconds after which a driver that hangs repeats its last block; what repeats faster is a tone."""
 _PROBE = 64
-"""samples that are first looked for again"""
+"""number of samples that are looked for first"""
 _LOUD = 0.1
+"""a peak below this is not clipping"""
 _FLAT_RUN, _FLAT_SHARE = 3, 0.002
-"""So many samples in a row at the extreme are a cut-off top; so large a part of them is heard."""
+"""Clipping: runs of so many samples at the extreme that make up this share of all."""
 _OFFSET = 0.02
+"""mean of the samples, as a part of full scale"""
+_SILENT = 1e-5
+"""peak of silence, -100 dBFS: a third of a step of 16 bits"""
+LASTING = ("silence", "stuck", "loop")
+LASTING_S = 10.0
+"""kinds of faults that must last, and for how many seconds"""
+_RECENT, _RECURS = 10, 5
+"""hops that are looked back on, and how many of them must have a fault that comes and goes"""
 
 
-def fault(window: Window, n_new: int) -> str:
-    """A clause for people, or nothing where the input is sound. `n_new` samples are new in the window.
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with an input."""
 
-    Dead and stuck are said once the whole window is so.
+    kind: Literal["silence", "stuck", "loop", "clipping", "offset"]
+    text: str
+    """a clause for people: what it is, and what to do"""
+
+
+def find_fault(window: Window, n_new: int) -> Fault | None:
+    """What is wrong with an input, None where it is sound. `n_new` samples are new in the window.
+
+    Silence, a stuck value and a loop count once the whole window is so.
     """
     samples = window.samples
     if not window.warm_up and not window.has_gap and samples.size:
-        if not samples.any():
-            return f"digital silence for {window.end - window.start:.0f} s: is it muted or unplugged?"
+        if np.abs(samples).max() < _SILENT:
+            return Fault("silence", f"digital silence for {LASTING_S:.0f} s: is it muted or unplugged?")
         if np.ptp(samples) == 0:
-            return f"stuck at {samples[0]:g}: the device hangs, or it is no audio input"
+            return Fault("stuck", f"stuck at {samples[0]:g}: the device hangs, or it is no audio input")
         if loop_s := _loop(samples, window.sample_rate):
-            return f"the same {1000 * loop_s:.0f} ms again and again: the driver hangs"
+            return Fault("loop", f"the same {1000 * loop_s:.0f} ms again and again: the driver hangs")
     new = samples[-n_new:]
     if share := _clipped(new):
-        return f"clipping, {share:.1%} of it: turn the gain down"
+        return Fault("clipping", f"clipping, {share:.1%} of it: turn the gain down")
     offset = float(new.mean()) if new.size else 0.0
     if abs(offset) >= _OFFSET:
-        return f"a constant offset of {offset:.0%} of full scale: a defect of the input"
-    return ""
+        return Fault("offset", f"a constant offset of {offset:.0%} of full scale: a defect of the input")
+    return None
+
+
+class FaultWatch:
+    """Debounces faults: silence and the like must last, clipping and an offset must recur.
+
+    A clap may clip; an input that clips in half of the hops has its gain too high.
+    """
+
+    def __init__(self) -> None:
+        self._recent: deque[Fault | None] = deque([None] * _RECENT, maxlen=_RECENT)
+        self._lasted_s = 0.0
+        self._current: Fault | None = None
+
+    def update(self, fault: Fault | None, window_s: float, hop_s: float) -> Fault | None:
+        """The fault that holds after a further window, which is a hop later than the one before."""
+        self._recent.append(fault)
+        if fault is not None and fault.kind in LASTING:
+            self._lasted_s = self._lasted_s + hop_s if self._lasted_s else window_s
+            if self._lasted_s >= LASTING_S - hop_s / 2:
+                self._current = fault
+            return self._current
+        self._lasted_s = 0.0
+        if fault is not None:
+            if sum(one is not None and one.kind == fault.kind for one in self._recent) >= _RECURS:
+                self._current = fault
+        elif self._current is not None and (self._current.kind in LASTING or not any(self._recent)):
+            self._current = None
+        return self._current
 
 
 def _loop(samples: Samples, rate: int) -> float:

@@ -1,17 +1,17 @@
-"""A sink that can be exchanged for another while all goes on."""
+"""A sink that can be exchanged for another while the daemon runs."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 
+from streamer.core.tasks import first_of, running
 from streamer.types import Report, Sink, SoundEvent, SourceState
 
 
-class CurrentSink:
-    """Passes reports to one sink, and after `exchange` to another, which learns how things are now.
+class ExchangeableSink:
+    """Passes reports to one sink, and after `exchange` to another, which is given the present states first.
 
-    The old one says its farewell first, so that two never talk to one broker under one name.
+    The old sink ends before the new one starts, so that two never use one client identifier at a broker.
     """
 
     def __init__(self, sink: Sink) -> None:
@@ -32,23 +32,20 @@ class CurrentSink:
         self._sink.put(report)
 
     def exchange(self, sink: Sink) -> None:
-        """Pass reports to another one from now on."""
+        """Pass reports to another sink from now on."""
         self._next = sink
         self._exchanged.set()
 
     async def run(self) -> None:
         while True:
-            telling = asyncio.create_task(self._sink.run(), name=f"sink[{type(self._sink).__name__}]")
-            exchanged = asyncio.create_task(self._exchanged.wait())
-            try:
-                await asyncio.wait((telling, exchanged), return_when=asyncio.FIRST_COMPLETED)
-                if telling.done():
-                    await telling
-            finally:
-                exchanged.cancel()
-                telling.cancel()
-                with suppress(asyncio.CancelledError):
-                    await telling
+            name = f"sink[{type(self._sink).__name__}]"
+            async with (
+                running(self._sink.run(), name) as delivery,
+                running(self._exchanged.wait(), f"{name} exchanged") as exchanged,
+            ):
+                await first_of(delivery, exchanged)
+                if delivery.done():
+                    await delivery
             if self._next is None:
                 return
             self._sink, self._next = self._next, None

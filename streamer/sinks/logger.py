@@ -1,4 +1,4 @@
-"""Tell in the log, a line for what matters: for a pipe or the journal, where no terminal shows it."""
+"""Logs events and states, one line each: for a pipe or the journal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ log = logging.getLogger(__name__)
 
 
 class LogSink:
-    """Events as they begin and end, sources as they come and go. What is heard every hop is not for a log."""
+    """Logs the start and the end of events and the states of sources; levels of every hop are left out."""
+
+    def __init__(self) -> None:
+        self._logged: dict[str, tuple[str, str]] = {}
+        """by source, the state that was logged last"""
 
     def put(self, report: Report) -> None:
         match report:
@@ -33,11 +37,12 @@ class LogSink:
                     report.peak,
                     report.level_dbfs,
                 )
-            case SourceState():
+            case SourceState() if (report.phase, report.reason) != self._logged.get(report.source_id):
+                self._logged[report.source_id] = report.phase, report.reason
                 level = logging.INFO if report.phase in ("listening", "paused", "ended") else logging.WARNING
                 reason = f" ({report.reason})" if report.reason else ""
                 log.log(level, "%s: %s%s", report.source_id, report.phase, reason)
 
     async def run(self) -> None:
-        """Everything is told at once; there is nothing to do but to be cancelled."""
+        """Everything is logged at once; nothing is left to do until cancelled."""
         await asyncio.Event().wait()

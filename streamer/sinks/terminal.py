@@ -1,4 +1,4 @@
-"""Tell in the terminal: a calm live view of what is heard now and of the latest events."""
+"""A live view in the terminal: levels and labels of each source, and the latest events."""
 
 from __future__ import annotations
 
@@ -19,31 +19,33 @@ from rich.text import Text
 from streamer.types import SILENCE_DBFS, Hearing, Report, SoundEvent, SourcePhase, SourceState
 
 TICK_S = 0.25
-"""the longest way from a report to the view, which is drawn only when it has changed"""
+"""seconds between two looks for changes; the view is drawn only where there are some"""
 FLOOR_DBFS = -80.0
 """where the level meter begins; a quiet room is not far above"""
 KEPT_EVENTS = 100
 _TOP_LABELS = 3
 _MIN_EVENT_ROWS = 5
 _PHASE_STYLES: dict[SourcePhase, str] = {
-    "waiting": "yellow",
-    "listening": "green",
-    "silent": "yellow",
-    "stalled": "red",
-    "reopening": "red",
-    "paused": "dim",
-    "ended": "dim",
-    "failed": "bold red",
+    SourcePhase.WAITING: "yellow",
+    SourcePhase.LISTENING: "green",
+    SourcePhase.SILENT: "yellow",
+    SourcePhase.STALLED: "red",
+    SourcePhase.REOPENING: "red",
+    SourcePhase.PAUSED: "dim",
+    SourcePhase.ENDED: "dim",
+    SourcePhase.FAILED: "bold red",
 }
 
 
 @dataclass(slots=True)
-class _Heard:
-    """What is known of a source."""
+class _Source:
+    """What the view shows of a source."""
 
-    phase: SourcePhase = "waiting"
+    phase: SourcePhase = SourcePhase.WAITING
     reason: str = ""
+    problem: str = ""
     level_dbfs: float = SILENCE_DBFS
+    level_dba: float | None = None
     top: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -58,7 +60,7 @@ class TerminalSink:
         self._model = model
         self._destination = destination
         self._console = console or Console()
-        self._sources: dict[str, _Heard] = {}
+        self._sources: dict[str, _Source] = {}
         self._ongoing: dict[str, SoundEvent] = {}
         self._ended: deque[SoundEvent] = deque(maxlen=KEPT_EVENTS)
         self._changed = True
@@ -73,14 +75,15 @@ class TerminalSink:
             case SoundEvent():
                 self._ongoing[report.id] = report
             case SourceState():
-                source = self._sources.setdefault(report.source_id, _Heard())
-                source.phase, source.reason = report.phase, report.reason
+                source = self._sources.setdefault(report.source_id, _Source())
+                source.phase, source.reason, source.problem = report.phase, report.reason, report.problem
             case Hearing():
-                source = self._sources.setdefault(report.source_id, _Heard())
-                source.level_dbfs, source.top = report.level_dbfs, report.top
+                source = self._sources.setdefault(report.source_id, _Source())
+                source.level_dbfs, source.level_dba = report.level_dbfs, report.level_dba
+                source.top = report.top
 
     async def run(self) -> None:
-        """Show until cancelled, then leave the last view standing."""
+        """Draw until cancelled; the last view stays."""
         streams = (sys.stdout, sys.stderr)
         live = Live(console=self._console, auto_refresh=False, vertical_overflow="crop")
         drawn_at = 0.0
@@ -88,7 +91,7 @@ class TerminalSink:
             try:
                 while True:
                     now = time.monotonic()
-                    # How long an event has been going on is told every second.
+                    # The length of an open event grows every second.
                     if self._changed or (self._ongoing and now - drawn_at >= 1.0):
                         self._changed = False
                         drawn_at = now
@@ -119,15 +122,20 @@ class TerminalSink:
             _line(("events", "bold"), "    ", (self._destination, "cyan")),
         ]
 
-    def _source(self, name: str, source: _Heard, labels: int) -> RenderableType:
+    def _source(self, name: str, source: _Source, labels: int) -> RenderableType:
         style = _PHASE_STYLES[source.phase]
         state = _line((f"{_cut(name, 14):<14}", "bold"), ("● ", style), f"{source.phase:<10}  ")
-        if source.phase not in ("listening", "silent"):
+        if source.phase not in (SourcePhase.LISTENING, SourcePhase.SILENT):
             return state.append(source.reason, "dim")
         cells = min(60, max(8, self._console.width - 52))
         level_style = "red" if source.level_dbfs > -3 else "yellow" if source.level_dbfs > -12 else "green"
         state.append_text(_bar((source.level_dbfs - FLOOR_DBFS) / -FLOOR_DBFS, cells, level_style))
-        state.append(f"  {source.level_dbfs:4.0f} dBFS")
+        if source.level_dba is None:
+            state.append(f"  {source.level_dbfs:4.0f} dBFS")
+        else:
+            state.append(f"  {source.level_dba:3.0f} dB(A)")
+        if source.problem:
+            state.append(f"  {source.problem}", "red")
         top = [
             _line(f"  {_cut(label, 24):<24}  ", _bar(score, cells, "blue"), f"  {score:.2f}")
             for label, score in list(source.top.items())[:labels]

@@ -36,7 +36,7 @@ class Recorder:
         self._stopping = False
         self._turned_at = time.monotonic()
 
-    def trouble(self) -> str | None:
+    def problem(self) -> str | None:
         """What a watchdog must know: the disk does not answer."""
         still_s = time.monotonic() - self._turned_at
         return f"outbox: the disk has not answered for {still_s:.0f} s" if still_s > STUCK_S else None

@@ -37,10 +37,10 @@ from streamer.training.folder import (
     LOG,
     MODEL,
     Epoch,
+    errors_for_people,
     load_checkpoint,
     save_checkpoint,
     write_log,
-    writing,
 )
 from streamer.training.optimize import Average, optimizer, rate
 from streamer.training.prepare import Data, prepare
@@ -272,7 +272,7 @@ class Run:
         if row.best:
             self._save_model(candidate)
         log = self._settings.output / LOG
-        with writing(log):
+        with errors_for_people(log):
             write_log(log, self._history)
         if time.monotonic() - self._drawn >= _DRAW_S:
             self._draw()
@@ -281,7 +281,7 @@ class Run:
     def _draw(self) -> None:
         path = self._settings.output / CURVES
         if not plots.missing():
-            with writing(path):
+            with errors_for_people(path):
                 plots.training_curves(path, [asdict(row) for row in self._history])
         self._drawn = time.monotonic()
 
@@ -303,7 +303,7 @@ class Run:
 
     def _save_model(self, network: AST) -> None:
         directory = self._settings.output / MODEL
-        with writing(directory):
+        with errors_for_people(directory):
             checkpoint.save(directory, network, self._fbank, dtype=getattr(torch, self._settings.weights))
             card.write(directory, self._settings, self._data, self._history)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import pickle
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
+from streamer.core import files
 from streamer.errors import StreamerError
 
 CHECKPOINT = "checkpoint.pt"
@@ -43,8 +43,8 @@ class Epoch:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """What cannot be written is said in one line, as StreamerError."""
+def errors_for_people(path: Path) -> Iterator[None]:
+    """Errors of writing become one line. Raises StreamerError."""
     try:
         yield
     except (
@@ -61,16 +61,8 @@ def writing(path: Path) -> Iterator[None]:
 
 def save_checkpoint(path: Path, values: dict[str, Any]) -> None:
     """All of it, or the one before stays. Raises StreamerError."""
-    partial = path.with_suffix(".partial")
-    with writing(path):
-        try:
-            with partial.open("wb") as file:
-                torch.save(values, file)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+    with errors_for_people(path), files.writing(path) as file:
+        torch.save(values, file)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
@@ -91,6 +83,4 @@ def write_log(path: Path, history: Sequence[Epoch]) -> None:
     rows.writerow(asdict(history[0]))
     for row in history:
         rows.writerow([f"{x:.6g}" if isinstance(x, float) else x for x in asdict(row).values()])
-    partial = path.with_suffix(".partial")
-    partial.write_text(text.getvalue())
-    partial.replace(path)
+    files.write_text(path, text.getvalue())

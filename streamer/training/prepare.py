@@ -12,7 +12,7 @@ from streamer.errors import InputError
 from streamer.model.checkpoint import Loaded
 from streamer.model.fbank import FbankConfig
 from streamer.model.labels import AUDIOSET
-from streamer.training.folder import STATISTICS, writing
+from streamer.training.folder import STATISTICS, errors_for_people
 from streamer.training.progress import Watch
 from streamer.training.settings import FinetuneSettings
 from streamer.training.statistics import Statistics, load_statistics, measure, save_statistics
@@ -79,7 +79,7 @@ def measured(
             skipped = {len(training) + i: reason for i, reason in other.skipped.items()}
             n_clips = statistics.n_clips + other.n_clips
             statistics = replace(statistics, n_clips=n_clips, skipped=statistics.skipped | skipped)
-        with writing(path):
+        with errors_for_people(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             save_statistics(path, statistics, of)
     watch.say(f"features: mean {statistics.mean:.7f}, standard deviation {statistics.std:.7f}")

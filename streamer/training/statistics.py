@@ -14,6 +14,7 @@ from typing import TypeAlias
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from streamer.core.files import write_text
 from streamer.data.examples import Example
 from streamer.errors import InputError, UsageError
 from streamer.model import manifest
@@ -96,7 +97,5 @@ def write_preprocessor(directory: Path, statistics: Statistics) -> Path:
         raise UsageError(f"{directory}: was pulled or added and stays as it came; write into a copy of it")
     path = directory / PREPROCESSOR
     values = json.loads(path.read_bytes()) | {"mean": statistics.mean, "std": statistics.std}
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(values, indent=2) + "\n")
-    partial.replace(path)
+    write_text(path, json.dumps(values, indent=2) + "\n")
     return path

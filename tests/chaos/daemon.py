@@ -14,9 +14,10 @@ import time
 from pathlib import Path
 
 from streamer.config.schema import MqttSettings
+from streamer.core.backoff import Backoff
 from streamer.metrics import Metrics
 from streamer.mqtt import connection
-from streamer.mqtt.publisher import Backoff, MqttSink
+from streamer.mqtt.publisher import MqttSink
 from streamer.store.directory import locked
 from streamer.store.outbox import Bounds, Outbox
 from streamer.store.queue import EventQueue
@@ -69,7 +70,7 @@ async def main(port: int, directory: Path, life: int, rate: float) -> None:
     with locked(directory) as state:
         queue = EventQueue(Outbox(state, "chaos", metrics, bounds=Bounds(reserve=1 << 20)))
         settings = MqttSettings(host=HOST, port=port, keepalive_s=5)
-        backoff = Backoff(start_s=0.02, max_s=0.2, apart_s=0.2)
+        backoff = Backoff(first_s=0.02, longest_s=0.2, jitter=1.0)
         sink = MqttSink(settings, "chaos", SOURCES, ["dog_bark"], queue, metrics, backoff=backoff)
         recorder = Recorder(queue, [Ledger(metrics), sink], metrics)
         running = asyncio.create_task(recorder.run())

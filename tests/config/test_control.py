@@ -9,7 +9,7 @@ import pytest
 
 from streamer.config.control import Command, Control, SetListen, SetProfile, SetThreshold
 from streamer.config.schema import Config
-from streamer.core.json_file import LARGEST, Kept
+from streamer.core.json_file import LARGEST, JsonFile
 
 CONFIG = Config.model_validate(
     {
@@ -24,7 +24,7 @@ CONFIG = Config.model_validate(
 
 
 def control(directory: Path | None = None) -> Control:
-    return Control(CONFIG, Kept(directory, "control.json"))
+    return Control(CONFIG, JsonFile(directory, "control.json"))
 
 
 def test_before_any_command() -> None:
@@ -41,7 +41,7 @@ def test_a_command_holds_for_its_source_and_over_a_restart(tmp_path: Path) -> No
     """What was commanded is in force at once, there alone, also after a restart; watchers hear of it."""
     first = control(tmp_path)
     heard: list[str] = []
-    first.watch(heard.append)
+    first.subscribe(heard.append)
     commands: list[Command] = [
         SetListen("kitchen", listen=False),
         SetProfile("hall", "high"),
@@ -87,7 +87,7 @@ def test_another_configuration() -> None:
     one = control()
     one.apply(SetThreshold("kitchen", "dog_bark", 0.8))
     heard: list[str] = []
-    one.watch(heard.append)
+    one.subscribe(heard.append)
     one.change(CONFIG.model_copy(update={"sources": {"kitchen": CONFIG.sources["kitchen"]}}))
     assert heard == ["kitchen"]
     assert one.threshold("kitchen", "dog_bark") == 0.8
@@ -126,4 +126,4 @@ def test_a_disk_that_cannot_be_written(tmp_path: Path, caplog: pytest.LogCapture
     one = control(tmp_path / "nowhere")
     one.apply(SetListen("hall", listen=False))
     assert not one.listens("hall")
-    assert "forgotten at the next start" in caplog.text
+    assert "lost at the next start" in caplog.text

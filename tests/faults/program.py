@@ -16,9 +16,9 @@ from streamer.ops.status import ask
 from tests.daemon import DEADLINE_S, Daemon, running
 
 QUICK = "tests.faults.quick"
-BLOCK = "sys.stdout.buffer.write(bytes(3200)), sys.stdout.flush(), time.sleep(0.1)"
-BESIDE = {"command": [sys.executable, "-c", f"import sys, time\nwhile True: {BLOCK}"]}
-"""another source, to see that it is left alone: silence at about real time"""
+BLOCK = "sys.stdout.buffer.write(os.urandom(3200)), sys.stdout.flush(), time.sleep(0.1)"
+BESIDE = {"command": [sys.executable, "-c", f"import os, sys, time\nwhile True: {BLOCK}"]}
+"""another source, to see that it is left alone: noise at about real time"""
 SOUNDS = {"smoke_alarm": {"labels": ["Smoke detector, smoke alarm"]}}
 
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 import yaml
 
-from streamer.run.listener import _Lateness
+from streamer.run.listener import _SkippedHops
 from tests.daemon import DEADLINE_S
 from tests.faults.program import BESIDE, Watched, watched, write
 from tests.faults.table import FAULTS, Fault
@@ -201,12 +201,12 @@ def test_a_clock_that_is_set(tmp_path: Path, step: str) -> None:
 
 def test_too_slow_is_said(caplog: pytest.LogCaptureFixture) -> None:
     """A model that skips more than a tenth of the hops is said to be too slow, but not every minute."""
-    late = _Lateness("room")
+    late = _SkippedHops("room")
     began = time.monotonic()
-    late.look(began + 61, windows=58, skipped=2)
+    late.check(began + 61, windows=58, skipped=2)
     assert caplog.text == ""
     for minute in range(2, 7):
-        late.look(began + 61 * minute, windows=58 + 30 * minute, skipped=2 + 30 * minute)
+        late.check(began + 61 * minute, windows=58 + 30 * minute, skipped=2 + 30 * minute)
     assert caplog.text.count("slower than real time: ") == 1
 
 

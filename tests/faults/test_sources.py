@@ -118,7 +118,7 @@ def test_a_server_that_comes_later_is_waited_for(own_fake_microphone: FakeMicrop
 )
 def test_a_program_that_fails_is_started_again(tmp_path: Path, how: str, lost: str) -> None:
     """A program that ends, or writes nothing any more though it runs, is started again."""
-    code = f"import sys, time\nfor _ in range(15): {BLOCK}\n{how}"
+    code = f"import os, sys, time\nfor _ in range(15): {BLOCK}\n{how}"
     config = write(tmp_path, {"room": {"command": [sys.executable, "-c", code]}, "beside": BESIDE})
     with watched(config, {}, tmp_path) as program:
         program.says("room: listening", 0)

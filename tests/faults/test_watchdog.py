@@ -17,12 +17,13 @@ import numpy as np
 import pytest
 
 from streamer.config.schema import Config, ModelSettings
+from streamer.core.backoff import Backoff
 from streamer.errors import InferenceError
 from streamer.inference.process.child import ChildWorker, Limits
 from streamer.metrics import Metrics
 from streamer.ops.health import Health
 from streamer.ops.systemd import Notifier
-from streamer.run.listener import Listener, Patience
+from streamer.run.listener import Listener, SourceLimits
 from streamer.store import recorder
 from streamer.store.outbox import Outbox
 from streamer.store.queue import EventQueue
@@ -140,12 +141,12 @@ async def stuck_source(_: Path, __: pytest.MonkeyPatch) -> AsyncIterator[Callabl
         worker=Nobody(),
         labels=LABELS,
         window_s=1.0,
-        tell=lambda _: None,
+        emit=lambda _: None,
         metrics=Metrics(),
-        patience=Patience(stall_s=0.3, longest_s=0.5, stuck_s=0.5),
+        limits=SourceLimits(stall_s=0.3, backoff=Backoff(longest_s=0.5), stuck_s=0.5),
     )
     running = asyncio.create_task(listener.run())
-    yield listener.trouble
+    yield listener.problem
     running.cancel()
     await asyncio.wait((running,))
 
@@ -162,7 +163,7 @@ async def stuck_inference(_: Path, __: pytest.MonkeyPatch) -> AsyncIterator[Call
     worker._supervisor.cancel()
     await asyncio.wait((worker._supervisor,))
     waiting = asyncio.create_task(worker.score(Window("room", 0, np.zeros(8, np.float32), 8, 0.0, 1.0)))
-    yield worker.trouble
+    yield worker.problem
     worker._supervisor = None
     await worker.close()
     await asyncio.wait((waiting,))
@@ -184,7 +185,7 @@ async def stuck_outbox(
     metrics = Metrics()
     sink = recorder.Recorder(EventQueue(Stuck(folder, "test", metrics)), [], metrics)
     running = asyncio.create_task(sink.run())
-    yield sink.trouble
+    yield sink.problem
     answers.set()
     running.cancel()
     await asyncio.wait((running,))
@@ -205,7 +206,7 @@ async def test_a_stuck_part_is_not_alive(
     state.mkdir()
     async with stuck(state, monkeypatch) as trouble:
         health = Health(Metrics(), Notifier())
-        health.watch({"part": trouble}, lambda: True)
+        health.set_parts({"part": trouble}, lambda: True)
         looking = asyncio.create_task(health.run())
         async with asyncio.timeout(DEADLINE_S):
             while trouble() is None:  # noqa: ASYNC110  # time passes, and nothing else happens

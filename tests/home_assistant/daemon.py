@@ -9,7 +9,7 @@ from pathlib import Path
 
 from streamer.config.control import Control
 from streamer.config.schema import Config
-from streamer.core.json_file import Kept
+from streamer.core.json_file import JsonFile
 from streamer.metrics import Metrics
 from streamer.mqtt.publisher import MqttSink
 from streamer.store.outbox import Outbox
@@ -39,7 +39,7 @@ async def main(port: int, state: Path, form: str, sounds: list[str]) -> None:
     metrics = Metrics()
     metrics.source("kitchen")
     metrics.latencies_s.append(0.2)
-    control = Control(config, Kept(state, "control.json"))
+    control = Control(config, JsonFile(state, "control.json"))
     queue = EventQueue(Outbox(state, "pi", metrics))
     sink = MqttSink(
         config.mqtt,
@@ -50,7 +50,7 @@ async def main(port: int, state: Path, form: str, sounds: list[str]) -> None:
         metrics,
         control=control,
         home_assistant=config.home_assistant,
-        announced=Kept(state, "announced.json"),
+        announced=JsonFile(state, "announced.json"),
     )
     recorder = Recorder(queue, [sink], metrics)
     telling = asyncio.create_task(recorder.run())

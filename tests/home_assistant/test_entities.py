@@ -13,11 +13,12 @@ import pytest
 
 from streamer.config.control import Control
 from streamer.config.schema import Config
-from streamer.core.json_file import Kept
+from streamer.core.backoff import Backoff
+from streamer.core.json_file import JsonFile
 from streamer.metrics import Metrics
 from streamer.mqtt import publisher as mqtt
 from streamer.mqtt.broker import embedded_broker
-from streamer.mqtt.publisher import Backoff, MqttSink
+from streamer.mqtt.publisher import MqttSink
 from streamer.store.outbox import Outbox
 from streamer.store.queue import EventQueue
 from streamer.store.recorder import Recorder
@@ -58,7 +59,7 @@ def configuration(port: int, **changes: object) -> Config:
 async def told(config: Config, state: Path) -> AsyncIterator[tuple[Recorder, Control]]:
     """The sink of a configuration, from its start to its clean stop."""
     metrics = Metrics()
-    control = Control(config, Kept(state, "control.json"))
+    control = Control(config, JsonFile(state, "control.json"))
     queue = EventQueue(Outbox(state, config.node, metrics))
     sink = MqttSink(
         config.mqtt,
@@ -69,7 +70,7 @@ async def told(config: Config, state: Path) -> AsyncIterator[tuple[Recorder, Con
         metrics,
         control=control,
         home_assistant=config.home_assistant,
-        announced=Kept(state, "announced.json"),
+        announced=JsonFile(state, "announced.json"),
         backoff=Backoff(0.05, 0.1),
     )
     recorder = Recorder(queue, [sink], metrics)

@@ -17,12 +17,13 @@ import aiomqtt
 import pytest
 
 from streamer.config.schema import MqttSettings, TlsSettings
+from streamer.core.backoff import Backoff
 from streamer.errors import ConfigError, StreamerError
 from streamer.metrics import Metrics
 from streamer.mqtt import connection
 from streamer.mqtt import publisher as mqtt
 from streamer.mqtt.broker import embedded_broker
-from streamer.mqtt.publisher import Backoff, MqttSink, probe
+from streamer.mqtt.publisher import MqttSink, probe
 from streamer.store.outbox import BOUNDS, Bounds, Outbox, peek
 from streamer.store.queue import EventQueue
 from streamer.store.recorder import Recorder
@@ -43,7 +44,7 @@ from tests.reports import event, occurrence, stats
 
 pytestmark = pytest.mark.slow
 
-QUICK = Backoff(start_s=0.05, max_s=0.1, apart_s=0.5)
+QUICK = Backoff(first_s=0.05, longest_s=0.1, jitter=1.0)
 BASE = "streamer/pi"
 STATE = f"{BASE}/kitchen/sound/dog_bark/state"
 SECRET = "correct horse"  # noqa: S105  of a broker that lives for a test
@@ -67,7 +68,9 @@ def sink_to(
     sounds = options.pop("sounds", ["dog_bark", "doorbell"])
     metrics = metrics or Metrics()
     queue = EventQueue(Outbox(state, "pi", metrics, bounds=bounds))
-    sink = MqttSink(settings(port, **options), "pi", ["kitchen"], sounds, queue, metrics, backoff=QUICK)
+    sink = MqttSink(
+        settings(port, **options), "pi", ["kitchen"], sounds, queue, metrics, backoff=QUICK, apart_s=0.5
+    )
     return Recorder(queue, [sink], metrics)
 
 
@@ -673,12 +676,3 @@ async def test_probe_leaves_the_daemon_alone(mosquitto: Mosquitto, subscribe: Su
         await probe(settings(mosquitto.port))
         assert metrics.reconnects == 0
     assert [message.payload for message in heard.of("pi/status")] == ["online", "offline"]
-
-
-def test_backoff_grows_to_its_bound() -> None:
-    """Between nothing and twice as much each time, at most a minute, after any number of failures."""
-    backoff = Backoff()
-    for failures, most in [(1, 1), (2, 2), (3, 4), (7, 60), (1000, 60)]:
-        delays = [backoff.delay(failures) for _ in range(200)]
-        assert all(0 <= delay <= most for delay in delays)
-        assert max(delays) > most / 2

@@ -106,7 +106,7 @@ async def test_a_file_at_its_own_pace_and_at_full_speed(tmp_path: Path, hop_s: f
         worker=InProcess(),
         labels=ByEar.labels,
         window_s=ByEar.window_s,
-        tell=reports.append,
+        emit=reports.append,
         metrics=Metrics(),
     )
     async with asyncio.timeout(90):

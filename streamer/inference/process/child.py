@@ -133,7 +133,7 @@ class ChildWorker:
         """One phrase for people."""
         return self._condition
 
-    def trouble(self) -> str | None:
+    def problem(self) -> str | None:
         """What a watchdog must know: windows wait, and neither scores nor a restart are under way."""
         limit_s = 2 * (self._limits.batch_s + self._limits.load_s) + self._limits.longest_s
         if self._asked_at is None or time.monotonic() - self._asked_at < limit_s:
