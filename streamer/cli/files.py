@@ -94,7 +94,7 @@ def detect(
     """
     from streamer.inference.engines.torch import Engine  # noqa: PLC0415  # loads torch
     from streamer.run.offline import detect as detect_file  # noqa: PLC0415
-    from streamer.run.offline import see_nothing  # noqa: PLC0415
+    from streamer.run.offline import observe_nothing  # noqa: PLC0415
 
     settings = load_config(config)
     if model is not None:
@@ -116,7 +116,7 @@ def detect(
                     source_id=_id(path),
                     start=start,
                     progress=progress,
-                    see=picture.see if picture is not None else see_nothing,
+                    observe=picture.see if picture is not None else observe_nothing,
                 )
                 write(path, start, picture.watch(events) if picture is not None else events)
             if picture is not None and plot is not None:

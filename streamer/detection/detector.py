@@ -1,18 +1,20 @@
-"""From the scores of one sound to its occurrences: hysteresis over a time line that may still change.
+"""From the scores of one sound to its events: hysteresis over a timeline that may still change.
 
-    QUIET ── reaches on ──► STARTING ── confirmed, long enough: start ──► ACTIVE ── below off ──► STOPPING
-      ▲                                                             update ◄──────── above off ──────┤
-      └─────────────────────────────────────────────────────────── merge gap has passed: end ────────┘
+    QUIET ── reaches on ──► STARTING ── no rule holds it back: start ──► ACTIVE ── below off ──► STOPPING
+      ▲                        │ later windows took it back                ▲ above off ────────────┤
+      └────────────────────────┴──────────────────────────────── merge gap has passed: end ────────┘
 
-Each window knows more of the moments before it. So every update looks at all that is remembered:
-an onset or offset that was said may be corrected by a later message, and a sound may be found late.
+Each window adds to what is known of the moments before it. So every update goes over the whole timeline
+that is remembered: an onset or offset that was emitted may be corrected by a later message, and a sound may
+be found late.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from hashlib import sha256
 
 import numpy as np
@@ -23,15 +25,48 @@ from streamer.detection.timeline import CELL_S
 from streamer.types import SILENCE_DBFS, Phase, Samples, SoundEvent
 
 _LABEL_MIN = 0.05
-"""A label below this says nothing about an event."""
+"""lowest score of a label that an event names"""
 _LABELS_MAX = 5
 _PEAK_STEP, _LEVEL_STEP_DB, _ONSET_STEP_S = 0.05, 3.0, 0.1
-"""Less of a change is not worth an update."""
+"""smallest changes of peak, level and onset that are worth an update"""
+
+
+class State(Enum):
+    """What a detector is doing."""
+
+    QUIET = "quiet"
+    """no occurrence"""
+    STARTING = "starting"
+    """an occurrence that is not emitted yet: a rule holds it back, or it is too young"""
+    ACTIVE = "active"
+    """an event has started"""
+    STOPPING = "stopping"
+    """an event whose score is below `off`, for less than the merge gap"""
+
+
+TRANSITIONS: Mapping[State, frozenset[State]] = {
+    State.QUIET: frozenset({State.STARTING, State.ACTIVE, State.STOPPING}),
+    State.STARTING: frozenset({State.QUIET, State.ACTIVE, State.STOPPING}),
+    State.ACTIVE: frozenset({State.STOPPING, State.QUIET, State.STARTING}),
+    State.STOPPING: frozenset({State.ACTIVE, State.QUIET, State.STARTING}),
+}
+"""the states that may follow each after one window, which may end one occurrence and begin the next"""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of the timeline, in cells: from `onset` up to `until`, without it."""
+
+    onset: int
+    until: int
+
+    def overlaps(self, other: Span) -> bool:
+        return self.onset < other.until and other.onset < self.until
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class View:
-    """The time line of one sound, as a window left it. Places and lengths are in cells; row 0 is `first`."""
+class SoundScores:
+    """The scores of one sound on the timeline, one row a cell; row 0 is cell `first`."""
 
     scores: Samples
     """(n,) of the sound"""
@@ -40,25 +75,31 @@ class View:
     levels: Samples
     """(n,) dBFS"""
     first: int
-    settled: int
-    """what lies before is old enough to start or end an event"""
+    mature: int
+    """cells before this are old enough to start or end an event"""
     final: int
-    """what lies before will not change any more"""
-    lag: int
-    """how much later the score falls than the sound ends: of a clip-level model, a window less a hop"""
-    grain: int
-    """the shortest sound that the scores can tell"""
+    """cells before this will not change any more"""
+    late_by: int = 0
+    """cells by which the score falls later than the sound ends; clip-level scores: a window less a hop"""
+    resolution: int = 1
+    """shortest sound that the scores can tell, in cells"""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When an update happens, and what else is known at that time."""
+
     origin: float
-    """when cell 0 begins"""
+    """time of the start of cell 0"""
     end: float
-    """when what was heard ends"""
+    """end of the latest window"""
     emitted_at: float
     closing: bool = False
-    """nothing more will be heard"""
-    alarm: tuple[int, int] | None = None
-    """where the latest group of beeps of an alarm was"""
-    taken: tuple[tuple[int, int], ...] = ()
-    """where kinds of this sound, or sounds that this is a kind of, have been told"""
+    """no more audio follows: whatever is open ends"""
+    alarm: Span | None = None
+    """the latest group of beeps of an alarm that was found in the signal"""
+    related: tuple[Span, ...] = ()
+    """latest events of sounds that share a label with this one, or of which one is a kind of the other"""
 
     def time(self, cell: int) -> float:
         return min(self.origin + cell * CELL_S, self.end)
@@ -66,31 +107,37 @@ class View:
 
 @dataclass(slots=True)
 class _Occurrence:
-    """A sound that goes on, or seems to. Places are cells."""
+    """A stretch in which the score is high enough, an event or not yet. Positions are cells."""
 
     crossed: int
-    """the first that reached `on`"""
+    """the first cell at or above `on`"""
     onset: int
-    """the first of the run above `off` that holds `crossed`"""
+    """the first of the run at or above `off` that holds `crossed`"""
     until: int
-    """the one after the last above `off`"""
+    """the cell after the last at or above `off`"""
     hops: list[bool] = field(default_factory=lambda: [True])
-    """of each update, whether it agreed"""
+    """for each update, whether the occurrence was still there"""
     verified: bool = False
-    """an alarm's beeps were in it"""
+    """an alarm's beeps were found in it"""
     notifies: bool = True
-    """the sound had cooled down"""
+    """the sound was not cooling down when it started"""
     peak: float = 0.0
     labels: dict[str, float] = field(default_factory=dict)
     level_dbfs: float = SILENCE_DBFS
-    announced: int = -1
-    """the onset as it was said first"""
-    said: SoundEvent | None = None
+    first_onset: int = -1
+    """the onset as it was emitted first"""
+    emitted: SoundEvent | None = None
     """the latest message; None before the start"""
+    is_above: bool = True
+    """its newest mature cell is at or above `off`"""
+
+    @property
+    def span(self) -> Span:
+        return Span(self.onset, self.until)
 
 
 class SoundDetector:
-    """Follows one sound of one source."""
+    """Follows one sound of one source. Has no clock: time comes with the windows."""
 
     def __init__(self, source_id: str, sound: str, rule: SoundRule) -> None:
         self._source_id = source_id
@@ -100,191 +147,207 @@ class SoundDetector:
         self._min_duration = _cells(rule.min_duration_s)
         # Cells that touch have no pause between them: the shortest pause is a cell.
         self._gap = max(1, _cells(rule.merge_gap_s))
-        self._quiet_until = -math.inf
-        """when the sound has cooled down"""
+        self._cool_at = -math.inf
+        """time at which the sound has cooled down"""
         self.reset()
 
     def reset(self) -> None:
-        """Begin with a new time line."""
+        """Begin with a new timeline."""
         self._occurrence: _Occurrence | None = None
-        self._told = 0
-        """what lies before belongs to earlier occurrences"""
-        self._latest: tuple[int, int] | None = None
+        self._done = 0
+        """cells before this belong to earlier occurrences"""
+        self._last_event: Span | None = None
 
     @property
-    def is_open(self) -> bool:
-        """Something sounds, or seems to."""
-        return self._occurrence is not None
+    def state(self) -> State:
+        occurrence = self._occurrence
+        if occurrence is None:
+            return State.QUIET
+        if occurrence.emitted is None:
+            return State.STARTING
+        return State.ACTIVE if occurrence.is_above else State.STOPPING
 
     @property
-    def told(self) -> tuple[int, int] | None:
-        """Where the latest occurrence that has been told of is, or was. Cells."""
-        now = self._occurrence
-        return (now.onset, now.until) if now is not None and now.said is not None else self._latest
+    def event(self) -> Span | None:
+        """Where the open event is, else where the latest one was."""
+        occurrence = self._occurrence
+        is_open = occurrence is not None and occurrence.emitted is not None
+        return occurrence.span if occurrence is not None and is_open else self._last_event
 
-    def update(self, view: View) -> list[SoundEvent]:
-        """What there is to say after a window, in order. When `view.closing` is set, nothing stays open."""
-        if self._occurrence is None and view.scores.max(initial=0) < self._rule.on:
+    def update(self, sound: SoundScores, moment: Moment) -> list[SoundEvent]:
+        """The messages that a further window leads to, in order. When closing, nothing stays open."""
+        if self._occurrence is None and sound.scores.max(initial=0) < self._rule.on:
             return []  # the usual case, cheaply: a median is never above its highest score
-        scores = self.smooth(view)
+        scores = self.smooth(sound)
         events: list[SoundEvent] = []
-        if self._occurrence is not None and not view.closing:  # a close is no hop
+        if self._occurrence is not None and not moment.closing:  # a close is no hop
             self._occurrence.hops.append(True)
-        while (now := self._occurrence or self._find(scores, view.first)) is not None:
-            self._occurrence = now
-            over = self._follow(now, scores, view) or view.closing
-            if now.said is None and self._has_vanished(now, scores, view.first):
-                now.hops[-1] = False
-                if self._may_come_back(now, view):
+        while (occurrence := self._occurrence or self._next_occurrence(scores, sound.first)) is not None:
+            self._occurrence = occurrence
+            is_over = self._follow(occurrence, scores, sound, moment) or moment.closing
+            if occurrence.emitted is None and self._was_taken_back(occurrence, scores, sound.first):
+                occurrence.hops[-1] = False
+                if self._may_return(occurrence, sound, moment):
                     break
                 self._occurrence = None
                 continue
-            if now.said is None and not self.doubts(now, view):
-                now.announced = now.onset
-                events.append(self._say("start", now, scores, view))
-            elif now.said is not None and not over and self._is_news(now, view):
-                events.append(self._say("update", now, scores, view))
-            if not over or (now.said is None and self._may_be_confirmed(now, view)):
+            if occurrence.emitted is None and not self.held_back_by(occurrence.span, sound, moment):
+                occurrence.first_onset = occurrence.onset
+                events.append(self._message("start", occurrence, scores, sound, moment))
+            elif occurrence.emitted is not None and not is_over and self._has_news(occurrence, moment):
+                events.append(self._message("update", occurrence, scores, sound, moment))
+            if not is_over or (occurrence.emitted is None and self._may_confirm(occurrence, sound, moment)):
                 break
-            if now.said is not None:
-                events.append(self._say("end", now, scores, view))
-                # The next onset differs from what this one was announced with, and so does its id.
-                self._told = max(self._told, now.until + self._gap, now.announced + 1)
-                self._latest = now.onset, now.until
+            if occurrence.emitted is not None:
+                events.append(self._message("end", occurrence, scores, sound, moment))
+                # The next onset differs from the first of this one, and so does its id.
+                self._done = max(self._done, occurrence.until + self._gap, occurrence.first_onset + 1)
+                self._last_event = occurrence.span
             else:
-                self._told = max(self._told, now.until)
+                self._done = max(self._done, occurrence.until)
             self._occurrence = None
         return events
 
-    def smooth(self, view: View) -> Samples:
-        """(settled - first,): the scores that count, for as long as they are old enough."""
-        return median(view.scores, self._width)[: max(0, view.settled - view.first)]
+    def smooth(self, sound: SoundScores) -> Samples:
+        """(mature - first,): the scores that thresholds are compared with."""
+        return median(sound.scores, self._width)[: max(0, sound.mature - sound.first)]
 
-    def doubts_at(self, cell: int, view: View) -> str:
-        """Why what sounds at a cell is not told yet; nothing where it is, or where nothing sounds."""
-        now = self._occurrence
-        is_there = now is not None and now.said is None and now.onset <= cell < now.until
-        return self.doubts(now, view) if now is not None and is_there else ""
+    def pending(self, cell: int) -> Span | None:
+        """The occurrence at a cell that has not started an event; None where there is none."""
+        occurrence = self._occurrence
+        if occurrence is None or occurrence.emitted is not None:
+            return None
+        return occurrence.span if occurrence.onset <= cell < occurrence.until else None
 
-    def _find(self, scores: Samples, first: int) -> _Occurrence | None:
-        """The first occurrence that has not been told."""
-        start = max(0, self._told - first)
+    def held_back_by(self, span: Span, sound: SoundScores, moment: Moment) -> str:
+        """The rule that keeps the present occurrence from starting, a clause for people; else empty."""
+        rule, occurrence = self._rule, self._occurrence
+        hops = [True] if occurrence is None else occurrence.hops
+        if (n_agree := sum(hops[-rule.confirm_of :])) < rule.confirm:
+            return f"{n_agree} of {rule.confirm} hops agree"
+        if (length := self._sound_end(span, sound, moment) - span.onset) < self._min_duration:
+            return f"{length * CELL_S:.2f} s long, and min_duration_s is {rule.min_duration_s:g}"
+        if rule.verify == "require" and (occurrence is None or not occurrence.verified):
+            return "the cadence of an alarm is not in the signal"
+        if any(span.overlaps(other) for other in moment.related):
+            return "a kind of it has started, or a sound that it is a kind of"
+        return ""
+
+    def _next_occurrence(self, scores: Samples, first: int) -> _Occurrence | None:
+        """The first occurrence after those that are done."""
+        start = max(0, self._done - first)
         crossed = np.flatnonzero(scores[start:] >= self._rule.on)
         if not crossed.size:
             return None
         cell = first + start + int(crossed[0])
         return _Occurrence(crossed=cell, onset=cell, until=cell + 1)
 
-    def _follow(self, now: _Occurrence, scores: Samples, view: View) -> bool:
+    def _follow(self, occurrence: _Occurrence, scores: Samples, sound: SoundScores, moment: Moment) -> bool:
         """Correct an occurrence by what is known now. Returns whether it is over."""
+        first = sound.first
         is_above = scores >= self._rule.off
-        above = np.flatnonzero(is_above) + view.first
-        crossed = now.crossed - view.first
-        if crossed >= 0:  # else it is older than the memory, and so is the onset: both stay
+        above = np.flatnonzero(is_above) + first
+        crossed = occurrence.crossed - first
+        if crossed >= 0:  # else it is older than the timeline, and so is the onset: both stay
             if is_above[crossed]:
                 below = np.flatnonzero(~is_above[:crossed])
-                onset = view.first + int(below[-1]) + 1 if below.size else min(now.onset, view.first)
-                now.onset = max(onset, self._told)
+                onset = first + int(below[-1]) + 1 if below.size else min(occurrence.onset, first)
+                occurrence.onset = max(onset, self._done)
             else:
-                later = above[(above > now.crossed) & (above < now.until + self._gap)]
-                now.onset = int(later[0]) if later.size else now.onset
+                later = above[(above > occurrence.crossed) & (above < occurrence.until + self._gap)]
+                occurrence.onset = int(later[0]) if later.size else occurrence.onset
 
-        known = max(now.onset, min(now.until, view.first) - 1)
+        known = max(occurrence.onset, min(occurrence.until, first) - 1)
         above = np.concatenate(([known], above[above > known]))
         pauses = np.flatnonzero(np.diff(above) > self._gap)
-        now.until = int(above[pauses[0]] if pauses.size else above[-1]) + 1
+        occurrence.until = int(above[pauses[0]] if pauses.size else above[-1]) + 1
 
-        rows = slice(max(0, now.onset - view.first), max(0, now.until - view.first))
-        if scores[rows].max(initial=0) > now.peak:
+        rows = slice(max(0, occurrence.onset - first), max(0, occurrence.until - first))
+        if scores[rows].max(initial=0) > occurrence.peak:
             best = rows.start + int(scores[rows].argmax())
-            now.peak = float(scores[best])
-            now.labels = _strongest(self._rule.labels, view.labels[best])
-        sounding = slice(rows.start, max(0, self._until(now, view) - view.first))
-        now.level_dbfs = float(view.levels[sounding].max(initial=now.level_dbfs))
-        if view.alarm is not None:
-            begin, end = view.alarm
-            now.verified = now.verified or (begin < now.until + self._gap and now.onset - self._gap < end)
-        return bool(pauses.size) or view.first + len(scores) - now.until >= self._gap
+            occurrence.peak = float(scores[best])
+            occurrence.labels = _strongest(self._rule.labels, sound.labels[best])
+        sounding = slice(rows.start, max(0, self._sound_end(occurrence.span, sound, moment) - first))
+        occurrence.level_dbfs = float(sound.levels[sounding].max(initial=occurrence.level_dbfs))
+        if moment.alarm is not None:
+            reach = Span(occurrence.onset - self._gap, occurrence.until + self._gap)
+            occurrence.verified = occurrence.verified or reach.overlaps(moment.alarm)
+        occurrence.is_above = bool(is_above.size and is_above[-1])
+        return bool(pauses.size) or first + len(scores) - occurrence.until >= self._gap
 
-    def _until(self, now: _Occurrence, view: View) -> int:
-        """Where the sound itself ends, which may be before its score falls."""
-        if view.closing and now.until >= view.settled:
-            return now.until  # cut off while it was heard
-        return min(now.until, max(now.onset + view.grain, now.until - view.lag))
+    def _sound_end(self, span: Span, sound: SoundScores, moment: Moment) -> int:
+        """The cell after the sound itself, which may end before its score falls."""
+        if moment.closing and span.until >= sound.mature:
+            return span.until  # cut off in the middle
+        return min(span.until, max(span.onset + sound.resolution, span.until - sound.late_by))
 
-    def _has_vanished(self, now: _Occurrence, scores: Samples, first: int) -> bool:
-        """Later windows took back what seemed to begin."""
-        if now.crossed < first:
+    def _was_taken_back(self, occurrence: _Occurrence, scores: Samples, first: int) -> bool:
+        """Later windows lowered the scores that reached `on`."""
+        if occurrence.crossed < first:
             return False
-        return bool(scores[now.onset - first : now.until - first].max(initial=0) < self._rule.on)
+        rows = scores[occurrence.onset - first : occurrence.until - first]
+        return bool(rows.max(initial=0) < self._rule.on)
 
-    def _may_come_back(self, now: _Occurrence, view: View) -> bool:
-        """A hop disagrees, but so many need not agree, and the next ones will see it again."""
-        n_may = self._rule.confirm_of - self._rule.confirm
-        return now.hops.count(False) <= n_may and now.until > view.final and not view.closing
+    def _may_return(self, occurrence: _Occurrence, sound: SoundScores, moment: Moment) -> bool:
+        """A hop disagrees, but `confirm_of` allows it, and the next windows will score the moment again."""
+        n_allowed = self._rule.confirm_of - self._rule.confirm
+        is_open = occurrence.until > sound.final and not moment.closing
+        return occurrence.hops.count(False) <= n_allowed and is_open
 
-    def doubts(self, now: _Occurrence, view: View) -> str:
-        """Why an occurrence is not told yet, a clause for people; nothing where it may be."""
-        rule = self._rule
-        if (n_agree := sum(now.hops[-rule.confirm_of :])) < rule.confirm:
-            return f"{n_agree} of {rule.confirm} hops agree"
-        if (length := self._until(now, view) - now.onset) < self._min_duration:
-            return f"{length * CELL_S:.2f} s long, and min_duration_s is {rule.min_duration_s:g}"
-        if rule.verify == "require" and not now.verified:
-            return "the cadence of an alarm is not in the signal"
-        if any(begin < now.until and now.onset < end for begin, end in view.taken):
-            return "a kind of it has been told, or what it is a kind of"
-        return ""
+    def _may_confirm(self, occurrence: _Occurrence, sound: SoundScores, moment: Moment) -> bool:
+        """It is over, but too few hops agree yet, and the next window will score it again."""
+        n_agree = sum(occurrence.hops[-self._rule.confirm_of :])
+        return n_agree < self._rule.confirm and occurrence.until > sound.final and not moment.closing
 
-    def _may_be_confirmed(self, now: _Occurrence, view: View) -> bool:
-        """It is past, but the next window will see it again."""
-        n_agree = sum(now.hops[-self._rule.confirm_of :])
-        return n_agree < self._rule.confirm and now.until > view.final and not view.closing
-
-    def _is_news(self, now: _Occurrence, view: View) -> bool:
-        said = now.said
-        if said is None:
+    def _has_news(self, occurrence: _Occurrence, moment: Moment) -> bool:
+        before = occurrence.emitted
+        if before is None:
             return False
-        if now.verified and said.verified is False:
-            return True  # that it is a real alarm does not wait for its turn
-        return view.end - said.heard_at >= self._rule.update_s - CELL_S / 2 and (
-            now.peak - said.peak >= _PEAK_STEP
-            or now.level_dbfs - said.level_dbfs >= _LEVEL_STEP_DB
-            or abs(view.time(now.onset) - said.onset) >= _ONSET_STEP_S
+        if occurrence.verified and before.verified is False:
+            return True  # that an alarm is real does not wait for the next update
+        return moment.end - before.heard_at >= self._rule.update_s - CELL_S / 2 and (
+            occurrence.peak - before.peak >= _PEAK_STEP
+            or occurrence.level_dbfs - before.level_dbfs >= _LEVEL_STEP_DB
+            or abs(moment.time(occurrence.onset) - before.onset) >= _ONSET_STEP_S
         )
 
-    def _say(self, phase: Phase, now: _Occurrence, scores: Samples, view: View) -> SoundEvent:
-        onset = view.time(now.onset)
-        if now.said is None:
-            # Where the clock was set back, what was said by the old time does not count.
-            now.notifies = not self._quiet_until - self._rule.cooldown_s <= onset < self._quiet_until
-            if now.notifies:
-                self._quiet_until = onset + self._rule.cooldown_s
-        level_dbfs = now.level_dbfs
-        if phase == "start" and now.until >= view.settled:
-            # It goes on, so all heard since is its own: the settled part is short, and may be faint.
-            level_dbfs = float(view.levels[max(0, now.onset - view.first) :].max(initial=level_dbfs))
-        now.said = SoundEvent(
-            id=now.said.id if now.said else self._id(onset),
+    def _message(
+        self, phase: Phase, occurrence: _Occurrence, scores: Samples, sound: SoundScores, moment: Moment
+    ) -> SoundEvent:
+        onset = moment.time(occurrence.onset)
+        if occurrence.emitted is None:
+            # After the clock was set back, a cool-down of the old time does not count.
+            cooldown_s = self._rule.cooldown_s
+            occurrence.notifies = not self._cool_at - cooldown_s <= onset < self._cool_at
+            if occurrence.notifies:
+                self._cool_at = onset + cooldown_s
+        level_dbfs = occurrence.level_dbfs
+        if phase == "start" and occurrence.until >= sound.mature:
+            # It goes on, so all since its onset belongs to it: the mature part is short and may be faint.
+            newest = sound.levels[max(0, occurrence.onset - sound.first) :]
+            level_dbfs = float(newest.max(initial=level_dbfs))
+        score = float(scores[-1]) if scores.size else 0.0
+        occurrence.emitted = SoundEvent(
+            id=occurrence.emitted.id if occurrence.emitted else self._id(onset),
             source_id=self._source_id,
             sound=self._sound,
             phase=phase,
             onset=onset,
-            offset=view.time(self._until(now, view)) if phase == "end" else None,
-            peak=now.peak,
-            score=float(scores[-1]) if scores.size else 0.0,
-            labels=now.labels,
+            offset=moment.time(self._sound_end(occurrence.span, sound, moment)) if phase == "end" else None,
+            peak=occurrence.peak,
+            score=occurrence.peak if phase == "start" else score,
+            labels=occurrence.labels,
             level_dbfs=level_dbfs,
-            emitted_at=view.emitted_at,
-            heard_at=view.end,
-            verified=now.verified if self._rule.verify != "none" else None,
-            notify=now.notifies,
+            emitted_at=moment.emitted_at,
+            heard_at=moment.end,
+            verified=occurrence.verified if self._rule.verify != "none" else None,
+            notify=occurrence.notifies,
             priority=self._rule.priority,
         )
-        return now.said
+        return occurrence.emitted
 
     def _id(self, onset: float) -> str:
-        """The same audio has the same events, so the same ids."""
+        """The same audio gives the same events, so the same ids."""
         return sha256(f"{self._source_id}/{self._sound}/{round(1000 * onset)}".encode()).hexdigest()[:12]
 
 

@@ -1,4 +1,4 @@
-"""One source's way from windows and their scores to events; the same live and offline."""
+"""From the windows of one source and their scores to events; the same live and offline."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamer.config.schema import LOUD, Config, SoundRule
-from streamer.detection.detector import SoundDetector, View
+from streamer.detection.detector import Moment, SoundDetector, SoundScores, Span, State
 from streamer.detection.ontology import below
 from streamer.detection.sounds import Sounds
 from streamer.detection.timeline import CELL_S, Timeline
@@ -22,33 +22,31 @@ from streamer.types import Hearing, Priority, Samples, Scores, SoundEvent, Windo
 
 _TOP = 5
 _GUESS = 0.01
-"""how much a moment counts that was not scored"""
+"""weight of scores that are repeated for a window that was not scored"""
 _ORDER: tuple[Priority, ...] = ("critical", "high", "normal", "low")
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """What is known of one sound at one moment."""
+class Inspection:
+    """What is known of one sound at one time: the values that the rules decide on."""
 
-    known_at: float
-    """end of the latest window"""
     raw: float
-    """the highest of its labels, or its loudness, before all else"""
+    """the highest of its labels, or its loudness, before guards and smoothing"""
     smoothed: float
-    """what the thresholds are held against: guarded and smoothed"""
+    """what the thresholds are compared with: guarded and smoothed"""
     labels: Mapping[str, float]
     guards: Mapping[str, float]
-    """those that are stronger"""
-    doubt: str
-    """why an event is not told yet, although the score is there"""
+    """the sounds of `unless` that score higher"""
+    held_back_by: str
+    """the rule that keeps an occurrence from starting an event; empty where there is none"""
     level_dbfs: float
 
 
 class Pipeline:
-    """Turns scores into events. Knows no clock: time comes with the windows.
+    """Turns scores into events. Has no clock: time comes with the windows.
 
-    Of each window, in time's order: `wants` says whether it has to be scored; then `update` where it was, or
-    `skip` where it was not wanted.
+    For each window, in order of time: `wants` says whether it has to be scored; then `update` with its
+    scores, or `skip` where it was not wanted.
     """
 
     def __init__(self, source_id: str, config: Config, labels: Sequence[str]) -> None:
@@ -58,7 +56,7 @@ class Pipeline:
         self._labels = labels
         self._hop_s = config.hop_s
         self._announce_s = config.detection.announce_s
-        source = config.sources.get(source_id)  # a file has no settings of its own
+        source = config.sources.get(source_id)  # a file that is not configured has no settings
         self._calibration_db = None if source is None else source.calibration_db
         self._faults = FaultWatch()
         self.is_silent = False
@@ -66,51 +64,55 @@ class Pipeline:
         self._sounds = Sounds(
             {name: rule.labels for name, rule in self._rules.items() if rule.labels}, labels
         )
-        # Kinds come before what they are kinds of: of two that are told at once, it is the more exact one.
+        # Child labels first: when a Bark and a Dog start together, only the more specific event is emitted.
         self._detectors = {
             name: SoundDetector(source_id, name, self._rules[name])
             for name in sorted(self._rules, key=lambda name: len(below(self._rules[name].labels)))
         }
-        self._kin = _kin(self._rules)
+        self._related = _related(self._rules)
         hold_s = self._announce_s + 2 * self._hop_s
         self._gate = Gate(self._hop_s, hold_s) if config.windows.skip_quiet else None
         self._alarms = AlarmWatch() if any(rule.verify != "none" for rule in self._rules.values()) else None
         self._background = Background()
         self._end = -math.inf
-        """when what was heard ends"""
+        """end of the latest window"""
         self._memory: _Memory | None = None
 
     def wants(self, window: Window) -> bool:
-        """Whether a window has to be scored: a quiet one need not be. Ask once a window, before all else."""
+        """Whether a window has to be scored; a quiet one need not be. Call it once a window, first."""
         return self._gate is None or self._gate.wants(window)
 
     def skip(self, window: Window, emitted_at: float) -> list[SoundEvent]:
-        """Take note of a window that was not wanted: nothing new is in it. Answers like `update`."""
+        """Take a window that was not wanted. Returns events as `update` does."""
         return self._take(window, None, emitted_at)
 
     def update(self, window: Window, scores: Scores, emitted_at: float) -> list[SoundEvent]:
-        """What there is to say after a window, in order. Windows may be missing, but come in time's order.
+        """The events that a window leads to, in order. Windows may be missing, but come in order of time.
 
-        Where time breaks off (nothing was heard for a while, the clock was set back), open events end first.
+        Where time breaks off (no audio for a while, a clock that was set back), open events end first.
         """
-        if scores.frames is None and self._gate is not None:  # a score falls as a sound leaves the window
+        if (
+            scores.frames is None and self._gate is not None
+        ):  # a clip-level score falls when a sound leaves the window
             self._gate.hold_s = window.end - window.start + self._announce_s
         return self._take(window, scores, emitted_at)
 
     def _take(self, window: Window, scores: Scores | None, emitted_at: float) -> list[SoundEvent]:
         start = window.start
-        if window.warm_up:  # what lies before the source's start was not heard
+        if window.warm_up:  # before the source's start there is no audio
             start = max(start, window.end - (window.index + 1) * self._hop_s)
         events = []
         if window.end <= self._end:
             events = self.close(self._end, max(emitted_at, self._end))
-            self._end = window.end - self._hop_s  # the rest of the window was heard before, by another time
+            self._end = window.end - self._hop_s  # the rest of the window came before, by another time
         elif start > self._end + CELL_S:
             events = self.close(self._end, emitted_at)
 
         memory = self._memory
         if memory is None:
-            if scores is None or scores.frames is None:  # such a score tells only what is new in the window
+            if (
+                scores is None or scores.frames is None
+            ):  # a clip-level score counts for what is new in the window
                 start = max(start, window.end - self._hop_s)
             keep_s = window.end - window.start + self._announce_s + 1
             memory = self._memory = _Memory(len(self._sounds), max(start, self._end), keep_s)
@@ -121,7 +123,7 @@ class Pipeline:
         return events + self._detect(memory, window.end, emitted_at)
 
     def carry_on(self, before: Pipeline) -> None:
-        """Take over from a pipeline with other rules: what that has heard is not heard again, but known."""
+        """Take over from a pipeline with other rules: its audio is not analysed again."""
         self._end = before._end
         self._background = before._background
         self._faults = before._faults
@@ -129,7 +131,7 @@ class Pipeline:
             self._gate = before._gate
 
     def close(self, at: float, emitted_at: float) -> list[SoundEvent]:
-        """End everything: the source has ended, or nobody listens any more. Windows may follow later."""
+        """End all events: the source has ended, or is not listened to any more. Windows may follow later."""
         memory, self._memory = self._memory, None
         if memory is None:
             return []
@@ -157,26 +159,27 @@ class Pipeline:
             problem="" if fault is None else fault.text,
         )
 
-    def look(self, sound: str, at: float) -> Moment | None:
-        """What is known now of a moment; None where it is forgotten, or not old enough to count."""
+    def inspect(self, sound: str, at: float) -> Inspection | None:
+        """What is known now of a sound at a time; None where that is forgotten, or not old enough."""
         memory = self._memory
         cell = memory.scores.cell(at) if memory is not None else 0
-        if memory is None or not memory.scores.first <= cell < memory.settled:
+        if memory is None or not memory.scores.first <= cell < memory.mature:
             return None
         labels, levels = memory.scores.means(), memory.levels.means()
         row = cell - memory.scores.first
-        own = self._own_scores(labels, levels[:, 1])
-        view = self._view(sound, memory, labels, levels, own, self._end, self._end)
+        guarded = self._sound_scores(labels, levels[:, 1])
+        raw = self._sound_scores(labels, levels[:, 1], guarded=False)
         rule, detector = self._rules[sound], self._detectors[sound]
-        before = self._own_scores(labels, levels[:, 1], guarded=False)
-        guards = {guard: float(before[guard][row]) for guard in rule.unless}
-        return Moment(
-            known_at=self._end,
-            raw=float(before[sound][row]),
-            smoothed=float(detector.smooth(view)[row]),
-            labels=dict(zip(rule.labels, view.labels[row].tolist(), strict=True)),
-            guards={guard: score for guard, score in guards.items() if score > before[sound][row]},
-            doubt=detector.doubts_at(cell, view),
+        scores = self._scores_of(sound, memory, labels, levels, guarded, closing=False)
+        moment = self._moment(sound, memory, guarded, self._end, self._end, closing=False)
+        pending = detector.pending(cell)
+        guards = {guard: float(raw[guard][row]) for guard in rule.unless}
+        return Inspection(
+            raw=float(raw[sound][row]),
+            smoothed=float(detector.smooth(scores)[row]),
+            labels=dict(zip(rule.labels, scores.labels[row].tolist(), strict=True)),
+            guards={guard: score for guard, score in guards.items() if score > raw[sound][row]},
+            held_back_by="" if pending is None else detector.held_back_by(pending, scores, moment),
             level_dbfs=float(levels[row, 0]),
         )
 
@@ -185,67 +188,81 @@ class Pipeline:
     ) -> list[SoundEvent]:
         labels = memory.scores.means()
         levels = memory.levels.means()
-        own = self._own_scores(labels, levels[:, 1])
+        by_sound = self._sound_scores(labels, levels[:, 1])
         events = []
         for name, detector in self._detectors.items():
-            view = self._view(name, memory, labels, levels, own, end, emitted_at, closing=closing)
-            events += detector.update(view)
+            scores = self._scores_of(name, memory, labels, levels, by_sound, closing=closing)
+            moment = self._moment(name, memory, by_sound, end, emitted_at, closing=closing)
+            events += detector.update(scores, moment)
         return sorted(events, key=lambda event: _ORDER.index(event.priority))
 
-    def _own_scores(self, labels: Samples, above_db: Samples, *, guarded: bool = True) -> dict[str, Samples]:
-        """(n,) of each sound: its highest label, or its loudness; nothing while a guard is stronger."""
-        own: dict[str, Samples] = dict(zip(self._sounds.parts, self._sounds.highest(labels).T, strict=True))
+    def _sound_scores(
+        self, labels: Samples, above_db: Samples, *, guarded: bool = True
+    ) -> dict[str, Samples]:
+        """(n,) of each sound: its highest label, or its loudness; 0 where a sound of `unless` is higher."""
+        raw: dict[str, Samples] = dict(zip(self._sounds.parts, self._sounds.highest(labels).T, strict=True))
         for name, rule in self._rules.items():
             if rule.above_background_db is not None:
-                own[name] = np.clip(LOUD * above_db / rule.above_background_db, 0, 1)
+                raw[name] = np.clip(LOUD * above_db / rule.above_background_db, 0, 1)
         if not guarded:
-            return own
+            return raw
         return {
             name: np.where(
-                np.max([own[guard] for guard in rule.unless], axis=0) > own[name], np.float32(0), own[name]
+                np.max([raw[guard] for guard in rule.unless], axis=0) > raw[name], np.float32(0), raw[name]
             )
             if rule.unless
-            else own[name]
+            else raw[name]
             for name, rule in self._rules.items()
         }
 
-    def _view(
+    def _scores_of(
         self,
         name: str,
         memory: _Memory,
         labels: Samples,
         levels: Samples,
-        own: dict[str, Samples],
-        end: float,
-        emitted_at: float,
+        by_sound: Mapping[str, Samples],
         *,
-        closing: bool = False,
-    ) -> View:
-        rule, detector = self._rules[name], self._detectors[name]
-        alarm = None
-        if rule.verify != "none" and self._alarms is not None:
-            is_due = detector.is_open or own[name].max(initial=0) >= rule.on  # it costs a tenth of a second
-            found = self._alarms.find(_cadences(rule)) if is_due else None
-            alarm = None if found is None else (memory.scores.cell(found[0]), memory.scores.cell(found[1]))
-        is_loudness = not rule.labels  # known at once, and for good
-        until = memory.scores.until
-        return View(
-            scores=own[name],
+        closing: bool,
+    ) -> SoundScores:
+        rule, until = self._rules[name], memory.scores.until
+        is_loudness = not rule.labels  # a level is known at once, and never changes
+        return SoundScores(
+            scores=by_sound[name],
             labels=labels[:, self._sounds.parts[name]] if rule.labels else labels[:, :0],
             levels=levels[:, 0],
             first=memory.scores.first,
-            settled=until if closing or is_loudness else memory.settled,
+            mature=until if closing or is_loudness else memory.mature,
             final=until if is_loudness else memory.final,
-            lag=0 if is_loudness else memory.lag,
-            grain=1 if is_loudness else memory.grain,
+            late_by=0 if is_loudness else memory.late_by,
+            resolution=1 if is_loudness else memory.resolution,
+        )
+
+    def _moment(
+        self,
+        name: str,
+        memory: _Memory,
+        by_sound: Mapping[str, Samples],
+        end: float,
+        emitted_at: float,
+        *,
+        closing: bool,
+    ) -> Moment:
+        rule, detector = self._rules[name], self._detectors[name]
+        alarm = None
+        if rule.verify != "none" and self._alarms is not None:
+            # The search is the most expensive part of a hop: only where it can decide something.
+            is_due = detector.state is not State.QUIET or by_sound[name].max(initial=0) >= rule.on
+            found = self._alarms.find(_cadences(rule)) if is_due else None
+            alarm = None if found is None else Span(*(memory.scores.cell(time) for time in found))
+        related = (self._detectors[other].event for other in self._related[name])
+        return Moment(
             origin=memory.scores.time(0),
             end=end,
             emitted_at=emitted_at,
             closing=closing,
             alarm=alarm,
-            taken=tuple(
-                told for other in self._kin[name] if (told := self._detectors[other].told) is not None
-            ),
+            related=tuple(event for event in related if event is not None),
         )
 
 
@@ -253,8 +270,8 @@ def _cadences(rule: SoundRule) -> tuple[CadenceName, ...]:
     return tuple(CADENCES) if rule.cadence == "any" else (rule.cadence,)
 
 
-def _kin(rules: dict[str, SoundRule]) -> dict[str, list[str]]:
-    """Of each sound those others that share a label with it, or of which one is a kind of the other."""
+def _related(rules: dict[str, SoundRule]) -> dict[str, list[str]]:
+    """For each sound the others that share a label with it, or of which one is a kind of the other."""
     kinds = {name: below(rule.labels) for name, rule in rules.items()}
     return {
         name: [
@@ -267,16 +284,16 @@ def _kin(rules: dict[str, SoundRule]) -> dict[str, list[str]]:
 
 
 class _Memory:
-    """What is known of the latest seconds of an unbroken time: scores and levels, by moment."""
+    """Scores and levels of the latest seconds, without a break in time."""
 
     def __init__(self, n_columns: int, origin: float, keep_s: float) -> None:
         self.scores = Timeline(n_columns, origin, keep_s)
         self.levels = Timeline(2, origin, keep_s)
-        """dBFS, and by how much the A-weighted level is above the background's"""
+        """dBFS, and decibels of the A-weighted level above the background"""
         self._n_columns = n_columns
         self._end = origin
-        self.settled = self.final = self.lag = 0
-        self.grain = 1
+        self.mature = self.final = self.late_by = 0
+        self.resolution = 1
 
     def add(
         self,
@@ -287,36 +304,40 @@ class _Memory:
         announce_s: float,
         background: Background,
     ) -> None:
-        """Take a window; without scores nothing is new in it."""
+        """Take a window, with its scores if it was scored."""
         since, self._end = self._end, window.end
         levels = _levels(window, since, background)
         self.levels.add(levels, since, window.end, (window.end - since) / len(levels))
         if scores is None:
-            # All is as it was. A model that says when may correct it later, and until then nothing settles.
+            # Not scored: the last scores again, with a tiny weight. Frame-level scores overwrite them later;
+            # until then `mature` does not advance.
             is_known = self.scores.until > self.scores.first
             last = self.scores.means()[-1:] if is_known else np.zeros((1, self._n_columns), np.float32)
             self.scores.add(last, since, window.end, window.end - since, certainty=_GUESS)
-            if self.lag:
-                self.final = self.settled = self.scores.until
+            if self.late_by:
+                self.final = self.mature = self.scores.until
         elif scores.frames is not None:
             self.scores.add(sounds.pick(scores.frames), window.start, window.end, scores.frame_s)
             self.final = self.scores.cell(window.start)
-            self.settled = max(self.settled, self.scores.cell(window.end - announce_s))
+            self.mature = max(self.mature, self.scores.cell(window.end - announce_s))
         else:
             # A clip-level score rises when the window's end passes an onset, and falls when its start passes
-            # the offset: it stands for the newest hop, and falls late by the rest of the window.
+            # the offset: it counts for the newest hop, and falls late by the rest of the window.
             self.scores.add(sounds.pick(scores.clip[None]), since, window.end, window.end - since)
-            self.final = self.settled = self.scores.until
-            self.grain = round(hop_s / CELL_S)
-            self.lag = max(0, round((window.end - window.start) / CELL_S) - self.grain)
+            self.final = self.mature = self.scores.until
+            self.resolution = round(hop_s / CELL_S)
+            self.late_by = max(0, round((window.end - window.start) / CELL_S) - self.resolution)
 
 
 def _levels(window: Window, since: float, background: Background) -> npt.NDArray[np.float32]:
-    """(n, 2) of what no window before has shown, as `_Memory.levels` has it. The background hears it, too."""
+    """(n, 2) [dBFS, dB above background] of the audio that is new in this window, one row per 125 ms.
+
+    Updates `background`.
+    """
     n = max(1, round((window.end - since) / FAST_S))
     new = window.samples[-max(n, round((window.end - since) * window.sample_rate)) :]
     weighted = levels_dbfs(a_weighted(new, window.sample_rate), n)
-    usual_db = background.level_db
+    background_db = background.level_db
     background.add(weighted)
-    above_db = np.zeros(n) if usual_db is None else weighted - usual_db
+    above_db = np.zeros(n) if background_db is None else weighted - background_db
     return np.stack((levels_dbfs(new, n), above_db), axis=1).astype(np.float32)

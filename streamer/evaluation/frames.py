@@ -80,7 +80,7 @@ def _lines(recording: Path, config: Config, scorer: Scorer, sounds: Sounds) -> d
         else:
             lines[FRAMES].add(clip, start, window.end, window.end - start)
 
-    for _ in detect(recording, every_window(config), scorer, source_id=recording.stem.lower(), see=see):
+    for _ in detect(recording, every_window(config), scorer, source_id=recording.stem.lower(), observe=see):
         pass
     return {what: sounds.highest(line.means()) for what, line in lines.items()}
 

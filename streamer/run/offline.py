@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -14,18 +13,19 @@ from streamer.capture.ring import Ring
 from streamer.capture.stream import Decoder, read_whole
 from streamer.capture.windows import Windows
 from streamer.config.schema import Config
-from streamer.detection.pipeline import Moment, Pipeline
+from streamer.detection.explain import Explanation
+from streamer.detection.pipeline import Inspection, Pipeline
 from streamer.types import Scores, SoundEvent, Window
 
 BATCH = 8
 """windows scored at once: more gain nothing on a CPU"""
 
 
-See: TypeAlias = Callable[[Pipeline, Window, Scores | None], None]
+Observe: TypeAlias = Callable[[Pipeline, Window, Scores | None], None]
 
 
-def see_nothing(_: Pipeline, __: Window, ___: Scores | None) -> None:
-    """Where nobody looks."""
+def observe_nothing(_: Pipeline, __: Window, ___: Scores | None) -> None:
+    """Observes nothing."""
 
 
 class Scorer(Protocol):
@@ -37,44 +37,29 @@ class Scorer(Protocol):
     def score(self, windows: list[Window]) -> list[Scores]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """Why a sound was told at a moment of a file, or was not."""
-
-    first: Moment | None
-    """what was known when the moment became old enough to count"""
-    last: Moment | None
-    """and after all windows that saw it"""
-    doubt: str
-    """what kept an event from being told, the last time that something did"""
-    events: list[SoundEvent]
-    """of that sound, about that moment"""
-    is_scored: bool
-    """whether the window that ended after the moment was worth the model's time"""
-
-
 def explain(path: Path, config: Config, scorer: Scorer, *, sound: str, at: float) -> Explanation:
     """Run a file to a moment, and on until nothing new can be known of it. Raises as `detect`."""
-    moments: list[Moment] = []
+    inspections: list[Inspection] = []
     scored: list[Window] = []
 
-    def see(pipeline: Pipeline, window: Window, scores: Scores | None) -> None:
+    def inspect(pipeline: Pipeline, window: Window, scores: Scores | None) -> None:
         if window.end - config.hop_s < at <= window.end and scores is not None:
             scored.append(window)
-        if (moment := pipeline.look(sound, at)) is not None:
-            moments.append(moment)
+        if (inspection := pipeline.inspect(sound, at)) is not None:
+            inspections.append(inspection)
 
     events: list[SoundEvent] = []
-    for event in detect(path, config, scorer, source_id=path.stem, see=see):
+    for event in detect(path, config, scorer, source_id=path.stem, observe=inspect):
         events.append(event)
         if event.heard_at > at + 4 * scorer.window_s:
             break
-    ended = {event.id: event for event in events if event.sound == sound}
-    about = {key for key, event in ended.items() if event.onset <= at <= (event.offset or math.inf)}
+    latest = {event.id: event for event in events if event.sound == sound}
+    about = {key for key, event in latest.items() if event.onset <= at <= (event.offset or math.inf)}
     return Explanation(
-        first=moments[0] if moments else None,
-        last=moments[-1] if moments else None,
-        doubt=next((moment.doubt for moment in reversed(moments) if moment.doubt), ""),
+        rule=config.sound(sound),
+        first=inspections[0] if inspections else None,
+        last=inspections[-1] if inspections else None,
+        held_back_by=next((one.held_back_by for one in reversed(inspections) if one.held_back_by), ""),
         events=[event for event in events if event.id in about],
         is_scored=bool(scored),
     )
@@ -88,12 +73,12 @@ def detect(
     source_id: str,
     start: float = 0.0,
     progress: Callable[[float, float | None], None] | None = None,
-    see: See = see_nothing,
+    observe: Observe = observe_nothing,
 ) -> Iterator[SoundEvent]:
-    """Events of a file that began at `start`, each at the moment at which a live daemon would have said it.
+    """Events of a file that began at `start`, each at the time at which a live daemon would have emitted it.
 
-    `progress` is told how many seconds have been read, and of how many if that is known. `see` is shown the
-    pipeline after each window, with its scores unless it was passed over.
+    `progress` is called with the seconds read so far and the length if that is known, `observe` after each
+    window with the pipeline and the scores, None where the window was not scored.
     Raises InputError, ConfigError, InferenceError.
     """
     pipeline = Pipeline(source_id, config, scorer.labels)
@@ -110,20 +95,20 @@ def detect(
                 if pipeline.wants(window):
                     wanted.add(window.index)
             if len(batch) >= BATCH:
-                yield from _events(pipeline, scorer, batch, wanted, see)
+                yield from _events(pipeline, scorer, batch, wanted, observe)
                 batch.clear()
                 wanted.clear()
             end = block.captured_at + len(block.samples) / decoder.sample_rate
             if progress is not None:
                 progress(end - start, decoder.duration_s)
-        yield from _events(pipeline, scorer, batch, wanted, see)
+        yield from _events(pipeline, scorer, batch, wanted, observe)
         yield from pipeline.close(end, end)
 
 
 def _events(
-    pipeline: Pipeline, scorer: Scorer, batch: list[Window], wanted: set[int], see: See
+    pipeline: Pipeline, scorer: Scorer, batch: list[Window], wanted: set[int], observe: Observe
 ) -> Iterator[SoundEvent]:
-    """Score a batch, but for the windows that nobody wants."""
+    """Score a batch, without the windows that need not be scored."""
     scored = iter(scorer.score([window for window in batch if window.index in wanted]) if wanted else ())
     for window in batch:
         scores = next(scored) if window.index in wanted else None
@@ -131,7 +116,7 @@ def _events(
             yield from pipeline.skip(window, window.end)
         else:
             yield from pipeline.update(window, scores, window.end)
-        see(pipeline, window, scores)
+        observe(pipeline, window, scores)
 
 
 def tag(path: Path, scorer: Scorer) -> Mapping[str, float]:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamer.config.schema import SoundRule
-from streamer.detection.detector import SoundDetector, View
+from streamer.detection.detector import TRANSITIONS, Moment, SoundDetector, SoundScores
 from streamer.detection.timeline import CELL_S
 from streamer.types import SoundEvent
 from tests.detection.synthetic import BEGIN, occurrences
@@ -35,21 +35,20 @@ def feed(
     for until in ends:
         first = max(0, until - MEMORY)
         heard = seen[first:until]
-        view = View(
+        sound = SoundScores(
             scores=heard,
             labels=heard[:, None],
             levels=np.full(len(heard), -20, np.float32),
             first=first,
-            settled=until,
+            mature=until,
             final=until,
-            lag=lag,
-            grain=hop if lag else 1,
-            origin=BEGIN,
-            end=BEGIN + until * CELL_S,
-            emitted_at=BEGIN + until * CELL_S,
-            closing=until == len(seen),
+            late_by=lag,
+            resolution=hop if lag else 1,
         )
-        events += detector.update(view)
+        end = BEGIN + until * CELL_S
+        state = detector.state
+        events += detector.update(sound, Moment(BEGIN, end, end, closing=until == len(seen)))
+        assert detector.state is state or detector.state in TRANSITIONS[state]
     return events
 
 

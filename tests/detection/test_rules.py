@@ -9,7 +9,7 @@ import pytest
 
 from streamer.config.schema import Config
 from streamer.data import synthesis
-from streamer.detection.detector import SoundDetector, View
+from streamer.detection.detector import Moment, SoundDetector, SoundScores
 from streamer.detection.ontology import below
 from streamer.detection.pipeline import Pipeline
 from streamer.model.labels import AUDIOSET
@@ -116,20 +116,11 @@ def test_n_of_m_hops_confirm(confirm_of: int | None, first: int) -> None:
     told = []
     for hop, hears in enumerate((True, True, False, True, True, True, True, True)):
         scores = np.where((np.arange(200) >= 40) & (np.arange(200) < 60) & hears, 0.8, 0).astype(np.float32)
-        view = View(
-            scores=scores,
-            labels=scores[:, None],
-            levels=scores,
-            first=0,
-            settled=200,
-            final=30,
-            lag=0,
-            grain=1,
-            origin=BEGIN,
-            end=BEGIN + 10 + hop,
-            emitted_at=BEGIN + 10 + hop,
+        sound = SoundScores(
+            scores=scores, labels=scores[:, None], levels=scores, first=0, mature=200, final=30
         )
-        told += [hop for event in detector.update(view) if event.phase == "start"]
+        moment = Moment(BEGIN, BEGIN + 10 + hop, BEGIN + 10 + hop)
+        told += [hop for event in detector.update(sound, moment) if event.phase == "start"]
 
     assert told == [first - 1]
 
