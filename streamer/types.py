@@ -181,13 +181,6 @@ class Source(Protocol):
         """Give the device, file or program back. May be called twice."""
 
 
-class Worker(Protocol):
-    """Scores windows: this process, a child, another machine."""
-
-    async def score(self, window: Window) -> Scores:
-        """Raises InferenceError."""
-
-
 class Sink(Protocol):
     """Takes what the daemon emits: a broker, the log, the terminal."""
 

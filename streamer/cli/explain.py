@@ -28,12 +28,12 @@ def explain(
 
     Example: streamer explain evening.flac --at 83.5 --sound dog_bark
     """
-    from streamer.inference.engines.torch import Engine  # noqa: PLC0415  # loads torch
+    from streamer.inference.engines import open_engine  # noqa: PLC0415  # loads torch
 
     settings = load_config(config)
     if sound not in settings.sounds:
         raise UsageError(f"{config} has no sound {sound!r}; it has {', '.join(settings.sounds)}")
-    engine = Engine(settings.model if model is None else ModelSettings(path=model))
+    engine = open_engine(settings.model if model is None else ModelSettings(path=model))
     explanation = explain_file(file, settings, engine, sound=sound, at=at)
     typer.echo(f"{sound} at {at:.2f} s of {file}")
     for what, outcome in explanation.lines():

@@ -7,7 +7,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -50,10 +50,10 @@ def tag(
 
     Example: streamer tag bark.wav --top-k 3
     """
-    from streamer.inference.engines.torch import Engine  # noqa: PLC0415  # loads torch
+    from streamer.inference.engines import open_engine  # noqa: PLC0415  # loads torch
     from streamer.run.offline import tag as tag_file  # noqa: PLC0415
 
-    engine = Engine(ModelSettings() if model is None else ModelSettings(path=model))
+    engine = open_engine(ModelSettings() if model is None else ModelSettings(path=model))
 
     def tag_one(path: Path) -> None:
         scores = list(tag_file(path, engine).items())[:top_k]
@@ -92,7 +92,7 @@ def detect(
 
     Example: streamer detect evening.flac --config configs/home.yaml --format audacity --out labels.txt
     """
-    from streamer.inference.engines.torch import Engine  # noqa: PLC0415  # loads torch
+    from streamer.inference.engines import open_engine  # noqa: PLC0415  # loads torch
     from streamer.run.offline import detect as detect_file  # noqa: PLC0415
     from streamer.run.offline import observe_nothing  # noqa: PLC0415
 
@@ -101,7 +101,7 @@ def detect(
         settings = settings.model_copy(update={"model": settings.model.model_copy(update={"path": model})})
     if plot is not None and len(files) > 1:
         raise UsageError("--plot draws one file; name one")
-    engine = Engine(settings.model)
+    engine = open_engine(settings.model)
     picture = None if plot is None else _picture(settings, engine.labels)
     with _output(out) as stream:
         write = _WRITERS[format_](stream, settings, relative)
@@ -125,7 +125,7 @@ def detect(
         _each(files, detect_one)
 
 
-def _picture(config: Config, labels: tuple[str, ...]) -> Picture:
+def _picture(config: Config, labels: Sequence[str]) -> Picture:
     from streamer.evaluation.picture import Picture  # noqa: PLC0415  # loads torch, needs matplotlib
 
     return Picture(config, labels)

@@ -169,10 +169,10 @@ def _outcome(attempt: Callable[[], str]) -> str | StreamerError:
 
 def _model_line(config: Config) -> str:
     from streamer.detection.pipeline import Pipeline  # noqa: PLC0415
-    from streamer.inference.engines.torch import Engine  # noqa: PLC0415  # loads torch
+    from streamer.inference.engines import open_engine  # noqa: PLC0415  # loads torch
     from streamer.model import hub  # noqa: PLC0415
 
-    engine = Engine(config.model)
+    engine = open_engine(config.model)
     Pipeline("check", config, engine.labels)  # refuses sounds whose labels the model does not have
     lacking = hub.lacking(config.model.path, {name: s.labels for name, s in config.sounds.items()})
     return f"{engine.describe()}; {lacking}" if lacking else engine.describe()

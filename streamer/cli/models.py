@@ -91,13 +91,13 @@ def verify(model: NameArgument = "ast-tiny") -> None:
     Example: streamer models verify MIT/ast-finetuned-audioset-10-10-0.4593
     """
     from streamer.config.schema import ModelSettings  # noqa: PLC0415
-    from streamer.inference.engines.torch import Engine  # noqa: PLC0415
+    from streamer.inference.engines import open_engine  # noqa: PLC0415
     from streamer.model import hub, manifest  # noqa: PLC0415
 
     directory = hub.resolve(model)
     hashed = manifest.check(directory)
     # An engine loads, which checks shapes and labels, and scores noise, which checks that it is finite.
-    engine = Engine(ModelSettings(path=str(directory), device="cpu", dtype="float32"))
+    engine = open_engine(ModelSettings(path=str(directory), device="cpu", dtype="float32"))
     files = f"{hashed} files match their SHA-256" if hashed else "no SHA-256 was recorded"
     typer.echo(f"{model}: fine; {files}; {len(engine.labels)} labels; scores of noise are finite")
 

@@ -19,7 +19,7 @@ import torch
 
 from streamer.config.schema import ModelSettings
 from streamer.errors import UsageError
-from streamer.inference.engines.torch import Engine, choose_device
+from streamer.inference.engines.torch import TorchEngine, choose_device
 from streamer.model import checkpoint, hub
 from streamer.model.ast import AST, ASTConfig
 from streamer.model.fbank import Fbank, FbankConfig
@@ -195,7 +195,7 @@ def _loaders(
 
 
 def _load_streamer(settings: ModelSettings) -> tuple[str, Score]:
-    engine = Engine(settings)
+    engine = TorchEngine(settings)
     return str(engine.dtype).removeprefix("torch."), engine.score
 
 

@@ -24,7 +24,8 @@ from streamer.data.clips import decode
 from streamer.errors import InputError, StreamerError
 from streamer.evaluation import yamnet
 from streamer.evaluation.tagging import TaggingResult, evaluate
-from streamer.inference.engines.torch import Engine
+from streamer.inference.engines import open_engine
+from streamer.inference.worker import Engine
 from streamer.model.labels import AUDIOSET
 from streamer.types import Samples, Scores, Window
 
@@ -103,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             row("teacher", teacher.Teacher(options.teacher / "mn04_as.onnx").score, teacher.RATE, AUDIOSET)
         results = []
         for name in options.model:
-            engine = Engine(ModelSettings(path=name, dtype=options.dtype))
+            engine = open_engine(ModelSettings(path=name, dtype=options.dtype))
             rate = engine.sample_rate
             results.append(
                 row(name, lambda x, e=engine, r=rate: score_clip(e, x, r).clip, rate, engine.labels)  # type: ignore[misc]  # bound now

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,8 @@ import numpy as np
 from streamer.config.schema import Config
 from streamer.detection.pipeline import Pipeline
 from streamer.errors import InputError
-from streamer.run.offline import Scorer, detect
+from streamer.inference.worker import Scorer
+from streamer.run.offline import detect
 from streamer.types import Scores, SoundEvent, Window
 
 SHARE = 0.5
@@ -144,7 +145,7 @@ class KeptScores:
         """The length of all that is kept."""
         return sum(len(kept["frames"]) for kept in self._kept.values()) * hop_s / 3600
 
-    def score(self, windows: list[Window]) -> list[Scores]:
+    def score(self, windows: Sequence[Window]) -> list[Scores]:
         return [self._score(window) for window in windows]
 
     def _score(self, window: Window) -> Scores:
@@ -163,7 +164,7 @@ class _Recorder:
         self.labels, self.window_s = scorer.labels, scorer.window_s
         self._scorer, self._into = scorer, into
 
-    def score(self, windows: list[Window]) -> list[Scores]:
+    def score(self, windows: Sequence[Window]) -> list[Scores]:
         scores = self._scorer.score(windows)
         self._into += scores
         return scores

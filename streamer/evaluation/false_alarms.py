@@ -24,8 +24,9 @@ from streamer.data.synthesis import coloured_noise, write_wav
 from streamer.detection.ontology import below
 from streamer.errors import InputError, StreamerError
 from streamer.evaluation.esc50 import FOLD, read_clips, read_rows
-from streamer.inference.engines.torch import Engine
-from streamer.run.offline import Scorer, detect
+from streamer.inference.engines import open_engine
+from streamer.inference.worker import Scorer
+from streamer.run.offline import detect
 from streamer.types import Samples
 
 RATE = 16000
@@ -118,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(write(options.keep, "background", room))
             print(write(options.keep, "others", others))
             return 0
-        engine = Engine(config.model if options.model is None else ModelSettings(path=options.model))
+        engine = open_engine(config.model if options.model is None else ModelSettings(path=options.model))
         with tempfile.TemporaryDirectory() as name:
             in_room = heard(write(Path(name), "background", room), config, engine)
             in_others = heard(write(Path(name), "others", others), config, engine)

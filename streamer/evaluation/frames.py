@@ -26,7 +26,8 @@ from streamer.errors import StreamerError
 from streamer.evaluation.events import every_window, read_truth
 from streamer.evaluation.tagging import average_precision
 from streamer.evaluation.thresholds import open_scorer
-from streamer.run.offline import Scorer, detect
+from streamer.inference.worker import Scorer
+from streamer.run.offline import detect
 from streamer.types import Samples, Scores, Window
 
 FRAMES, NEWEST, WHOLE = (

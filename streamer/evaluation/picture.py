@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ _N_SOUNDS = 8
 class Picture:
     """Collects what `detect` shows, and draws it. Raises UsageError where there is nothing to draw with."""
 
-    def __init__(self, config: Config, labels: tuple[str, ...]) -> None:
+    def __init__(self, config: Config, labels: Sequence[str]) -> None:
         if why_not := missing():
             raise UsageError(why_not)
         self._hop_s, self._announce_s = config.hop_s, config.detection.announce_s

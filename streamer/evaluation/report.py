@@ -18,7 +18,8 @@ from streamer.data.examples import Example, check_labels
 from streamer.errors import InputError, ModelError, UsageError
 from streamer.evaluation import plots
 from streamer.evaluation.tagging import Matrix, TaggingResult, Truth, confusion
-from streamer.inference.engines.torch import Engine
+from streamer.inference.engines import open_engine
+from streamer.inference.worker import Engine
 from streamer.model import checkpoint, hub
 from streamer.types import Window
 
@@ -46,7 +47,7 @@ class Scored:
     """(n_clips, n_labels)"""
     truth: Truth
     """(n_clips, n_labels)"""
-    labels: tuple[str, ...]
+    labels: Sequence[str]
     skipped: list[str]
     """why clips could not be used"""
 
@@ -62,9 +63,9 @@ def score_clips(
     """
     skipped: dict[int, str] = {}
     total: dict[int, Matrix] = {}
-    labels: tuple[str, ...] = ()
+    labels: Sequence[str] = ()
     for name in models:
-        engine = Engine(settings.model_copy(update={"path": name}))
+        engine = open_engine(settings.model_copy(update={"path": name}))
         labels = labels or engine.labels
         if sorted(engine.labels) != sorted(labels):
             raise ModelError(f"{name}: has other labels than {models[0]}; they cannot vote together")

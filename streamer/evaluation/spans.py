@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ _KEEP = 2000
 
 
 class SpanScorer:
-    """A `Scorer` that shows the training's teacher `span_s` around every frame of a window.
+    """A `Engine` that shows the training's teacher `span_s` around every frame of a window.
 
     It judges what becomes of scores apart from the model that the program comes with.
     """
@@ -31,7 +32,7 @@ class SpanScorer:
         self._span_s, self._frame_s = span_s, frame_s
         self._known: OrderedDict[tuple[str, int], Samples] = OrderedDict()
 
-    def score(self, windows: list[Window]) -> list[Scores]:
+    def score(self, windows: Sequence[Window]) -> list[Scores]:
         return [self._score(window) for window in windows]
 
     def _score(self, window: Window) -> Scores:

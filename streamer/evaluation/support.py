@@ -25,7 +25,7 @@ from streamer.detection.smoothing import median
 from streamer.errors import StreamerError
 from streamer.evaluation.esc50 import FOLD, read_clips, read_rows, score_clip
 from streamer.evaluation.tagging import average_precision, precision_recall
-from streamer.inference.engines.torch import Engine
+from streamer.inference.engines import open_engine
 from streamer.model import hub, support
 from streamer.model.support import OperatingPoint, Support
 from streamer.types import Samples, Scores
@@ -112,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--write", action="store_true", help="write sounds.json into the model's directory")
     options = parser.parse_args(arguments)
     try:
-        engine = Engine(ModelSettings(path=options.model))
+        engine = open_engine(ModelSettings(path=options.model))
         rate, labels = engine.sample_rate, engine.labels
         examples = [*recordings(options.clips, options.fold, rate), *synthesised(rate)]
         scores = np.stack([highest(score_clip(engine, example.samples, rate)) for example in examples])

@@ -27,9 +27,9 @@ from streamer.config.schema import Config, ModelSettings, SoundSettings, load_co
 from streamer.errors import StreamerError
 from streamer.evaluation.events import Count, KeptScores, count, ended, read_truth, total
 from streamer.evaluation.spans import SpanScorer
-from streamer.inference.engines.torch import Engine
+from streamer.inference.engines import open_engine
+from streamer.inference.worker import Scorer
 from streamer.model import hub
-from streamer.run.offline import Scorer
 
 GRID = (0.03, 0.05, 0.08, 0.12, 0.16, 0.2, 0.25, 0.3, 0.36, 0.42, 0.5, 0.58, 0.66, 0.74, 0.82, 0.9)
 _COSTS = (1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.7, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 32.0)
@@ -151,7 +151,7 @@ def open_scorer(config: Config, model: str | None, teacher: Path | None) -> tupl
     if teacher is not None:
         return SpanScorer(teacher), "teacher"
     settings = config.model if model is None else ModelSettings(path=model)
-    engine = Engine(settings)
+    engine = open_engine(settings)
     digest = sha256()
     for path in sorted(hub.resolve(settings.path).glob("*.safetensors")):
         digest.update(path.read_bytes())

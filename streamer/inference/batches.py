@@ -9,14 +9,14 @@ from contextlib import suppress
 from streamer.errors import InferenceError
 from streamer.types import Scores, Window
 
-Score = Callable[[Sequence[Window]], Awaitable[list[Scores]]]
+Score = Callable[[Sequence[Window]], Awaitable[Sequence[Scores | InferenceError]]]
 
 
 class Batches:
-    """Windows come one by one, and go to `score` together.
+    """Collects single windows into batches for `score`, which gives a score or an error for each.
 
-    A batch closes at `max_batch` windows or `wait_s` after its first. The line has no bound of its own: each
-    source has one window in flight.
+    A batch closes at `max_batch` windows or `wait_s` after its first. What waits has no bound of its own:
+    each source has one window in flight.
     """
 
     def __init__(self, score: Score, max_batch: int, wait_s: float) -> None:
@@ -29,7 +29,7 @@ class Batches:
         self._closed = False
 
     async def score(self, window: Window) -> Scores:
-        """Raises what the batch raises, and InferenceError once closed."""
+        """Raises what the batch raises or gives for this window, and InferenceError once closed."""
         if self._closed:
             raise InferenceError("the worker is closed")
         future: asyncio.Future[Scores] = asyncio.get_running_loop().create_future()
@@ -72,5 +72,9 @@ class Batches:
                     future.set_exception(error)
             return
         for (_, future), score in zip(batch, scores, strict=True):
-            if not future.done():
+            if future.done():
+                continue
+            if isinstance(score, InferenceError):
+                future.set_exception(score)
+            else:
                 future.set_result(score)

@@ -21,7 +21,7 @@ from streamer.config.schema import Config, MqttSettings
 from streamer.core.json_file import JsonFile
 from streamer.core.tasks import running
 from streamer.data.synthesis import write_demo
-from streamer.inference.process.child import ChildWorker
+from streamer.inference.process import open_worker
 from streamer.metrics import Metrics
 from streamer.ops.health import Health, Problem
 from streamer.ops.prometheus import metrics_server
@@ -57,7 +57,7 @@ async def serve(config: Config, *, terminal: bool, reread: Callable[[], Config] 
             await stack.enter_async_context(metrics_server(config.health.port, metrics, health))
 
         is_auto = config.windows.hop_s == "auto"
-        worker = ChildWorker(config.model, metrics, n_sources=len(config.sources) if is_auto else None)
+        worker = open_worker(config.model, metrics, n_sources=len(config.sources) if is_auto else None)
         stack.push_async_callback(worker.close)
         health.stage, health.describe_model = "loading the model", worker.describe
         model = await worker.start()

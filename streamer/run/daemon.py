@@ -11,9 +11,10 @@ from streamer.config.control import Control
 from streamer.config.schema import Config
 from streamer.config.sources import SourceSettings
 from streamer.errors import InputError
+from streamer.inference.worker import Worker
 from streamer.metrics import Metrics
 from streamer.run.listener import Listener, source_limits
-from streamer.types import Report, Sink, Source, SourcePhase, SourceState, Stats, Worker
+from streamer.types import Report, Sink, Source, SourcePhase, SourceState, Stats
 
 STATS_S = 30.0
 """seconds between two statistics"""

@@ -20,8 +20,9 @@ from streamer.core.rate_limit import RateLimit
 from streamer.core.tasks import running
 from streamer.detection.pipeline import Pipeline
 from streamer.errors import InferenceError, InputError, SourceError, StuckError
+from streamer.inference.worker import Worker
 from streamer.metrics import Metrics
-from streamer.types import Report, SoundEvent, Source, SourcePhase, SourceState, Window, Worker
+from streamer.types import Report, SoundEvent, Source, SourcePhase, SourceState, Window
 
 CHECK_S = 0.25
 """seconds between two checks of the flow of blocks"""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from streamer.config.schema import Config
-from streamer.inference.process.child import About
+from streamer.inference.worker import About
 from streamer.model import hub
 
 log = logging.getLogger(__name__)

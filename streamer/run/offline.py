@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from streamer.capture.windows import Windows
 from streamer.config.schema import Config
 from streamer.detection.explain import Explanation
 from streamer.detection.pipeline import Inspection, Pipeline
+from streamer.inference.worker import Scorer
 from streamer.types import Scores, SoundEvent, Window
 
 BATCH = 8
@@ -26,15 +27,6 @@ Observe: TypeAlias = Callable[[Pipeline, Window, Scores | None], None]
 
 def observe_nothing(_: Pipeline, __: Window, ___: Scores | None) -> None:
     """Observes nothing."""
-
-
-class Scorer(Protocol):
-    """What is needed of an engine."""
-
-    labels: tuple[str, ...]
-    window_s: float
-
-    def score(self, windows: list[Window]) -> list[Scores]: ...
 
 
 def explain(path: Path, config: Config, scorer: Scorer, *, sound: str, at: float) -> Explanation:

@@ -10,7 +10,7 @@ from streamer.config.control import Control
 from streamer.config.schema import Config
 from streamer.detection.pipeline import Pipeline
 from streamer.errors import StreamerError
-from streamer.inference.process.child import About
+from streamer.inference.worker import About
 from streamer.ops.systemd import Notifier
 from streamer.run.broker_link import BrokerLink
 from streamer.run.daemon import Daemon

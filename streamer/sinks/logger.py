@@ -26,7 +26,7 @@ class LogSink:
                     report.sound,
                     report.score,
                     report.level_dbfs,
-                    report.emitted_at - report.heard_at,
+                    max(0.0, report.emitted_at - report.heard_at),
                 )
             case SoundEvent(phase="end", offset=float(offset)):
                 log.info(

@@ -154,7 +154,7 @@ async def stuck_source(_: Path, __: pytest.MonkeyPatch) -> AsyncIterator[Callabl
 @asynccontextmanager
 async def stuck_inference(_: Path, __: pytest.MonkeyPatch) -> AsyncIterator[Callable[[], str | None]]:
     """A child that is gone, and nobody who starts another."""
-    limits = Limits(load_s=0.5, batch_s=0.2, longest_s=0.1)
+    limits = Limits(load_s=0.5, batch_s=0.2, restart=Backoff(longest_s=0.1))
     worker = ChildWorker(ModelSettings(), Metrics(), engine="tests.inference.engines:Quick", limits=limits)
     object.__setattr__(limits, "load_s", 60.0)  # but the start may take its time
     await worker.start()

@@ -115,6 +115,19 @@ async def test_a_window_that_kills_is_skipped(start: Start) -> None:
     assert restarts(worker) == 2
 
 
+async def test_a_source_that_kills_does_not_starve_the_others(start: Start) -> None:
+    """Its windows are scored alone, and then not for a while; every window of the others is scored."""
+    worker = await start("Fragile")
+    for index in range(12):
+        guilty, first, second = await score(
+            worker, window("poison", index), window("room", index, value=0.25), window("hall", index)
+        )
+        assert isinstance(guilty, InferenceError)
+        assert (first.clip[0], second.clip[0]) == (0.25, 0.5)
+    assert restarts(worker) == 2
+    assert "not scored for another" in str(guilty)
+
+
 async def test_a_child_that_dies_idle_is_replaced(start: Start) -> None:
     """The next child is loaded when the last one ends, not when a window needs it."""
     worker = await start("Quick")

@@ -10,7 +10,7 @@ import torch
 
 from streamer.config.schema import ModelSettings
 from streamer.errors import ModelError
-from streamer.inference.engines.torch import Engine
+from streamer.inference.engines.torch import TorchEngine
 from tests.inference import models
 from tests.inference.models import window
 
@@ -25,8 +25,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return models.directory(tmp_path_factory.mktemp("models") / "small")
 
 
-def _engine(directory: Path, device: str, dtype: str, max_batch: int = 6) -> Engine:
-    return Engine(
+def _engine(directory: Path, device: str, dtype: str, max_batch: int = 6) -> TorchEngine:
+    return TorchEngine(
         ModelSettings(path=str(directory), device=device, dtype=dtype, threads=1, max_batch=max_batch)  # type: ignore[arg-type]
     )
 

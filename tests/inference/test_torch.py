@@ -18,7 +18,7 @@ from streamer.errors import InferenceError, ModelError
 from streamer.inference.engines import torch as engine_module
 from streamer.inference.engines.graphs import graph_sizes
 from streamer.inference.engines.packed import can_pack, pack
-from streamer.inference.engines.torch import HOPS_S, Engine, choose_dtype
+from streamer.inference.engines.torch import HOPS_S, TorchEngine, choose_dtype
 from streamer.model import checkpoint
 from tests.inference import models
 from tests.inference.models import window
@@ -29,9 +29,9 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return models.directory(tmp_path_factory.mktemp("models") / "small")
 
 
-def _engine(directory: Path, **settings: object) -> Engine:
+def _engine(directory: Path, **settings: object) -> TorchEngine:
     values: dict[str, object] = {"path": str(directory), "device": "cpu", "dtype": "float32", "threads": 1}
-    return Engine(ModelSettings(**{**values, **settings}))  # type: ignore[arg-type]  # mixed values
+    return TorchEngine(ModelSettings(**{**values, **settings}))  # type: ignore[arg-type]  # mixed values
 
 
 def test_scores_are_those_of_transformers(directory: Path) -> None:
@@ -206,8 +206,8 @@ def test_bfloat16_where_the_cpu_has_no_such_operation(directory: Path) -> None:
     program = (
         "import sys\n"
         "from streamer.config.schema import ModelSettings\n"
-        "from streamer.inference.engines.torch import Engine\n"
-        "engine = Engine(ModelSettings(path=sys.argv[1], device='cpu', dtype='bfloat16'))\n"
+        "from streamer.inference.engines.torch import TorchEngine\n"
+        "engine = TorchEngine(ModelSettings(path=sys.argv[1], device='cpu', dtype='bfloat16'))\n"
         "print(engine.dtype, engine.describe())\n"
     )
     masked = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}

@@ -20,7 +20,7 @@ from transformers import ASTFeatureExtractor, ASTForAudioClassification
 from streamer.config.schema import Config, ModelSettings
 from streamer.data.synthesis import write_wav
 from streamer.errors import ConfigError, InputError, StreamerError, UsageError
-from streamer.inference.engines.torch import Engine
+from streamer.inference.engines.torch import TorchEngine
 from streamer.model import checkpoint
 from streamer.run.offline import detect
 from streamer.training.finetune import finetune
@@ -96,7 +96,7 @@ def test_from_clips_to_events(tmp_path: Path) -> None:
     assert max(float(row["map"]) for row in rows) > 0.95
     assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
 
-    engine = Engine(ModelSettings(path=str(model), device="cpu", dtype="float32"))
+    engine = TorchEngine(ModelSettings(path=str(model), device="cpu", dtype="float32"))
     samples = sound("smoke_alarm", np.random.default_rng(7), 1.0)
     theirs = ASTForAudioClassification.from_pretrained(model)
     features = ASTFeatureExtractor.from_pretrained(model)(samples, sampling_rate=RATE, return_tensors="pt")

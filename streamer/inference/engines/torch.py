@@ -35,7 +35,7 @@ class _Pending:
     done: torch.cuda.Event | None
 
 
-class Engine:
+class TorchEngine:
     """A model on a device. Synchronous, and used by one thread at a time.
 
     Features are computed in float32 from each window's own rate, the network runs in `dtype`, and scores come

@@ -16,15 +16,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from streamer.config.schema import ModelSettings
+from streamer.core.backoff import Backoff
+from streamer.core.tasks import cancel_and_wait, first_of, running
 from streamer.errors import InferenceError, ModelError
 from streamer.inference.batches import Batches
+from streamer.inference.engines import DEFAULT
 from streamer.inference.process.arena import Arena
+from streamer.inference.worker import About
 from streamer.metrics import Metrics
 from streamer.types import Scores, Window
 
 log = logging.getLogger(__name__)
 
-ENGINE = "streamer.inference.engines.torch:Engine"
 LINE_MAX = 1 << 22
 """bytes of an answer: some labels' names and a line a window"""
 FAULTS_MAX = 3
@@ -34,47 +37,37 @@ RETRY_S = (1800.0, 86400.0)
 """when the device is tried again: doubling, from the first to the longest"""
 
 
+RESTART = Backoff(first_s=1.0, longest_s=60.0, at_once=True)
+"""pauses before the child is started again"""
+SUSPECT = Backoff(first_s=10.0, longest_s=600.0)
+"""pauses in which windows of a source that kills the model are not scored"""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """How long the child may take, and how soon it is started again."""
 
     load_s: float = 300.0
     batch_s: float = 20.0
-    """no batch takes this long: the child hangs"""
-    first_s: float = 0.0
-    longest_s: float = 60.0
-
-    def pause_s(self, failures: int) -> float:
-        """After so many failures in a row: none at first, then 1 s, doubling."""
-        return self.first_s if failures <= 1 else min(self.longest_s, 2.0 ** min(failures - 2, 16))
+    """a batch that takes longer counts as a hang"""
+    restart: Backoff = RESTART
+    suspect: Backoff = SUSPECT
 
 
-PATIENT = Limits()
+LIMITS = Limits()
 
 
-@dataclass(frozen=True, slots=True)
-class About:
-    """What the child has loaded."""
-
-    labels: tuple[str, ...]
-    window_s: float
-    device: str
-    describe: str
-    """one line for people"""
-    hop_s: float | None
-    """the shortest step that it keeps up with, where that was asked"""
-
-
-class LostError(Exception):
-    """The child is gone, or as good as gone; the text says why."""
+class ChildDiedError(Exception):
+    """The child has ended, or counts as ended; the text says why."""
 
 
 class ChildWorker:
     """A `Worker` whose engine lives in a child process, which is started again whenever it ends.
 
     Samples and scores go through shared memory. Windows that are in the child when it dies are given to the
-    next one, once; if that dies of them too, they are skipped. After three failures of a CUDA device within
-    ten minutes the CPU takes over, and the device is tried again later.
+    next one, one by one. One that kills that child, too, is not scored, and its source is a suspect: its
+    windows are scored alone, after a pause that grows, so that the other sources do not suffer. After three
+    failures of a CUDA device within ten minutes the CPU takes over, and the device is tried again later.
     """
 
     def __init__(
@@ -83,8 +76,8 @@ class ChildWorker:
         metrics: Metrics,
         *,
         n_sources: int | None = None,
-        engine: str = ENGINE,
-        limits: Limits = PATIENT,
+        engine: str = DEFAULT,
+        limits: Limits = LIMITS,
     ) -> None:
         """With `n_sources`, the hop that keeps up with so many is measured."""
         self._settings = settings
@@ -101,28 +94,31 @@ class ChildWorker:
         self._device = _Device(settings.device)
         self.about: About | None = None
         self._condition = "loading the model"
+        self._suspects: dict[str, _Suspect] = {}
+        """sources whose windows have killed children, by id"""
 
     async def start(self) -> About:
         """Load the model. Raises ModelError where that fails, or where the device asked for is not there."""
         while True:
             try:
                 child = await self._launch()
-            except LostError as lost:
-                await self._recover(str(lost))
+            except ChildDiedError as died:
+                await self._recover(str(died))
             else:
                 self._supervisor = asyncio.create_task(self._supervise(child), name="inference child")
                 return child.about
 
     async def score(self, window: Window) -> Scores:
-        """Raises InferenceError where the child died of this window."""
+        """Raises InferenceError where the child died of this window, or of earlier ones of its source."""
+        suspect = self._suspects.get(window.source_id)
+        if suspect is not None and (pause_s := suspect.until - time.monotonic()) > 0:
+            raise InferenceError(f"it ends the model's process; not scored for another {pause_s:.0f} s")
         return await self._batches.score(window)
 
     async def close(self) -> None:
         """End the child. May be called twice."""
         if self._supervisor is not None:
-            self._supervisor.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._supervisor
+            await cancel_and_wait(self._supervisor)
         if not self._ready.done():
             self._ready.cancel()
         batch = self._batches.close()
@@ -135,35 +131,71 @@ class ChildWorker:
 
     def problem(self) -> str | None:
         """What a watchdog must know: windows wait, and neither scores nor a restart are under way."""
-        limit_s = 2 * (self._limits.batch_s + self._limits.load_s) + self._limits.longest_s
+        limit_s = 2 * (self._limits.batch_s + self._limits.load_s) + self._limits.restart.longest_s
         if self._asked_at is None or time.monotonic() - self._asked_at < limit_s:
             return None
         return f"inference: a batch has waited for {time.monotonic() - self._asked_at:.0f} s"
 
-    async def _score(self, windows: Sequence[Window]) -> list[Scores]:
+    async def _score(self, windows: Sequence[Window]) -> list[Scores | InferenceError]:
+        """The scores of a batch, or why there are none, window by window."""
         self._asked_at = time.monotonic()
         try:
-            for last in (False, True):
-                ready = self._ready
-                child = await ready
-                try:
-                    async with self._turn:
-                        scores, seconds = await child.score(windows, self._limits.batch_s)
-                except LostError as lost:
-                    if self._ready is ready:
-                        self._ready = asyncio.get_running_loop().create_future()
-                    if last:
-                        raise InferenceError(f"the model failed twice with it: {lost}") from None
-                else:
-                    self._metrics.batches += 1
-                    self._metrics.batch_windows += len(windows)
-                    self._metrics.inference_s += seconds
-                    return scores
-            raise AssertionError("unreachable")
+            innocent = [window for window in windows if window.source_id not in self._suspects]
+            outcomes: dict[int, Scores | InferenceError] = {}
+            if innocent:
+                outcomes |= dict(zip(map(id, innocent), await self._score_batch(innocent), strict=True))
+            for window in windows:
+                if id(window) not in outcomes:
+                    outcomes[id(window)] = await self._score_alone(window)
+            return [outcomes[id(window)] for window in windows]
         except asyncio.CancelledError:
             raise InferenceError("the worker is closed") from None
         finally:
             self._asked_at = None
+
+    async def _score_batch(self, windows: Sequence[Window]) -> Sequence[Scores | InferenceError]:
+        try:
+            return await self._attempt(windows)
+        except ChildDiedError:
+            return [await self._score_alone(window) for window in windows]
+
+    async def _score_alone(self, window: Window) -> Scores | InferenceError:
+        """A child that dies now died of this window."""
+        try:
+            (scores,) = await self._attempt([window])
+        except ChildDiedError as died:
+            if (
+                self._device.is_cuda
+            ):  # the device may be at fault: the CPU takes over before a source is suspected
+                return InferenceError(f"the model failed twice with it: {died}")
+            suspect = self._suspects.setdefault(window.source_id, _Suspect())
+            suspect.deaths += 1
+            pause_s = self._limits.suspect.pause_s(suspect.deaths)
+            suspect.until = time.monotonic() + pause_s
+            log.error(  # noqa: TRY400  # the cause was logged when the process ended
+                "%s: a window of it ended the model's process: none is scored for %g s",
+                window.source_id,
+                pause_s,
+            )
+            return InferenceError(f"the model's process ended with it: {died}")
+        self._suspects.pop(window.source_id, None)
+        return scores
+
+    async def _attempt(self, windows: Sequence[Window]) -> list[Scores]:
+        """Give windows to the present child, or to the next one. Raises ChildDiedError."""
+        ready = self._ready
+        child = await ready
+        try:
+            async with self._turn:
+                scores, seconds = await child.score(windows, self._limits.batch_s)
+        except ChildDiedError:
+            if self._ready is ready:
+                self._ready = asyncio.get_running_loop().create_future()
+            raise
+        self._metrics.batches += 1
+        self._metrics.batch_windows += len(windows)
+        self._metrics.inference_s += seconds
+        return scores
 
     async def _supervise(self, child: _Child) -> None:
         """Keep a child running until cancelled."""
@@ -181,35 +213,32 @@ class ChildWorker:
                 try:
                     child = await self._launch()
                     break
-                except (LostError, ModelError) as error:
+                except (ChildDiedError, ModelError) as error:
                     reason = str(error)
 
     async def _until_over(self, child: _Child) -> str:
         """Why the child is over: it died, or its time as a stand-in has passed."""
         began = time.monotonic()
-        ended = asyncio.create_task(child.ended())
-        try:
-            await asyncio.wait((ended,), timeout=self._device.stand_in_s)
+        async with running(child.ended(), "inference child ended") as ended:
+            await first_of(ended, timeout_s=self._device.stand_in_s)
             if ended.done():
-                if time.monotonic() - began > self._limits.longest_s:
+                if time.monotonic() - began > self._limits.restart.longest_s:
                     self._failures = 0
                 return ended.result()
             async with self._turn:
                 self._device.try_again()
                 self._failures = 0
                 return ""
-        finally:
-            ended.cancel()
 
     async def _recover(self, reason: str) -> None:
-        """Say what happened, and wait before the next start. No reason: nothing has failed."""
+        """Log what happened, and wait before the next start. Without a reason nothing has failed."""
         if not reason:
             log.info("inference: %s is tried again", self._device.wanted)
             return
         self._failures += 1
         self._metrics.worker_restarts += 1
         fell_back = self._device.failed(time.monotonic())
-        pause_s = self._limits.pause_s(self._failures)
+        pause_s = self._limits.restart.pause_s(self._failures)
         self._condition = f"restarting: {reason}"
         log.error("inference: %s; started again%s", reason, f" in {pause_s:g} s" if pause_s else "")
         if fell_back:
@@ -232,13 +261,22 @@ class ChildWorker:
         child = await _Child.start(order, self._limits.load_s)
         if self.about is not None and child.about.labels != self.about.labels:
             await child.close()
-            raise LostError(
+            raise ChildDiedError(
                 "the model on disk has other labels than the one that was running: restart the program"
             )
         self.about = child.about
         self._device.is_cuda = child.about.device.startswith("cuda")
         self._metrics.device = child.about.device
         return child
+
+
+@dataclass(slots=True)
+class _Suspect:
+    """A source whose windows have killed children."""
+
+    deaths: int = 0
+    until: float = 0.0
+    """monotonic: until then its windows are not scored"""
 
 
 class _Device:
@@ -287,7 +325,7 @@ class _Child:
 
     @classmethod
     async def start(cls, order: dict[str, object], load_s: float) -> _Child:
-        """Raises LostError, and ModelError where another attempt is of no use."""
+        """Raises ChildDiedError, and ModelError where another attempt is of no use."""
         ours, theirs = socket.socketpair()
         arena = Arena.create()
         with theirs:
@@ -300,7 +338,7 @@ class _Child:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(), arena.descriptor),
-                start_new_session=True,  # Ctrl-C is for the parent, who ends the child in order
+                start_new_session=True,  # Ctrl-C is for the parent, which ends the child in order
             )
         child = cls(process, arena, *await asyncio.open_connection(sock=ours, limit=LINE_MAX))
         try:
@@ -312,7 +350,7 @@ class _Child:
         return child
 
     async def score(self, windows: Sequence[Window], batch_s: float) -> tuple[list[Scores], float]:
-        """Scores, and how many seconds they took. Raises LostError."""
+        """Scores, and how many seconds they took. Raises ChildDiedError."""
         places, end = [], 0
         for window in windows:
             places.append(
@@ -342,7 +380,7 @@ class _Child:
         return f"its process {how}"
 
     async def close(self) -> None:
-        """It owes nothing to anyone: no need to be gentle."""
+        """Kill it: it holds no state that is worth saving."""
         self._writer.close()
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
@@ -371,13 +409,13 @@ class _Child:
         except TimeoutError:
             self._why = f"it hung while {what}, for more than {limit_s:g} s"
             self._process.kill()
-            raise LostError(self._why) from None
+            raise ChildDiedError(self._why) from None
         except OSError:
             line = b""
         if not line.endswith(b"\n"):
-            raise LostError(await self.ended())
+            raise ChildDiedError(await self.ended())
         answer: dict[str, Any] = json.loads(line)
         if "failure" in answer:
             self._why = answer["failure"]
-            raise (ModelError if answer["kind"] == "ModelError" else LostError)(self._why)
+            raise (ModelError if answer["kind"] == "ModelError" else ChildDiedError)(self._why)
         return answer

@@ -1,9 +1,9 @@
-"""The process that has the model: takes windows, gives scores, and dies without harm to anyone.
+"""The process that has the model: takes windows, gives scores, and holds nothing that is worth saving.
 
 Started by `child.py` as `python -m streamer.inference.process.host SOCKET MEMORY`, two inherited descriptors.
 Over the socket go lines of JSON, in turns; samples and scores lie in the memory.
 
-    {"engine": "module:Class", "settings": {...}, "n_sources": 2 | null}       the parent, once
+    {"engine": "torch", "settings": {...}, "n_sources": 2 | null}       the parent, once
     {"labels": [...], "window_s": 10.24, "device": "cpu", "describe": "...", "hop_s": 0.5 | null}
     {"windows": [{"offset": 0, "n_samples": 480000, "sample_rate": 48000, "source_id": "room", ...}]}
     {"scores": [{"offset": 0, "n_labels": 527, "n_frames": 50 | null, "frame_s": 0.2}], "seconds": 0.085}
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
-import importlib
 import json
 import os
 import signal
@@ -23,27 +22,18 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 from streamer.config.schema import ModelSettings
 from streamer.errors import StreamerError
+from streamer.inference.engines import open_engine
 from streamer.inference.process.arena import Arena
 from streamer.types import Scores, Window
 
 PR_SET_PDEATHSIG = 1
 """prctl(2)"""
-SCAPEGOAT = "500"
-"""where memory runs out, the kernel ends this process rather than the one that listens"""
-
-
-class ScoringEngine(Protocol):
-    """What the host needs of an engine."""
-
-    labels: Sequence[str]
-    window_s: float
-
-    def describe(self) -> str: ...
-    def score(self, windows: Sequence[Window]) -> list[Scores]: ...
+OOM_SCORE_ADJ = "500"
+"""where memory runs out, the kernel ends this process before the one that listens (proc(5))"""
 
 
 def main(socket_number: int, memory_number: int) -> int:
@@ -57,8 +47,8 @@ def main(socket_number: int, memory_number: int) -> int:
             return _serve(line, Arena(memory_number))
         except (BrokenPipeError, ConnectionResetError):
             return 0  # the parent is gone
-        except Exception as error:  # the parent decides what it means
-            _say(line, {"failure": str(error) or repr(error), "kind": type(error).__name__})
+        except Exception as error:  # the parent decides what follows
+            _send(line, {"failure": str(error) or repr(error), "kind": type(error).__name__})
             return error.exit_code if isinstance(error, StreamerError) else 70
 
 
@@ -66,26 +56,23 @@ def _serve(line: IO[str], arena: Arena) -> int:
     order = json.loads(line.readline() or "null")
     if order is None:
         return 0
-    module, _, name = order["engine"].partition(":")
-    engine: ScoringEngine = getattr(importlib.import_module(module), name)(
-        ModelSettings.model_validate(order["settings"], strict=False)
-    )
+    engine = open_engine(ModelSettings.model_validate(order["settings"], strict=False), order["engine"])
     n_sources = order["n_sources"]
-    _say(
+    _send(
         line,
         {
             "labels": list(engine.labels),
             "window_s": engine.window_s,
             "device": str(getattr(engine, "device", "cpu")),
             "describe": engine.describe(),
-            "hop_s": None if n_sources is None else engine.fastest_hop(n_sources),  # type: ignore[attr-defined]  # where asked
+            "hop_s": None if n_sources is None else engine.fastest_hop(n_sources),
         },
     )
     while text := line.readline():
         started = time.monotonic()
         scores = engine.score([_window(arena, fields) for fields in json.loads(text)["windows"]])
         seconds = time.monotonic() - started
-        _say(line, {"scores": _written(arena, scores), "seconds": seconds})
+        _send(line, {"scores": _written(arena, scores), "seconds": seconds})
     return 0
 
 
@@ -95,7 +82,7 @@ def _window(arena: Arena, fields: dict[str, Any]) -> Window:
 
 
 def _written(arena: Arena, scores: Sequence[Scores]) -> list[dict[str, object]]:
-    """Scores go where the windows lay: these are done with."""
+    """Scores overwrite the windows in the arena, which are scored by now."""
     end = 0
     places: list[dict[str, object]] = []
     for score in scores:
@@ -113,13 +100,13 @@ def _written(arena: Arena, scores: Sequence[Scores]) -> list[dict[str, object]]:
     return places
 
 
-def _say(line: IO[str], message: dict[str, object]) -> None:
+def _send(line: IO[str], message: dict[str, object]) -> None:
     line.write(json.dumps(message) + "\n")
     line.flush()
 
 
 def _end_with_the_parent() -> None:
-    """Also where the parent is killed and this process hangs in a driver. Its signals are not for us."""
+    """End when the parent ends, also where it is killed or a driver hangs here; ignore its signals."""
     faulthandler.enable()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -128,7 +115,7 @@ def _end_with_the_parent() -> None:
     if os.getppid() != parent:
         sys.exit(0)
     try:
-        Path("/proc/self/oom_score_adj").write_text(SCAPEGOAT)
+        Path("/proc/self/oom_score_adj").write_text(OOM_SCORE_ADJ)
     except OSError as error:
         print(f"the kernel may end the wrong process where memory runs out: {error}", file=sys.stderr)
 
