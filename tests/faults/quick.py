@@ -16,7 +16,7 @@ from streamer.cli import main
 from streamer.inference.process.child import ChildWorker, Limits
 
 ENGINE = f"tests.inference.engines:{os.environ.get('STREAMER_TEST_ENGINE', 'Quick')}"
-streamer.run.assemble.ChildWorker = partial(  # type: ignore[misc,assignment]  # the same class, with other arguments
+streamer.run.assemble.open_worker = partial(  # type: ignore[assignment]  # the same class, with other arguments
     ChildWorker, engine=ENGINE, limits=Limits(load_s=60, batch_s=3)
 )
 signal.signal(signal.SIGUSR1, lambda *_: time.sleep(1e6))  # in the thread of the event loop
