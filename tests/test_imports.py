@@ -22,7 +22,10 @@ ORDER = [
     {"store", "mqtt", "home_assistant"},
     {"sinks"},
     {"ops"},
-    {"data", "run", "evaluation", "training"},
+    {"data"},
+    {"run"},
+    {"evaluation"},
+    {"training"},
     {"cli"},
     {"__main__"},
 ]
@@ -30,7 +33,7 @@ ORDER = [
 TORCH = {"model", "inference", "data", "training", "evaluation"}
 ONLY_IMPORTERS = {
     "sounddevice": "capture/microphone.py",
-    "av": "capture/stream.py data/audio.py",
+    "av": "capture/stream.py",
     "aiomqtt": "mqtt/connection.py",
     "amqtt": "mqtt/broker.py",
     "prometheus_client": "ops/prometheus.py",

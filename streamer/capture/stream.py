@@ -191,10 +191,22 @@ class Decoder:
         return self._failure(what)
 
 
-def read_whole(path: Path) -> tuple[Samples, int]:
-    """All samples of a file, mono, (n,), and its rate in Hertz. Raises InputError."""
+def read_file(path: Path, onset_s: float = 0.0, offset_s: float | None = None) -> tuple[Samples, int]:
+    """Samples of a file from onset to offset, mono, (n,), and its rate in Hertz. Raises InputError."""
     with Decoder(path) as decoder:
-        return np.concatenate([block.samples for block in decoder.blocks()]), decoder.sample_rate
+        rate = decoder.sample_rate
+        first = round(onset_s * rate)
+        last = None if offset_s is None else round(offset_s * rate)
+        parts, position = [np.zeros(0, np.float32)], 0
+        for block in decoder.blocks():
+            at = round(block.captured_at * rate)
+            if last is not None and at >= last:
+                break
+            if at > position:  # samples are missing in the file
+                parts.append(np.zeros(at - position, np.float32))
+            parts.append(block.samples)
+            position = at + len(block.samples)
+        return np.concatenate(parts)[first:last], rate
 
 
 class Stream:

@@ -1,12 +1,29 @@
-"""Ten seconds of audio every hop, read from a ring."""
+"""Cuts windows: from a ring every hop, and from a whole clip."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 
+import numpy as np
+
 from streamer.capture.ring import Ring
-from streamer.types import Window
+from streamer.types import Samples, Window
+
+
+def cut(samples: Samples, sample_rate: int, window_s: float, source_id: str) -> list[Window]:
+    """Windows of a clip, (n,): they overlap by half, and the last one ends with the clip.
+
+    A clip that is shorter than a window comes after silence, as the first windows of a source do.
+    """
+    n = round(window_s * sample_rate)
+    samples = np.pad(samples, (max(0, n - len(samples)), 0))
+    last = len(samples) - n
+    starts = [*range(0, last, max(1, n // 2)), last]
+    return [
+        Window(source_id, i, samples[at : at + n], sample_rate, at / sample_rate, (at + n) / sample_rate)
+        for i, at in enumerate(starts)
+    ]
 
 
 class Windows:

@@ -8,7 +8,19 @@ from typing import Annotated
 import typer
 
 from streamer import __version__
-from streamer.cli import bench, config, explain, files, listening, models, outbox, service, status, training
+from streamer.cli import (
+    bench,
+    config,
+    evaluation,
+    explain,
+    files,
+    listening,
+    models,
+    outbox,
+    service,
+    status,
+    training,
+)
 from streamer.errors import StreamerError, UsageError
 
 app = typer.Typer(
@@ -44,7 +56,8 @@ app.add_typer(models.app, name="models")
 bench.register(app)
 status.register(app)
 outbox.register(app)
-training.register(app)
+app.add_typer(training.app, name="train")
+app.add_typer(evaluation.app, name="eval")
 app.add_typer(service.app, name="service")
 
 

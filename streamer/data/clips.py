@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from torchaudio.functional import resample
 
-from streamer.capture.stream import read_whole
+from streamer.data.audio import decode
 from streamer.errors import InputError
 from streamer.types import Samples
 
@@ -37,12 +35,6 @@ class Clip:
     """the labels say just what it is, not only something near"""
 
 
-def decode(path: Path, rate: int = RATE) -> Samples:
-    """(n,) mono at `rate` Hertz. Raises InputError where the file holds no audio."""
-    samples, own_rate = read_whole(path)
-    return resample(torch.from_numpy(samples), own_rate, rate).numpy()  # type: ignore[no-any-return]
-
-
 def active_part(samples: Samples, rate: int = RATE, *, below_db: float = 20.0, gap_s: float = 1.0) -> slice:
     """The loudest stretch whose 20 ms frames stay within `below_db` of the loudest frame, gaps bridged."""
     frame = rate // 50
@@ -59,7 +51,7 @@ def active_part(samples: Samples, rate: int = RATE, *, below_db: float = 20.0, g
 def read(path: Path, labels: tuple[str, ...], exact: bool) -> Clip | None:
     """None, with a line in the log, where the file is unreadable, silent or shorter than 0.1 s."""
     try:
-        samples = decode(path)
+        samples = decode(path, RATE)
     except InputError as error:
         log.warning("skipped: %s", error)
         return None
@@ -120,7 +112,7 @@ def room_responses(folder: Path) -> list[Samples]:
     """Impulse responses at RATE, direct sound first, energy 1."""
     responses = []
     for path in sorted(folder.glob("*.flac")):
-        response = decode(path)
+        response = decode(path, RATE)
         response = response[int(np.argmax(np.abs(response))) :][: 2 * RATE]
         responses.append(response / float(np.sqrt(np.square(response).sum())))
     return responses

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from streamer.config.schema import LOUD, Config, SoundRule
 from streamer.detection.detector import Moment, SoundDetector, SoundScores, Span, State
-from streamer.detection.ontology import below
 from streamer.detection.sounds import Sounds
 from streamer.detection.timeline import CELL_S, Timeline
+from streamer.model.labels import descendants
 from streamer.signal.alarms import CADENCES, AlarmWatch, CadenceName
 from streamer.signal.faults import FaultWatch, find_fault
 from streamer.signal.gate import Gate
@@ -67,7 +67,7 @@ class Pipeline:
         # Child labels first: when a Bark and a Dog start together, only the more specific event is emitted.
         self._detectors = {
             name: SoundDetector(source_id, name, self._rules[name])
-            for name in sorted(self._rules, key=lambda name: len(below(self._rules[name].labels)))
+            for name in sorted(self._rules, key=lambda name: len(descendants(self._rules[name].labels)))
         }
         self._related = _related(self._rules)
         hold_s = self._announce_s + 2 * self._hop_s
@@ -272,7 +272,7 @@ def _cadences(rule: SoundRule) -> tuple[CadenceName, ...]:
 
 def _related(rules: dict[str, SoundRule]) -> dict[str, list[str]]:
     """For each sound the others that share a label with it, or of which one is a kind of the other."""
-    kinds = {name: below(rule.labels) for name, rule in rules.items()}
+    kinds = {name: descendants(rule.labels) for name, rule in rules.items()}
     return {
         name: [
             other

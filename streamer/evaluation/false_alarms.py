@@ -1,6 +1,6 @@
 """What a configuration hears where there is nothing to hear: false events an hour.
 
-    python -m streamer.evaluation.false_alarms data/esc50-free --config configs/home.yaml
+    streamer eval false-alarms data/esc50-free --config configs/home.yaml
 
 An hour of synthesised background (coloured noise whose colour and level change every half minute, with hum),
 and an hour of clips of ESC-50 that the model never saw, of classes whose labels nobody listens for, at levels
@@ -10,8 +10,6 @@ from -40 to -10 dBFS over background. `--keep` writes both, to choose thresholds
 
 from __future__ import annotations
 
-import argparse
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -19,13 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from streamer.config.schema import Config, ModelSettings, load_config
+from streamer.config.schema import Config, ModelSettings
 from streamer.data.synthesis import coloured_noise, write_wav
-from streamer.detection.ontology import below
-from streamer.errors import InputError, StreamerError
-from streamer.evaluation.esc50 import FOLD, read_clips, read_rows
+from streamer.errors import InputError
+from streamer.evaluation.fold import FOLD, read_clips, read_rows
 from streamer.inference.engines import open_engine
 from streamer.inference.worker import Scorer
+from streamer.model.labels import descendants
 from streamer.run.offline import detect
 from streamer.types import Samples
 
@@ -50,11 +48,11 @@ def background(rng: np.random.Generator, minutes: float) -> Samples:
 def strangers(clips: Path, fold: int, config: Config) -> list[tuple[str, Samples]]:
     """Class and samples of the clips that nobody listens for. Raises InputError where there are none."""
     listened = {label for sound in config.sounds.values() for label in sound.labels}
-    listened |= below(listened)
+    listened |= descendants(listened)
     rows = []
     for row in read_rows(clips):
         labels = set(row["audioset_labels"].split("|"))
-        if int(row["fold"]) == fold and not (labels | below(labels)) & listened:
+        if int(row["fold"]) == fold and not (labels | descendants(labels)) & listened:
             rows.append(row)
     found = [(row["esc50_label"], samples) for row, samples in read_clips(clips, rows, RATE)]
     if not found:
@@ -99,46 +97,42 @@ def heard(recording: Path, config: Config, scorer: Scorer) -> list[tuple[str, fl
     ]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="False events an hour where there is nothing to hear.")
-    parser.add_argument("clips", type=Path, help="a folder with labels.csv and audio/")
-    parser.add_argument("--fold", type=int, default=FOLD, help="which the model never saw (%(default)s)")
-    parser.add_argument("--config", type=Path, default=Path("configs/home.yaml"))
-    parser.add_argument("--model", help="another than the configuration's")
-    parser.add_argument("--minutes", type=float, default=60.0, help="of each (%(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="another draws other recordings (%(default)s)")
-    parser.add_argument("--keep", type=Path, help="write the recordings there, and do not listen to them")
-    options = parser.parse_args(arguments)
-    try:
-        config = load_config(options.config)
-        clips = strangers(options.clips, options.fold, config)
-        rng = np.random.default_rng((20_000, options.seed))
-        room = background(rng, options.minutes)
-        others, begins = scattered(rng, clips, options.minutes)
-        if options.keep is not None:
-            print(write(options.keep, "background", room))
-            print(write(options.keep, "others", others))
-            return 0
-        engine = open_engine(config.model if options.model is None else ModelSettings(path=options.model))
-        with tempfile.TemporaryDirectory() as name:
-            in_room = heard(write(Path(name), "background", room), config, engine)
-            in_others = heard(write(Path(name), "others", others), config, engine)
-    except StreamerError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    hours = options.minutes / 60
-    print(f"background: {len(in_room) / hours:.1f} an hour {dict(Counter(sound for sound, _ in in_room))}")
+def recordings(
+    config: Config, clips: Path, fold: int, minutes: float, seed: int
+) -> tuple[Samples, Samples, list[tuple[float, str]], str]:
+    """Background, clips of other sounds over background, when each of them begins, and a line about them."""
+    found = strangers(clips, fold, config)
+    rng = np.random.default_rng((20_000, seed))
+    room = background(rng, minutes)
+    others, begins = scattered(rng, found, minutes)
+    return room, others, begins, f"{len(found)} clips of {len({name for name, _ in found})} classes"
+
+
+def report(
+    config: Config,
+    clips: Path,
+    *,
+    fold: int = FOLD,
+    model: str | None = None,
+    minutes: float = 60.0,
+    seed: int = 1,
+) -> str:
+    """False events an hour in background and in clips of other sounds. Raises StreamerError."""
+    room, others, begins, about = recordings(config, clips, fold, minutes, seed)
+    engine = open_engine(config.model if model is None else ModelSettings(path=model))
+    with tempfile.TemporaryDirectory() as name:
+        in_room = heard(write(Path(name), "background", room), config, engine)
+        in_others = heard(write(Path(name), "others", others), config, engine)
+    hours = minutes / 60
     starts = [start for start, _ in begins]
     taken = Counter(
         f"{sound} for {begins[max(0, int(np.searchsorted(starts, onset, 'right')) - 1)][1]}"
         for sound, onset in in_others
     )
-    n_classes = len({name for name, _ in clips})
-    print(f"{len(clips)} clips of {n_classes} classes: {len(in_others) / hours:.1f} an hour")
-    for what, n in taken.most_common():
-        print(f"  {n:3} {what}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return "\n".join(
+        [
+            f"background: {len(in_room) / hours:.1f} an hour {dict(Counter(sound for sound, _ in in_room))}",
+            f"{about}: {len(in_others) / hours:.1f} an hour",
+            *(f"  {n:3} {what}" for what, n in taken.most_common()),
+        ]
+    )

@@ -1,6 +1,6 @@
 """When, not only what: frame scores against recordings whose events are known.
 
-    python -m streamer.evaluation.frames out/s201.wav out/s202.wav … --config configs/home.yaml
+    streamer eval frames out/s201.wav out/s202.wav … --config configs/home.yaml
 
 Beside each recording lies its truth, NAME.tsv. Of each sound that occurs, the average precision over the
 cells of the time line, and the mean over the sounds: of the frame scores of all windows together, as the
@@ -10,19 +10,16 @@ without frames has it.
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from streamer.config.schema import Config, load_config
+from streamer.config.schema import Config
 from streamer.detection.pipeline import Pipeline
 from streamer.detection.sounds import Sounds
 from streamer.detection.timeline import CELL_S, Timeline
-from streamer.errors import StreamerError
 from streamer.evaluation.events import every_window, read_truth
 from streamer.evaluation.tagging import average_precision
 from streamer.evaluation.thresholds import open_scorer
@@ -94,21 +91,7 @@ def table(found: Mapping[str, Mapping[str, float]]) -> str:
     return "\n".join([*lines, "", ", ".join(f"{name} {value:.2f}" for name, value in best)])
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Frame scores against recordings whose events are known.")
-    parser.add_argument("recordings", type=Path, nargs="+", help="NAME.wav with NAME.tsv beside it")
-    parser.add_argument("--config", type=Path, default=Path("configs/home.yaml"))
-    parser.add_argument("--model", help="another than the configuration's")
-    options = parser.parse_args(arguments)
-    try:
-        config = load_config(options.config)
-        scorer, name = open_scorer(config, options.model, None)
-        print(f"{name}\n\n{table(judge(options.recordings, config, scorer))}")
-    except StreamerError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def report(recordings: Sequence[Path], config: Config, model: str | None = None) -> str:
+    """The table for recordings (NAME.wav with NAME.tsv beside it). Raises StreamerError."""
+    scorer, name = open_scorer(config, model)
+    return f"{name}\n\n{table(judge(recordings, config, scorer))}"

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from streamer.capture.windows import cut
 from streamer.config.schema import ModelSettings
 from streamer.data.audio import read_audio
 from streamer.data.examples import Example, check_labels
@@ -91,7 +92,9 @@ def _scored_windows(
     waiting: list[tuple[int, Window]] = []
     for i, example in enumerate(examples):
         try:
-            waiting += [(i, window) for window in _windows(example, engine)]
+            samples = read_audio(example, engine.sample_rate)
+            windows = cut(samples, engine.sample_rate, engine.window_s, str(example.path))
+            waiting += [(i, window) for window in windows]
         except InputError as error:
             skipped[i] = str(error)
         advance()
@@ -99,18 +102,6 @@ def _scored_windows(
             scores = engine.score([window for _, window in waiting])
             yield from ((owner, own.clip) for (owner, _), own in zip(waiting, scores, strict=True))
             waiting.clear()
-
-
-def _windows(example: Example, engine: Engine) -> list[Window]:
-    rate = engine.sample_rate
-    samples = read_audio(example, rate)
-    n = round(engine.window_s * rate)
-    last = max(0, len(samples) - n)
-    starts = dict.fromkeys([*range(0, last, max(1, n // 2)), last])
-    return [
-        Window(str(example.path), i, samples[at : at + n], rate, at / rate, (at + n) / rate)
-        for i, at in enumerate(starts)
-    ]
 
 
 def as_json(result: TaggingResult, about: dict[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """What a model hears: of each label the threshold with precision 0.9 and the most recall, and `sounds.json`.
 
-    python -m streamer.evaluation.support ast-tiny data/esc50-free --write
+    streamer eval support ast-tiny data/esc50-free --write
 
 The clips are those of a fold of ESC-50 that the model never saw, and sounds that the program synthesises,
 drawn anew, in noise. A clip's score is the highest that the detection would see: of the smoothed frame scores
@@ -9,8 +9,6 @@ where the model has them. Labels above or below a clip's own are left out of acc
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +18,12 @@ import numpy.typing as npt
 
 from streamer.config.schema import ModelSettings
 from streamer.data.synthesis import ALARMS, coloured_noise
-from streamer.detection.ontology import below
 from streamer.detection.smoothing import median
-from streamer.errors import StreamerError
-from streamer.evaluation.esc50 import FOLD, read_clips, read_rows, score_clip
+from streamer.evaluation.fold import FOLD, read_clips, read_rows, score_clip
 from streamer.evaluation.tagging import average_precision, precision_recall
 from streamer.inference.engines import open_engine
 from streamer.model import hub, support
+from streamer.model.labels import descendants
 from streamer.model.support import OperatingPoint, Support
 from streamer.types import Samples, Scores
 
@@ -101,52 +98,40 @@ def operating_point(truth: npt.NDArray[np.bool_], scores: npt.NDArray[np.float32
 
 def _related(labels: frozenset[str], all_labels: Sequence[str]) -> frozenset[str]:
     """Labels above and below these."""
-    return below(labels) | frozenset(label for label in all_labels if labels & below((label,)))
+    return descendants(labels) | frozenset(label for label in all_labels if labels & descendants((label,)))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Which labels a model hears, and at which threshold.")
-    parser.add_argument("model", help="a directory or a name")
-    parser.add_argument("clips", type=Path, help="a folder with labels.csv and audio/")
-    parser.add_argument("--fold", type=int, default=FOLD, help="which the model never saw (%(default)s)")
-    parser.add_argument("--write", action="store_true", help="write sounds.json into the model's directory")
-    options = parser.parse_args(arguments)
-    try:
-        engine = open_engine(ModelSettings(path=options.model))
-        rate, labels = engine.sample_rate, engine.labels
-        examples = [*recordings(options.clips, options.fold, rate), *synthesised(rate)]
-        scores = np.stack([highest(score_clip(engine, example.samples, rate)) for example in examples])
-    except StreamerError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+def report(model: str, clips: Path, *, fold: int = FOLD, write: bool = False) -> str:
+    """A row a label; with `write` sounds.json in the model's directory, too. Raises StreamerError."""
+    engine = open_engine(ModelSettings(path=model))
+    rate, labels = engine.sample_rate, engine.labels
+    examples = [*recordings(clips, fold, rate), *synthesised(rate)]
+    scores = np.stack([highest(score_clip(engine, example.samples, rate)) for example in examples])
     left_out = [example.near | _related(example.own | example.near, labels) for example in examples]
     points: dict[str, OperatingPoint] = {}
-    print("| label | clips | threshold | precision | recall |\n|---|---|---|---|---|")
+    lines = ["| label | clips | threshold | precision | recall |", "|---|---|---|---|---|"]
     for i, label in enumerate(labels):
         rows = [k for k, e in enumerate(examples) if label in e.own or label not in left_out[k]]
         truth = np.array([label in examples[k].own for k in rows])
         point = operating_point(truth, scores[rows, i])
         if point is not None:
             points[label] = point
-            print(f"| {label} | {point.clips} | {point.threshold} | {point.precision} | {point.recall} |")
+            lines.append(
+                f"| {label} | {point.clips} | {point.threshold} | {point.precision} | {point.recall} |"
+            )
         elif truth.sum() >= _FEWEST:
-            print(f"| {label} | {int(truth.sum())} | - | | |")
+            lines.append(f"| {label} | {int(truth.sum())} | - | | |")
     is_smoke = np.array([SMOKE[0] in example.own for example in examples])
     group = scores[:, [labels.index(label) for label in SMOKE]].max(axis=1)
-    n_others = int((~is_smoke).sum())
-    print(
-        f"\nSmoke alarms, {int(is_smoke.sum())} against {n_others} other clips:"
+    lines.append(
+        f"\nSmoke alarms, {int(is_smoke.sum())} against {int((~is_smoke).sum())} other clips:"
         f" average precision {average_precision(is_smoke, group):.3f}"
     )
-    if options.write:
+    if write:
         n_drawn = _DRAWS * len(ALARMS)
         measured_on = (
-            f"{len(examples) - n_drawn} clips of fold {options.fold} of ESC-50, {n_drawn} synthesised sounds;"
+            f"{len(examples) - n_drawn} clips of fold {fold} of ESC-50, {n_drawn} synthesised sounds;"
             f" precision {PRECISION} or more with recall {RECALL} or more"
         )
-        print(support.write(hub.resolve(options.model), Support(measured_on, points)))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        lines.append(str(support.write(hub.resolve(model), Support(measured_on, points))))
+    return "\n".join(lines)

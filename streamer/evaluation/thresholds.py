@@ -1,6 +1,6 @@
 """The threshold of each sound, chosen on recordings whose events are known.
 
-    python -m streamer.evaluation.thresholds out/s101.wav out/s102.wav … --config configs/home.yaml
+    streamer eval thresholds out/s101.wav out/s102.wav … --config configs/home.yaml
 
 Beside each recording lies its truth, NAME.tsv. All thresholds of a grid are tried on all recordings; of each
 sound the one is taken that helps the figure of them all most, F1 over every event (Dinkelbach's iteration).
@@ -14,7 +14,6 @@ Scores are kept by model and recording, so that a second run is quick.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -23,10 +22,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from streamer.config.schema import Config, ModelSettings, SoundSettings, load_config
-from streamer.errors import StreamerError
+from streamer.config.schema import Config, ModelSettings, SoundSettings
 from streamer.evaluation.events import Count, KeptScores, count, ended, read_truth, total
-from streamer.evaluation.spans import SpanScorer
 from streamer.inference.engines import open_engine
 from streamer.inference.worker import Scorer
 from streamer.model import hub
@@ -113,50 +110,42 @@ def choose(
     return {name: grid[max(floor.get(name, 0), i)] for name, i in (best | absent).items()}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Choose the threshold of each sound on known recordings.")
-    parser.add_argument("recordings", type=Path, nargs="+", help="NAME.wav with NAME.tsv beside it")
-    parser.add_argument("--nothing-in", type=Path, nargs="*", default=[], help="others, without events")
-    parser.add_argument("--config", type=Path, default=Path("configs/home.yaml"))
-    parser.add_argument("--model", help="another than the configuration's")
-    parser.add_argument("--teacher", type=Path, help="the scores of this ONNX file instead of the model's")
-    parser.add_argument("--false-alarms", type=float, default=20, help="at most, an hour (%(default)s)")
-    parser.add_argument("--scores", type=Path, default=Path("out/scores"), help="kept here (%(default)s)")
-    options = parser.parse_args(arguments)
-    try:
-        config = load_config(options.config)
-        scorer, name = open_scorer(config, options.model, options.teacher)
-        kept = KeptScores(scorer, config, options.scores, name)
-        rows = table(kept, config, options.recordings)
-        hours = kept.hours(config.hop_s)
-        floor = floors(table(kept, config, options.nothing_in)) if options.nothing_in else {}
-    except StreamerError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    thresholds = choose(rows, hours, options.false_alarms, floor=floor)
+def report(
+    config: Config,
+    recordings: Sequence[Path],
+    *,
+    nothing_in: Sequence[Path] = (),
+    model: str | None = None,
+    false_alarms: float = 20.0,
+    scores: Path = Path("out/scores"),
+) -> str:
+    """The chosen thresholds as YAML. In `nothing_in` no event happens; the folder `scores` keeps scores.
+
+    Raises StreamerError.
+    """
+    engine, name = open_scorer(config, model)
+    kept = KeptScores(engine, config, scores, name)
+    rows = table(kept, config, recordings)
+    hours = kept.hours(config.hop_s)
+    floor = floors(table(kept, config, nothing_in)) if nothing_in else {}
+    thresholds = choose(rows, hours, false_alarms, floor=floor)
     chosen = {sound: rows[sound][GRID.index(on)] for sound, on in thresholds.items()}
     n_true, n_found, n_false = (
         sum(getattr(own, what) for own in chosen.values()) for what in ("true", "found", "false")
     )
     f1 = 2 * n_found / max(1, n_true + n_found + n_false)
-    print(f"# {name}, {hours:.2f} h: F1 {f1:.2f}, {n_false / hours:.0f} false alarms an hour")
+    lines = [f"# {name}, {hours:.2f} h: F1 {f1:.2f}, {n_false / hours:.0f} false alarms an hour"]
     for sound, on in thresholds.items():
         own = chosen[sound]
-        print(f"  {sound}:\n    on: {on:g}  # found {own.found} of {own.true}, {own.false} false")
-    return 0
+        lines.append(f"  {sound}:\n    on: {on:g}  # found {own.found} of {own.true}, {own.false} false")
+    return "\n".join(lines)
 
 
-def open_scorer(config: Config, model: str | None, teacher: Path | None) -> tuple[Scorer, str]:
-    """The scorer that options name, and a name for its scores: other weights, another name."""
-    if teacher is not None:
-        return SpanScorer(teacher), "teacher"
+def open_scorer(config: Config, model: str | None) -> tuple[Scorer, str]:
+    """An engine, and a name for its scores: other weights, another name. Raises ModelError."""
     settings = config.model if model is None else ModelSettings(path=model)
     engine = open_engine(settings)
     digest = sha256()
     for path in sorted(hub.resolve(settings.path).glob("*.safetensors")):
         digest.update(path.read_bytes())
     return engine, f"{engine.name}-{digest.hexdigest()[:8]}"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

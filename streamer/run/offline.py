@@ -10,8 +10,8 @@ from typing import TypeAlias
 import numpy as np
 
 from streamer.capture.ring import Ring
-from streamer.capture.stream import Decoder, read_whole
-from streamer.capture.windows import Windows
+from streamer.capture.stream import Decoder, read_file
+from streamer.capture.windows import Windows, cut
 from streamer.config.schema import Config
 from streamer.detection.explain import Explanation
 from streamer.detection.pipeline import Inspection, Pipeline
@@ -112,19 +112,12 @@ def _events(
 
 
 def tag(path: Path, scorer: Scorer) -> Mapping[str, float]:
-    """Clip-level scores of a whole file, strongest first: of each label the highest over all windows.
+    """Clip-level scores of a whole file, strongest first: for each label the highest over all windows.
 
-    Windows overlap by half; the last ends with the file. A file that is shorter than a window comes after
-    silence, as a source's first windows do. Raises InputError, InferenceError.
+    Raises InputError, InferenceError.
     """
-    samples, rate = read_whole(path)
+    samples, rate = read_file(path)
     samples = np.clip(np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0), -1, 1)
-    n = round(scorer.window_s * rate)
-    samples = np.pad(samples, (max(0, n - len(samples)), 0))
-    starts = [*range(0, len(samples) - n, n // 2), len(samples) - n]
-    windows = [
-        Window(path.name, i, samples[at : at + n], rate, at / rate, (at + n) / rate)
-        for i, at in enumerate(starts)
-    ]
+    windows = cut(samples, rate, scorer.window_s, path.name)
     highest = np.max([scores.clip for scores in scorer.score(windows)], axis=0)
     return {scorer.labels[i]: float(highest[i]) for i in np.argsort(-highest, kind="stable")}

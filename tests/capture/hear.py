@@ -13,7 +13,7 @@ import sys
 import numpy as np
 
 from streamer.capture.ring import Ring
-from streamer.capture.stream import Stream, read_whole
+from streamer.capture.stream import Stream, read_file
 from streamer.types import AudioBlock
 
 
@@ -32,7 +32,7 @@ def hear(path: str) -> tuple[int, float]:
     source = Stream(path, pace="fast")
     asyncio.run(source.open())
     asyncio.run(source.run(write))
-    samples, _ = read_whole(path)  # as whole files are tagged
+    samples, _ = read_file(path)  # as whole files are tagged
     return len(samples), peak
 
 

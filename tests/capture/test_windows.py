@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from streamer.capture.ring import Ring
 from streamer.capture.windows import Windows
+from streamer.capture.windows import cut as cut_clip
 from streamer.types import AudioBlock, Window
 
 START = 1_700_000_000.25
@@ -158,3 +159,19 @@ async def test_what_is_due_at_the_end_is_still_read() -> None:
     ring.write(audio(rate, 2.2))
     ring.finish()
     assert [window.index async for window in Windows(ring, "here", hop_s=1.0)] == [1]
+
+
+def test_a_short_clip_comes_after_silence() -> None:
+    """As the first windows of a source do."""
+    (window,) = cut_clip(np.ones(3 * 1000, np.float32), 1000, 10.0, "clip")
+    assert len(window.samples) == 10_000
+    assert not window.samples[:7000].any()
+    assert window.samples[7000:].all()
+
+
+def test_windows_of_a_clip_overlap_by_half_and_end_with_it() -> None:
+    """No sample is left out."""
+    clip = np.arange(23 * 1000, dtype=np.float32)
+    windows = cut_clip(clip, 1000, 10.0, "clip")
+    assert [window.start for window in windows] == [0, 5, 10, 13]
+    assert np.array_equal(windows[-1].samples, clip[-10_000:])

@@ -10,9 +10,8 @@ import pytest
 from streamer.config.schema import Config
 from streamer.data import synthesis
 from streamer.detection.detector import Moment, SoundDetector, SoundScores
-from streamer.detection.ontology import below
 from streamer.detection.pipeline import Pipeline
-from streamer.model.labels import AUDIOSET
+from streamer.model.labels import AUDIOSET, descendants
 from streamer.types import Samples, SoundEvent, Window
 from tests.detection.synthetic import BEGIN, LABELS, Truth, frame_scores, listen, occurrences
 
@@ -75,9 +74,9 @@ def test_a_kind_of_a_sound_is_told_once(order: tuple[str, str]) -> None:
 
 def test_the_tree_knows_kinds_at_any_depth() -> None:
     """A bark is an animal's; every label is a kind of itself; all names are labels."""
-    assert "Bark" in below(["Animal"])
-    assert below(["Bark"]) == {"Bark"}
-    assert below(AUDIOSET) == set(AUDIOSET)
+    assert "Bark" in descendants(["Animal"])
+    assert descendants(["Bark"]) == {"Bark"}
+    assert descendants(AUDIOSET) == set(AUDIOSET)
 
 
 def test_cool_down_silences_the_alert_not_the_event() -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamer.capture.ring import Ring
-from streamer.capture.stream import Stream, read_whole
+from streamer.capture.stream import Stream, read_file
 from streamer.capture.windows import Windows
 from streamer.config.schema import Config
 from streamer.data import synthesis
@@ -151,6 +151,6 @@ def test_any_cut_into_blocks(
     whole = list(detect(path, config(hop_s), ByEar(), source_id="room", start=BEGIN))
     assert {event.sound for event in whole if event.verified} == {"siren"}
 
-    heard = live(read_whole(path)[0], cycle(sizes), hop_s)
+    heard = live(read_file(path)[0], cycle(sizes), hop_s)
 
     assert told(heard) == told(whole)

@@ -1,6 +1,6 @@
 """How well models name the clips of one fold of ESC-50 that they never saw.
 
-    python -m streamer.evaluation.esc50 data/esc50-free --teacher data/teacher --yamnet data/yamnet
+    python -m tools.esc50 data/esc50-free --teacher data/teacher --yamnet data/yamnet
 
 A clip's truth are its AudioSet labels. mAP, top-1 and top-5 are taken over the clips whose class AudioSet has
 exactly; so is the accuracy, which asks which of those classes is meant. A clip that is shorter than a model's
@@ -10,9 +10,8 @@ window comes after silence.
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,17 +19,13 @@ import numpy.typing as npt
 
 from streamer.config.schema import ModelSettings
 from streamer.data import teacher
-from streamer.data.clips import decode
-from streamer.errors import InputError, StreamerError
-from streamer.evaluation import yamnet
+from streamer.errors import StreamerError
+from streamer.evaluation.fold import FOLD, read_clips, read_rows, score_clip
 from streamer.evaluation.tagging import TaggingResult, evaluate
 from streamer.inference.engines import open_engine
-from streamer.inference.worker import Engine
 from streamer.model.labels import AUDIOSET
-from streamer.types import Samples, Scores, Window
-
-FOLD = 4
-"""Folds 1 to 3 train, and the fifth is kept."""
+from streamer.types import Samples
+from tools import yamnet
 
 Tagger = Callable[[Samples], npt.NDArray[np.float32]]
 """(n,) samples to (n_labels,) scores"""
@@ -49,34 +44,6 @@ def evaluate_fold(folder: Path, fold: int, tagger: Tagger, rate: int, labels: Se
         truth.append(np.isin(np.arange(len(labels)), [index[x] for x in groups[row["esc50_label"]]]))
         group_of.append(row["esc50_label"])
     return evaluate(np.stack(scores), np.stack(truth), labels, groups, group_of)
-
-
-def read_rows(folder: Path) -> list[dict[str, str]]:
-    """The table of the clips: file, fold, esc50_label, audioset_labels, audioset_exact. Raises InputError."""
-    path = folder / "labels.csv"
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
-
-
-def read_clips(
-    folder: Path, rows: Iterable[dict[str, str]], rate: int
-) -> Iterator[tuple[dict[str, str], Samples]]:
-    """Rows of the table with their samples at `rate` Hertz, without those that cannot be decoded."""
-    for row in rows:
-        try:
-            yield row, decode(folder / "audio" / row["file"], rate)
-        except InputError:
-            continue
-
-
-def score_clip(engine: Engine, samples: Samples, rate: int) -> Scores:
-    """What a model says of a window that ends with a clip; before it there is silence."""
-    n = round(engine.window_s * rate)
-    window = np.pad(samples[-n:], (max(0, n - len(samples)), 0))
-    return engine.score([Window("clip", 0, window, rate, 0.0, engine.window_s)])[0]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -21,9 +21,9 @@ import yaml
 
 from streamer.config.schema import load_config
 from streamer.errors import StreamerError, UsageError
-from streamer.evaluation.spans import SpanScorer
 from streamer.mqtt.messages import event_message
 from streamer.run.offline import detect
+from tools.spans import SpanScorer
 
 _PARTS = ("make_soundscape.py", "yamnet_fixed_windows.py", "score.py", "groups.yaml", "requirements.txt")
 _BEST_CASE = ("--threshold", "0.3", "--max-not-heard", "2", "--offset-at", "last-heard", "--min-rms", "0")

@@ -19,7 +19,7 @@ _KEEP = 2000
 
 
 class SpanScorer:
-    """A `Engine` that shows the training's teacher `span_s` around every frame of a window.
+    """A `Scorer` that shows the training's teacher `span_s` around every frame of a window.
 
     It judges what becomes of scores apart from the model that the program comes with.
     """

@@ -1,0 +1,1 @@
+"""Research: measurements that need folders outside of the repository. Not installed."""
