@@ -13,6 +13,7 @@ from streamer.detection.pipeline import Pipeline
 from streamer.detection.sounds import Sounds
 from streamer.errors import UsageError
 from streamer.evaluation.plots import missing
+from streamer.signal.spectrum import power_spectra
 from streamer.types import Samples, Scores, SoundEvent, Window
 
 _COLUMN_S = 0.1
@@ -113,9 +114,8 @@ def _spectrum(samples: Samples, window: Window) -> npt.NDArray[np.float64]:
     """(n_columns, _N_BANDS) dB of one hop, from 0 to _TOP_HZ."""
     n = max(1, round(len(samples) / window.sample_rate / _COLUMN_S))
     size = max(1, len(samples) // n)
-    frames = samples[: n * size].reshape(n, size) * np.hanning(size)
     n_bins = round(_TOP_HZ * size / window.sample_rate) + 1
-    power = np.square(np.abs(np.fft.rfft(frames, axis=1)[:, :n_bins]))
+    power = power_spectra(samples[: n * size], size, size, np.hanning(size))[:, :n_bins]
     edges = np.linspace(0, _TOP_HZ, _N_BANDS + 1)[:-1]
     bins = np.clip(
         np.searchsorted(np.fft.rfftfreq(size, 1 / window.sample_rate), edges), 0, power.shape[1] - 1

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -113,14 +112,6 @@ class ASTConfig:
                 f"a patch of {self.patch_size} does not fit into {self.num_mel_bins} mel bins"
                 f" by {self.max_length} frames"
             )
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> ASTConfig:
-        """The fields that are known, from a `config.json`; JSON has no integer keys, labels need them."""
-        known = {f.name: values[f.name] for f in fields(cls) if f.name in values}
-        if "id2label" in known:
-            known["id2label"] = {int(k): str(v) for k, v in known["id2label"].items()}
-        return cls(**known)
 
     @property
     def labels(self) -> tuple[str, ...]:

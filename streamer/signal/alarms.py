@@ -15,8 +15,8 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.stride_tricks import sliding_window_view
 
+from streamer.signal.spectrum import power_spectra
 from streamer.types import Samples, Window
 
 CadenceName: TypeAlias = Literal["t3", "t4"]
@@ -61,9 +61,12 @@ KEEP_S = 10.0
 
 
 class AlarmWatch:
-    """The latest seconds of one source, to be asked for the cadence of an alarm."""
+    """The latest seconds of one source, in which the cadence of an alarm is searched."""
 
     def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
         self._samples: Samples = np.zeros(0, np.float32)
         self._rate = 0.0
         self._end = -math.inf
@@ -71,12 +74,12 @@ class AlarmWatch:
         self._searched: dict[CadenceName, float] = {}
 
     def add(self, window: Window) -> None:
-        """Take what is new in a window. Windows come in time's order; where they break off it begins anew."""
+        """Take the new samples of a window. Windows come in order of time; after a break it begins anew."""
         coarse = max(1, int(window.sample_rate / _RATE_HZ))
         rate = window.sample_rate / coarse
         new_s = window.end - self._end
         if rate != self._rate or not 0 < new_s <= window.end - window.start:
-            self.__init__()  # type: ignore[misc]  # nothing of the old time counts
+            self._reset()
             new_s = window.end - window.start
         n_new = round(new_s * rate)
         new = window.samples[len(window.samples) - n_new * coarse :]
@@ -85,7 +88,7 @@ class AlarmWatch:
         self._rate, self._end = rate, window.end
 
     def find(self, names: Sequence[CadenceName]) -> tuple[float, float] | None:
-        """When the latest group of beeps began and ended. What was searched once is not searched again."""
+        """When the latest group of beeps began and ended. Samples are searched only once."""
         for name in names:
             cadence = CADENCES[name]
             since_s = self._end - self._searched.get(name, -math.inf)
@@ -112,9 +115,9 @@ def _levels(samples: Samples, rate: float) -> npt.NDArray[np.float64]:
     width, step = round(_FRAME_S * rate), round(_STEP_S * rate)
     if step == 0 or len(samples) < width:
         return np.zeros((0, 0))
-    frames = sliding_window_view(samples, width)[::step] * np.hanning(width).astype(np.float32)
+    power = power_spectra(samples, width, step, np.hanning(width).astype(np.float32))
     n_bins = round(_TONES_HZ[-1][1] * _FRAME_S) + _ASIDE_BINS + 1
-    return np.asarray(10 * np.log10(np.square(np.abs(np.fft.rfft(frames, axis=1)[:, :n_bins])).T + 1e-12))
+    return np.asarray(10 * np.log10(power[:, :n_bins].T + 1e-12))
 
 
 def _latest_group(

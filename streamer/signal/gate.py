@@ -1,4 +1,4 @@
-"""Which windows are worth a model's time: those whose newest hop is not the room as it always sounds."""
+"""Silence gate: no inference for a window whose newest hop is as quiet as the background in every octave."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ import numpy as np
 import numpy.typing as npt
 
 from streamer.signal.level import FAST_S
+from streamer.signal.spectrum import power_spectra
 from streamer.types import Window
 
 _EDGES_HZ = np.array([88.0, 177.0, 354.0, 707.0, 1414.0, 2828.0, 5657.0, 11314.0])
-"""Octaves: a whistle that is lost in the noise of all bands stands out in its own."""
+"""edges of octaves: a whistle that is below the noise of all bands stands out in its own"""
 _KEEP_S = 60.0
-_SHARE = 30  # percent of the last minute is the room, whatever else there was
+_SHARE = 30  # percentile of the last minute that is the background
 _MARGIN_DB = 2.0
 _DEVIATIONS = 3.5
-"""of the level of noise in so narrow a band, in so short a time"""
+"""standard deviations of the level of noise in a narrow band in a short time"""
 _SILENCE_DB = -100.0
 
 
 class Gate:
-    """Says of each window, in order, whether it has to be scored. It listens only: no score moves it.
+    """Says of each window, in order, whether it has to be scored. It depends on samples alone, not on scores,
+    so the answer is the same live and offline.
 
-    So the answer is the same live and offline. A window is passed over when its hop is as quiet as the room
-    is, in every octave, and so were the hops of the `hold_s` before. At the latest after half a window one is
-    scored all the same: whatever the gate thinks, the model sees each moment, and most of them twice.
+    A window is skipped when its hop is as quiet as the background in every octave, and so were the hops of
+    the `hold_s` before. At the latest after half a window one is scored all the same: so the model sees every
+    moment, and most of them twice.
     """
 
     def __init__(self, hop_s: float, hold_s: float) -> None:
@@ -41,7 +43,7 @@ class Gate:
         self._loud_at = self._scored_at = -np.inf
 
     def wants(self, window: Window) -> bool:
-        """Ask once a window. Where time breaks off it learns the room anew."""
+        """Call it once a window. Where time breaks off, the background is learned anew."""
         new_s = window.end - self._end
         if not 0 < new_s <= window.end - window.start:
             self._restart()
@@ -69,8 +71,8 @@ def _octaves(window: Window, new_s: float) -> tuple[npt.NDArray[np.float64], npt
     n_frames = max(1, round(new_s / FAST_S))
     n_new = max(n_frames, round(new_s * window.sample_rate))
     size = max(1, n_new // n_frames)
-    frames = window.samples[-n_frames * size :].reshape(n_frames, size) * np.hanning(size + 2)[1:-1]
-    power = np.square(np.abs(np.fft.rfft(frames, axis=1))) / size**2
+    new = window.samples[-n_frames * size :]
+    power = power_spectra(new, size, size, np.hanning(size + 2)[1:-1]) / size**2
     bins = np.searchsorted(np.fft.rfftfreq(size, 1 / window.sample_rate), _EDGES_HZ)
     bins = np.unique(bins[bins < power.shape[1]])
     if not bins.size:

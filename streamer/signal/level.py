@@ -1,4 +1,4 @@
-"""How loud it is."""
+"""Levels: dBFS, A-weighting, and the background of a room."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from streamer.types import SILENCE_DBFS, Samples
 
 FAST_S = 0.125
-"""what a sound level meter set to `fast` looks at"""
+"""time constant of a sound level meter set to `fast` (IEC 61672-1)"""
 
 
 def level_dbfs(samples: Samples) -> float:
@@ -27,7 +27,7 @@ def levels_dbfs(samples: Samples, n: int) -> npt.NDArray[np.float64]:
 
 
 def a_weighted(samples: Samples, sample_rate: int) -> Samples:
-    """(n,) -> (n,): as loud at each frequency as the ear has it, IEC 61672-1; 1 kHz stays as it is."""
+    """(n,) -> (n,): A-weighted (IEC 61672-1); 1 kHz stays as it is."""
     if not samples.size:
         return samples
     spectrum = np.fft.rfft(samples) * _a_gains(len(samples), sample_rate)
@@ -43,12 +43,12 @@ def _a_gains(n: int, sample_rate: int) -> npt.NDArray[np.float64]:
 
 
 class Background:
-    """How loud it is in a room when nothing happens: what a fifth of the last minute stays below."""
+    """Background level: the 20th percentile of the A-weighted levels of the last 60 s."""
 
     _KEEP_S, _LEARN_S = 60.0, 5.0
     _SHARE = 20  # percent
     _LEAST_DBFS = -75.0
-    """No microphone and no room is quieter; what is, is digital silence, above which anything is loud."""
+    """lowest background: quieter than any room, and above digital silence"""
 
     def __init__(self) -> None:
         self._levels: deque[float] = deque(maxlen=round(self._KEEP_S / FAST_S))
@@ -59,7 +59,7 @@ class Background:
 
     @property
     def level_db(self) -> float | None:
-        """None until enough was heard."""
+        """dB; None during the first seconds."""
         if len(self._levels) < self._LEARN_S / FAST_S:
             return None
         return max(self._LEAST_DBFS, float(np.percentile(self._levels, self._SHARE)))

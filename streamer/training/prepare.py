@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from streamer.data import examples as dataset
+from streamer.data import examples as clips
 from streamer.data.examples import Example
 from streamer.errors import InputError
 from streamer.model.checkpoint import Loaded
@@ -37,24 +37,24 @@ def prepare(settings: FinetuneSettings, loaded: Loaded, watch: Watch) -> Data:
     Raises InputError for labels that are not known and classes with nothing to learn from.
     """
     data = settings.data
-    training, validation = dataset.read_split(data)
+    training, validation = clips.read_split(data)
     labels = _labels(settings, loaded, training)
-    dataset.check_labels(training + validation, labels, exactly_one=settings.loss == "ce")
+    clips.check_labels(training + validation, labels, exactly_one=settings.loss == "ce")
     if not labels or (len(labels) == 1 and settings.loss == "ce"):
         raise InputError(f"{data.train.path}: {len(labels)} classes are too few to train on")
     length = settings.max_length or loaded.fbank.max_length
     fbank = replace(loaded.fbank, max_length=length)
     statistics = measured(settings, training, validation, fbank, watch)
-    bad = {id((training + validation)[i]) for i in statistics.skipped}
-    training = [example for example in training if id(example) not in bad]
-    validation = [example for example in validation if id(example) not in bad]
+    n_training, skipped = len(training), statistics.skipped
+    training = [example for i, example in enumerate(training) if i not in skipped]
+    validation = [example for i, example in enumerate(validation) if n_training + i not in skipped]
     if data.validation is None and data.held_out is None and data.validation_share:
-        training, validation, small = dataset.draw_share(training, data.validation_share, settings.seed)
+        training, validation, small = clips.draw_share(training, data.validation_share, settings.seed)
         for label in small:
             watch.say(f"class {label!r} has one file: it trains, and nothing of it validates")
     _check_classes(data.train.path, labels, training, watch, must_occur=data.labels == "data")
     watch.say(f"{len(training)} clips train, {len(validation)} validate, {len(labels)} labels")
-    return Data(labels, training, validation, statistics, dataset.fingerprint(training + validation))
+    return Data(labels, training, validation, statistics, clips.fingerprint(training + validation))
 
 
 def measured(
@@ -69,7 +69,7 @@ def measured(
     The validation clips, numbered after the others, are only asked whether they can be used.
     """
     path = settings.output / STATISTICS
-    of = f"{dataset.fingerprint(training + validation)} {fbank} {settings.data.short}"
+    of = f"{clips.fingerprint(training + validation)} {fbank} {settings.data.short}"
     statistics = load_statistics(path, of)
     if statistics is None:
         short, workers = settings.data.short, settings.data.workers
@@ -93,7 +93,7 @@ def measured(
 def _labels(settings: FinetuneSettings, loaded: Loaded, training: Sequence[Example]) -> list[str]:
     match settings.data.labels:
         case "data":
-            return dataset.occurring(training)
+            return clips.occurring(training)
         case "model":
             return list(loaded.labels)
         case "audioset":
@@ -105,7 +105,7 @@ def _labels(settings: FinetuneSettings, loaded: Loaded, training: Sequence[Examp
 def _check_classes(
     path: Path, labels: list[str], training: list[Example], watch: Watch, *, must_occur: bool
 ) -> None:
-    counts = dataset.count_labels(training)
+    counts = clips.count_labels(training)
     empty = [label for label in labels if not counts[label]]
     if empty and must_occur:
         raise InputError(f"{path}: class {empty[0]!r} has not one clip to train on that can be used")
