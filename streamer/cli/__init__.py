@@ -8,7 +8,19 @@ from typing import Annotated
 import typer
 
 from streamer import __version__
-from streamer.cli import bench, config, explain, files, listening, models, outbox, service, status, training
+from streamer.cli import (
+    bench,
+    config,
+    events,
+    explain,
+    files,
+    listening,
+    models,
+    service,
+    status,
+    store,
+    training,
+)
 from streamer.errors import StreamerError, UsageError
 
 app = typer.Typer(
@@ -43,7 +55,8 @@ app.add_typer(config.app, name="config")
 app.add_typer(models.app, name="models")
 bench.register(app)
 status.register(app)
-outbox.register(app)
+events.register(app)
+app.add_typer(store.app, name="store")
 training.register(app)
 app.add_typer(service.app, name="service")
 
