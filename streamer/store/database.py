@@ -269,8 +269,10 @@ class Database:
 
     def _grow(self) -> None:
         """A piece more in the reserve, of blocks allocated before. Raises OSError, sqlite3.Error."""
-        pages = self._number("PRAGMA page_count") + PIECE + 8
-        os.posix_fallocate(self._file, 0, pages * PAGE)
+        pages = self._number("PRAGMA page_count")
+        if self._number("PRAGMA freelist_count") < PIECE + SLACK:
+            pages += PIECE + 8
+            os.posix_fallocate(self._file, 0, pages * PAGE)
         try:
             self.connection.execute(f"PRAGMA max_page_count = {pages}")
             with self.transaction() as db:

@@ -21,9 +21,9 @@ INSERT INTO event (id, source, sound, onset, offset, seen_at, cut, peak, level_d
                    priority, latency_ms, model, rule)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, (SELECT id FROM rule WHERE rule = ?))
 ON CONFLICT (id) DO UPDATE SET
-    offset = excluded.offset, seen_at = excluded.seen_at, cut = excluded.cut, peak = excluded.peak,
-    level_dbfs = excluded.level_dbfs, labels = excluded.labels, verified = excluded.verified,
-    notify = excluded.notify, priority = excluded.priority
+    onset = excluded.onset, offset = excluded.offset, seen_at = excluded.seen_at, cut = excluded.cut,
+    peak = excluded.peak, level_dbfs = excluded.level_dbfs, labels = excluded.labels,
+    verified = excluded.verified, notify = excluded.notify, priority = excluded.priority
 WHERE event.offset IS NULL OR (event.cut AND NOT excluded.cut AND excluded.offset IS NOT NULL)
 """
 
@@ -122,10 +122,10 @@ def left_open(db: sqlite3.Connection, *, but: set[str]) -> list[SoundEvent]:
     return events
 
 
-def expire(db: sqlite3.Connection, *, before: float, most: int) -> int:
+def expire(db: sqlite3.Connection, *, before: float, most: int, turn: int = TURN) -> int:
     """Remove events that began before a time, or beyond so many, the oldest first; returns how many went.
 
-    At most `TURN` at once; what sounds still, and what is pinned, stays.
+    At most `turn` at once; what sounds still, and what is pinned, stays.
     """
     (first,) = db.execute("SELECT min(seq) FROM event").fetchone()
     (last,) = db.execute("SELECT max(seq) FROM event").fetchone()
@@ -136,7 +136,7 @@ def expire(db: sqlite3.Connection, *, before: float, most: int) -> int:
         event_id
         for event_id, onset in db.execute(
             "SELECT id, onset FROM event WHERE offset IS NOT NULL AND NOT pinned ORDER BY onset, seq LIMIT ?",
-            (TURN,),
+            (turn,),
         )
         if onset < before or (n_beyond := n_beyond - 1) >= 0
     ]

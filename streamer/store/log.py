@@ -176,7 +176,7 @@ class Log:
         """events that have begun in this life, and have not ended"""
         self._left_open: list[SoundEvent] = []
         self._damaged: set[int] = set()
-        self._retry_at = self._complained = self._expired_at = -math.inf
+        self._retry_at = self._complained = self._expired_at = self._shortened_at = -math.inf
         self._is_off = False
         """the file is a newer version's, and is left alone"""
         self._version = 0
@@ -312,12 +312,16 @@ class Log:
         return None
 
     def _make_room(self, database: Database) -> bool:
-        """Let the file grow; on a full disk what every consumer has goes, then the reserve is used."""
+        """Let the file grow; on a full disk messages that every consumer has go, then the reserve is used.
+
+        When that is used up, too, the oldest events of the history make room for new ones.
+        """
         try:
             return (
                 database.extend()
                 or self._trim(database, replace(self._bounds, behind=0)) > 0
                 or database.use_reserve()
+                or self._shorten_history(database)
             )
         except sqlite3.Error:
             return False
@@ -480,6 +484,16 @@ class Log:
     def _slowest(self) -> int:
         """What every consumer has."""
         return min((cursor.delivered for cursor in self._cursors.values()), default=self._newest)
+
+    def _shorten_history(self, database: Database) -> bool:
+        with database.transaction() as db:
+            n = history.expire(db, before=math.inf, most=0, turn=FEW)
+        self._metrics.drop("history", n)
+        now = time.monotonic()
+        if n and now - self._shortened_at >= COMPLAINT_PACE_S:
+            self._shortened_at = now
+            log.error("%s: the disk is full: the oldest events make room for new ones", self._directory)
+        return n > 0
 
     def _tidy(self, database: Database) -> bool:
         for _ in range(TURNS):
