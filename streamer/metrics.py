@@ -35,10 +35,12 @@ class SourceMetrics:
 
 @dataclass(slots=True)
 class OutboxMetrics:
-    """What waits for the broker."""
+    """What is in the event log, and waits for the slowest of its consumers."""
 
     depth: int = 0
-    """events"""
+    """messages"""
+    in_memory: int = 0
+    """messages that the disk has not taken yet"""
     on_disk: bool = False
     """a crash would lose none of them"""
     oldest_at: float | None = None
@@ -106,6 +108,7 @@ class Metrics:
             "sounds": dict(self.sounds),
             "outbox": {
                 "depth": self.outbox.depth,
+                "in_memory": self.outbox.in_memory,
                 "on_disk": self.outbox.on_disk,
                 "oldest_s": None
                 if self.outbox.oldest_at is None

@@ -12,13 +12,14 @@ from streamer.cli import (
     bench,
     config,
     evaluation,
+    events,
     explain,
     files,
     listening,
     models,
-    outbox,
     service,
     status,
+    store,
     training,
 )
 from streamer.errors import StreamerError, UsageError
@@ -55,7 +56,8 @@ app.add_typer(config.app, name="config")
 app.add_typer(models.app, name="models")
 bench.register(app)
 status.register(app)
-outbox.register(app)
+events.register(app)
+app.add_typer(store.app, name="store")
 app.add_typer(training.app, name="train")
 app.add_typer(evaluation.app, name="eval")
 app.add_typer(service.app, name="service")

@@ -63,7 +63,7 @@ def _lines(report: dict[str, Any]) -> list[str]:
     if latency["p50"] is not None:
         lines.append(f"{'latency':<16}{latency['p50']:.0f} ms, p99 {latency['p99']:.0f} ms")
     lines.append(
-        f"{'outbox':<16}{outbox['depth']} events wait, {outbox['refused']} refused, "
+        f"{'event log':<16}{outbox['depth']} messages wait, {outbox['refused']} refused, "
         f"connected again {report['reconnects']} times"
     )
     return lines

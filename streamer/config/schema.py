@@ -219,6 +219,15 @@ class HealthSettings(Section):
     """Port on loopback for /metrics (Prometheus) and /healthz; neither where not set."""
 
 
+class StoreSettings(Section):
+    """The history of events, in the state directory."""
+
+    events_days: Annotated[float, Field(gt=0, le=36500)] = 400.0
+    """How long events are kept; `streamer events` lists them."""
+    events_max: Annotated[int, Field(ge=1000, le=100_000_000)] = 1_000_000
+    """How many events are kept at most; the oldest go first."""
+
+
 class Config(Section):
     """One daemon."""
 
@@ -236,6 +245,7 @@ class Config(Section):
     mqtt: MqttSettings = MqttSettings()
     home_assistant: HomeAssistantSettings | None = None
     health: HealthSettings = HealthSettings()
+    store: StoreSettings = StoreSettings()
 
     @property
     def hop_s(self) -> float:

@@ -96,7 +96,14 @@ class Connection(aiomqtt.Client):
     """A connection that notices what aiomqtt 2.5 lets pass: refusals, and the loss of who owes an answer."""
 
     version: str
+    receive_maximum = 65535
+    """messages with QoS 1 that the broker takes before it has answered the first (MQTT 5)"""
     _answer: ReasonCode | None = None
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._posted: dict[int, tuple[str, asyncio.Future[None]]] = {}
+        """by packet identifier: topic and answer"""
 
     async def open(self) -> None:
         """Connect. Raises MqttError."""
@@ -106,6 +113,32 @@ class Connection(aiomqtt.Client):
         except BaseException:
             await self.drop()
             raise
+
+    def post(self, message: Message) -> asyncio.Future[None]:
+        """Hand over a message with QoS 1 beside others: the future is done when the broker has it.
+
+        They arrive in the order of the calls. Wait with `answered`. Raises LostError.
+        """
+        properties = self._properties_of(message)
+        sent = self._client.publish(message.topic, message.payload, message.qos, message.retain, properties)
+        if sent.rc != 0:
+            raise self._lost(aiomqtt.MqttCodeError(sent.rc, "cannot publish"))
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._posted[sent.mid] = (message.topic, answer)
+        return answer
+
+    async def answered(self, answer: asyncio.Future[None]) -> None:
+        """Wait for the answer to what was posted. Raises RefusedError, or LostError."""
+        if not answer.done():
+            await asyncio.wait(
+                (answer, self._disconnected),
+                timeout=ANSWER_TIMEOUT_S,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        if answer.done():
+            return answer.result()
+        gone = self._disconnected.exception() if self._disconnected.done() else None
+        raise self._lost(gone or aiomqtt.MqttError("Operation timed out"))
 
     async def send(self, message: Message) -> None:
         """Hand over one message at a time; with QoS 1 the broker has it when this returns.
@@ -122,7 +155,7 @@ class Connection(aiomqtt.Client):
             if self._answer is None:
                 raise
         if self._answer is not None and self._answer.is_failure:
-            raise RefusedError(f"the broker refuses {message.topic} ({self._answer}): mend its access rules")
+            raise _refusal(message.topic, self._answer)
 
     def _properties_of(self, message: Message) -> Properties | None:
         if self.version != MQTT_5 or (message.expiry_s is None and message.message_id is None):
@@ -195,9 +228,24 @@ class Connection(aiomqtt.Client):
     def _on_publish(
         self, client: Any, userdata: Any, mid: int, reason_code: ReasonCode, properties: Any
     ) -> None:
+        if (posted := self._posted.pop(mid, None)) is not None:
+            topic, answer = posted
+            if answer.done():
+                return
+            if reason_code.is_failure:
+                answer.set_exception(_refusal(topic, reason_code))
+            else:
+                answer.set_result(None)
+            return
         if mid in self._pending_publishes:
             self._answer = reason_code
         super()._on_publish(client, userdata, mid, reason_code, properties)
+
+    def _on_connect(
+        self, client: Any, userdata: Any, flags: Any, reason_code: ReasonCode, properties: Any = None
+    ) -> None:
+        self.receive_maximum = getattr(properties, "ReceiveMaximum", self.receive_maximum)
+        super()._on_connect(client, userdata, flags, reason_code, properties)
 
     def _on_disconnect(self, *args: Any) -> None:
         if not self._connected.done():
@@ -298,6 +346,10 @@ class Broker:
         if self._username is None:
             return f"{self.address} refuses clients without a name ({error.rc}): set mqtt.username"
         return f"{self.address} refuses user {self._username!r} ({error.rc}): check the password"
+
+
+def _refusal(topic: str, answer: ReasonCode) -> RefusedError:
+    return RefusedError(f"the broker refuses {topic} ({answer}): mend its access rules")
 
 
 def _is_failure(code: ReasonCode | int) -> bool:

@@ -1,7 +1,7 @@
 """Tell an MQTT broker: events at least once and in order, states as they are now, through its absence.
 
-One coroutine owns one connection with one message in flight. On any doubt the connection is dropped, and the
-same message goes over the next one.
+One coroutine owns one connection. One message is in flight, or several of the event log where many wait.
+On any doubt the connection is dropped, and all that were in flight go over the next one.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
@@ -32,11 +33,11 @@ from streamer.mqtt.connection import (
     RefusedError,
     passing_identifier,
 )
-from streamer.mqtt.messages import Message, encode
+from streamer.mqtt.messages import Message, encode, event_message
 from streamer.mqtt.states import StateTopics
 from streamer.mqtt.topics import Topics
-from streamer.store.outbox import Waiting
-from streamer.store.queue import EventQueue
+from streamer.store.log import Entry
+from streamer.store.writer import Consumer
 from streamer.types import Report
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,12 @@ FAREWELL_S = 0.5
 """and then the last states"""
 TRIES = 3
 """how often an event is offered to a broker that refuses it"""
+WIDEST = 16
+"""events in flight at most, or what the broker takes: a lost connection repeats so many"""
+WIDEN = 1000
+"""so many events that wait allow one more in flight"""
+NARROW_S = 300.0
+"""after a refusal events go one by one for so long, lest one that is offered again come too late"""
 SETTLE_S = 1.5
 """who hears of a new entity is given so long to subscribe to its topics"""
 BIRTH_S = 3.0
@@ -71,7 +78,7 @@ ONE_NODE_EACH = "is there a second daemon with this node's name? Give each its o
 class MqttSink:
     """Tells a broker.
 
-    Events wait in the outbox until the broker has acknowledged them. States are never queued.
+    Events wait in the event log until the broker has acknowledged them. States are never queued.
     Raises ConfigError for a password or certificate that cannot be read.
     """
 
@@ -81,7 +88,7 @@ class MqttSink:
         node: str,
         sources: Iterable[str],
         sounds: Iterable[str],
-        queue: EventQueue,
+        events: Consumer,
         metrics: Metrics,
         *,
         control: Control | None = None,
@@ -100,7 +107,10 @@ class MqttSink:
         self._metrics = metrics
         self._backoff = backoff
         self._apart_s = apart_s
-        self._queue = queue
+        self._events = events
+        self._flight: deque[tuple[Entry, asyncio.Future[None]]] = deque()
+        """sent over this connection and not yet known to be delivered, in order"""
+        self._narrow_until = 0.0
         self._states = StateTopics(self._topics, sources, sounds)
         self._wake = asyncio.Event()
         self._sources = sources
@@ -135,7 +145,7 @@ class MqttSink:
         self._stopping = False
 
     def put(self, report: Report) -> None:
-        """Take a report; an event is in the queue already. Never blocks; only from the event loop."""
+        """Take a report; an event is in the log already. Never blocks; only from the event loop."""
         self._states.put(report)
         self._wake.set()
 
@@ -176,6 +186,7 @@ class MqttSink:
     async def _serve(self, connection: Connection) -> None:
         """Raises LostError when the connection is lost or in doubt."""
         self._announce_due = True
+        self._rewind()
         telling = asyncio.create_task(self._tell(connection))
         hearing = asyncio.create_task(self._hear(connection))
         try:
@@ -200,16 +211,18 @@ class MqttSink:
         """Until the sink stops and no event is left. Raises LostError."""
         while True:
             self._wake.clear()
+            if self._announce_due or self._states.first() is not None:
+                while self._flight and len(self._flight) >= connection.receive_maximum:
+                    await self._settle(connection)
             if self._announce_due:
                 self._announce_due = False
                 await self._announce(connection)
             await self._send_states(connection)
-            if (waiting := await self._queue.first()) is not None:
-                await self._send_event(connection, waiting)
-            elif self._stopping:
+            if await self._send_events(connection):
+                continue
+            if self._stopping:
                 return
-            else:
-                await connection.unless_lost(self._wake.wait())
+            await connection.unless_lost(self._wake.wait())
 
     async def _announce(self, connection: Connection) -> None:
         """Say what there is, and clear away what an earlier configuration had left at the broker."""
@@ -308,30 +321,74 @@ class MqttSink:
             self._set_aside[message.topic] = time.monotonic()
             self._refused(kind, f"{refusal}")
 
-    async def _send_event(self, connection: Connection, waiting: Waiting) -> None:
-        delayed_s = round(waiting.age_s, 1) if waiting.age_s > LATE_S else 0.0
-        payload = {**waiting.message, "message_id": waiting.message_id, "delayed_s": delayed_s}
-        message = Message(
-            self._topics.event_of(waiting.message),
-            encode(payload),
-            qos=1,
-            retain=False,
-            expiry_s=max(1, int(waiting.expiry_s)),
-            message_id=waiting.message_id,
-        )
+    async def _send_events(self, connection: Connection) -> bool:
+        """Fill the window, then wait until the oldest event in it is settled. False where none waits."""
+        width = self._width(connection)
+        while len(self._flight) < width and (entry := await self._events.next()) is not None:
+            self._flight.append((entry, self._post(connection, entry)))
+        if not self._flight:
+            return False
+        await self._settle(connection)
+        return True
+
+    def _width(self, connection: Connection) -> int:
+        """Events in flight: one while few wait, since whatever is in flight is repeated after a loss."""
+        if time.monotonic() < self._narrow_until:
+            return 1
+        return max(1, min(WIDEST, connection.receive_maximum, self._metrics.outbox.depth // WIDEN))
+
+    async def _settle(self, connection: Connection) -> None:
+        """The oldest event in flight: delivered, with those behind it that are; or refused."""
+        entry, answer = self._flight[0]
         try:
-            await connection.send(message)
+            await connection.answered(answer)
         except RefusedError as refusal:
-            times = self._refusals[1] + 1 if self._refusals[0] == waiting.id else 1
-            self._refusals = (waiting.id, times)
+            self._narrow_until = time.monotonic() + NARROW_S
+            self._failures = 0  # Mosquitto 2.0.11 then closes the connection: no outage to back off from
+            times = self._refusals[1] + 1 if self._refusals[0] == entry.seq else 1
+            self._refusals = (entry.seq, times)
             if times < TRIES:
-                self._failures = 0
+                self._flight[0] = (entry, self._post(connection, entry))
                 return
             self._metrics.outbox.refused += 1
-            self._refused("event", f"{refusal}; the event is set aside: see `streamer outbox`")
-            await self._queue.refuse(waiting, str(refusal))
-        else:
-            await self._queue.done(waiting)
+            self._refused("event", f"{refusal}; the event is set aside: see `streamer store show`")
+            await self._events.refuse(entry, str(refusal))
+        n = 0
+        while self._flight and (not n or _is_delivered(self._flight[0][1])):
+            entry, _ = self._flight.popleft()
+            n += 1
+        self._events.delivered(entry, n)
+
+    def _post(self, connection: Connection, entry: Entry) -> asyncio.Future[None]:
+        age_s = entry.age_s
+        try:
+            message = event_message(
+                entry.event, self._topics.node, delayed_s=age_s if age_s > LATE_S else 0.0
+            )
+            return connection.post(
+                Message(
+                    self._topics.event(entry.event.source_id, entry.event.phase),
+                    encode({**message, "message_id": entry.message_id}),
+                    qos=1,
+                    retain=False,
+                    expiry_s=max(1, int(entry.expiry_s)),
+                    message_id=entry.message_id,
+                )
+            )
+        except (ConfigError, ValueError, OverflowError) as error:
+            log.error("MQTT: an event cannot be sent, and is dropped: %s: %.300r", error, entry.event)  # noqa: TRY400  it says more than the stack
+            self._metrics.drop("mqtt")
+            settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            settled.set_result(None)
+            return settled
+
+    def _rewind(self) -> None:
+        """On a new connection: what was in flight on the old one is in doubt, and goes again."""
+        for _, answer in self._flight:
+            if not answer.cancel() and not answer.cancelled():
+                answer.exception()  # asked for, lest asyncio report that nobody did
+        self._flight.clear()
+        self._events.rewind()
 
     def _refused(self, kind: str, what: str) -> None:
         # Mosquitto 2.0.11 closes the connection after it has refused: that is no outage to back off from.
@@ -407,3 +464,7 @@ def _announced_before(kept: dict[str, object]) -> dict[str, dict[str, str]]:
         for topic, platforms in discovery.items()
         if isinstance(platforms, dict) and len(str(topic).split("/")) >= 4
     }
+
+
+def _is_delivered(answer: asyncio.Future[None]) -> bool:
+    return answer.done() and not answer.cancelled() and answer.exception() is None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -55,10 +54,6 @@ class Topics:
 
     def event(self, source: str, phase: Phase) -> str:
         return self._of(source, f"event/{phase}")
-
-    def event_of(self, message: Mapping[str, object]) -> str:
-        """Where an event message goes."""
-        return self._of(str(message["source"]), f"event/{message['phase']}")
 
     def sound_state(self, source: str, sound: str) -> str:
         return self._of(source, f"sound/{_level(sound)}/state")

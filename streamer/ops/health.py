@@ -67,6 +67,8 @@ class Health:
         clauses.append(self.describe_model())
         if metrics.outbox.depth:
             clauses.append(f"{metrics.outbox.depth} events wait for the broker")
+        if metrics.outbox.in_memory:
+            clauses.append(f"{metrics.outbox.in_memory} events wait in memory: the disk does not take them")
         latency = metrics.latency_ms()["p50"]
         if latency is not None:
             clauses.append(f"latency {latency:.0f} ms")

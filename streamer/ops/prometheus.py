@@ -165,6 +165,9 @@ class _Collected(Collector):
         yield GaugeMetricFamily(
             "streamer_outbox_depth", "events that wait for the broker", value=outbox.depth
         )
+        yield GaugeMetricFamily(
+            "streamer_outbox_in_memory", "events that the disk does not take", value=outbox.in_memory
+        )
         age_s = 0.0 if outbox.oldest_at is None else time.monotonic() - outbox.oldest_at
         yield GaugeMetricFamily("streamer_outbox_age_seconds", "of the oldest event", value=age_s)
         yield CounterMetricFamily(

@@ -34,10 +34,15 @@ from streamer.run.reload import reload
 from streamer.sinks.logger import LogSink
 from streamer.sinks.terminal import TerminalSink
 from streamer.store.directory import locked, state_directory
-from streamer.store.recorder import Recorder
-from streamer.types import Sink
+from streamer.store.history import Model
+from streamer.store.log import Keep, Log
+from streamer.store.writer import Writer
+from streamer.types import SoundEvent
 
 log = logging.getLogger(__name__)
+
+MQTT = "mqtt"
+"""the name of the consumer"""
 
 
 async def serve(config: Config, *, terminal: bool, reread: Callable[[], Config] | None = None) -> None:
@@ -50,8 +55,7 @@ async def serve(config: Config, *, terminal: bool, reread: Callable[[], Config] 
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(running(health.run(), "health"))
         state = state_directory(config.state_dir)
-        keeps = config.mqtt.enabled and not config.mqtt.embedded  # a broker of our own ends with us
-        directory = stack.enter_context(locked(state)) if keeps else None
+        directory = stack.enter_context(locked(state))
         await stack.enter_async_context(status_server(socket_path(state), health.report))
         if config.health.port is not None:
             await stack.enter_async_context(metrics_server(config.health.port, metrics, health))
@@ -65,23 +69,26 @@ async def serve(config: Config, *, terminal: bool, reread: Callable[[], Config] 
         warn_of_unsupported_sounds(config)
         config = with_measured_hop(config, model)
 
-        sinks: list[Sink] = []
-        parts: dict[str, Problem] = {"inference": worker.problem}
         broker: BrokerLink | None = None
         control = Control(config, JsonFile(directory, "control.json"))
+        event_log = Log(
+            directory,
+            metrics,
+            consumers=[MQTT] if config.mqtt.enabled else [],
+            model=Model(config.model.path, model.labels, model.describe),
+            keep=Keep(config.store.events_days, config.store.events_max),
+        )
+        writer = Writer(event_log, metrics, rule=lambda event: _rule(control, event))
         if config.mqtt.enabled:
             address = await _embedded(config.mqtt, stack) if config.mqtt.embedded else {}
-            broker = BrokerLink(config, directory, metrics, address, control)
-            sinks.append(broker.sink)
+            broker = BrokerLink(config, directory, writer.consumer(MQTT), metrics, address, control)
+            writer.sinks.append(broker.sink)
         where = "nowhere: mqtt.enabled is false" if broker is None else broker.subscription
         if terminal:
-            sinks.append(TerminalSink(config.node, model.describe, where))
+            writer.sinks.append(TerminalSink(config.node, model.describe, where))
         else:
             log.info("events: %s", where)
-            sinks.append(LogSink())
-        if broker is not None:
-            recorder = Recorder(broker.queue, sinks, metrics)
-            sinks, parts["outbox"] = [recorder], recorder.problem
+            writer.sinks.append(LogSink())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="streamer-")))
         daemon = Daemon(
             config,
@@ -89,11 +96,12 @@ async def serve(config: Config, *, terminal: bool, reread: Callable[[], Config] 
             worker=worker,
             labels=model.labels,
             window_s=model.window_s,
-            sinks=sinks,
+            sinks=[writer],
             metrics=metrics,
             control=control,
             tapes=Tapes(),
         )
+        parts: dict[str, Problem] = {"inference": worker.problem, "event log": writer.problem}
         health.set_parts({"sources": daemon.problem, **parts}, daemon.is_ready)
         if reread is not None:
             asyncio.get_running_loop().add_signal_handler(
@@ -103,6 +111,12 @@ async def serve(config: Config, *, terminal: bool, reread: Callable[[], Config] 
             await daemon.run()
         finally:
             health.stopping()
+
+
+def _rule(control: Control, event: SoundEvent) -> str:
+    """What is in force for an event that begins, as JSON; nothing of a sound that has just been removed."""
+    config = control.in_force(event.source_id)
+    return config.sound(event.sound).model_dump_json() if event.sound in config.sounds else ""
 
 
 async def _embedded(mqtt: MqttSettings, stack: AsyncExitStack) -> dict[str, object]:

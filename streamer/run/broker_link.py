@@ -11,17 +11,17 @@ from streamer.core.json_file import JsonFile
 from streamer.metrics import Metrics
 from streamer.mqtt.publisher import MqttSink
 from streamer.sinks.exchangeable import ExchangeableSink
-from streamer.store.outbox import Outbox
-from streamer.store.queue import EventQueue
+from streamer.store.writer import Consumer
 
 
 class BrokerLink:
-    """The MQTT sink with its queue; another sink takes its place where the settings change."""
+    """The MQTT sink, a consumer of the event log; another takes its place where the settings change."""
 
     def __init__(
         self,
         config: Config,
         directory: Path | None,
+        events: Consumer,
         metrics: Metrics,
         address: Mapping[str, object],
         control: Control,
@@ -31,7 +31,7 @@ class BrokerLink:
         self._control = control
         self._announced = JsonFile(directory, "announced.json")
         self._address = address
-        self.queue = EventQueue(Outbox(directory, config.node, metrics))
+        self._events = events
         self.sink = ExchangeableSink(self._sink(config))
         mqtt = self._settings(config)
         topic = f"{mqtt.prefix}/{config.node}/+/event/#"
@@ -49,7 +49,7 @@ class BrokerLink:
             config.node,
             config.sources,
             config.sounds,
-            self.queue,
+            self._events,
             self._metrics,
             control=self._control,
             home_assistant=config.home_assistant,

@@ -16,7 +16,7 @@ from streamer.run.broker_link import BrokerLink
 from streamer.run.daemon import Daemon
 from streamer.run.model import warn_of_unsupported_sounds, with_measured_hop
 
-NEEDS_RESTART = ("node", "state_dir", "model", "health")
+NEEDS_RESTART = ("node", "state_dir", "model", "health", "store")
 """what is built once; the rest of a configuration may change while it is in use"""
 
 log = logging.getLogger(__name__)

@@ -18,15 +18,17 @@ from streamer.core.backoff import Backoff
 from streamer.metrics import Metrics
 from streamer.mqtt import connection
 from streamer.mqtt.publisher import MqttSink
+from streamer.store.database import Room
 from streamer.store.directory import locked
-from streamer.store.outbox import Bounds, Outbox
-from streamer.store.queue import EventQueue
-from streamer.store.recorder import Recorder
+from streamer.store.log import Log
+from streamer.store.writer import Writer
 from streamer.types import Phase, Report, SoundEvent
 
 HOST = "127.0.0.1"
 SOURCES = ("hall", "kitchen")
 TICK_S = 0.02
+ROOM = Room(reserve=2 << 20, log=1 << 20)
+"""of a disk of 8 MiB"""
 
 
 class Ledger:
@@ -52,13 +54,13 @@ def event(source: str, event_id: str, phase: Phase) -> SoundEvent:
     )
 
 
-async def generate(recorder: Recorder, life: int, rate: float, enough: asyncio.Event) -> None:
+async def generate(writer: Writer, life: int, rate: float, enough: asyncio.Event) -> None:
     """Starts and ends in turn; ids that grow, also from life to life."""
     began, n = time.monotonic(), 0
     while not enough.is_set():
         while n < (time.monotonic() - began) * rate / len(SOURCES):
             for source in SOURCES:
-                recorder.put(event(source, f"{life:06}-{n // 2:06}", "end" if n % 2 else "start"))
+                writer.put(event(source, f"{life:06}-{n // 2:06}", "end" if n % 2 else "start"))
             n += 1
         await asyncio.sleep(TICK_S)
 
@@ -68,17 +70,19 @@ async def main(port: int, directory: Path, life: int, rate: float) -> None:
     connection.ANSWER_TIMEOUT_S = 1.0
     metrics = Metrics()
     with locked(directory) as state:
-        queue = EventQueue(Outbox(state, "chaos", metrics, bounds=Bounds(reserve=1 << 20)))
+        event_log = Log(state, metrics, consumers=["mqtt"], room=ROOM)
+        writer = Writer(event_log, metrics)
+        events = writer.consumer("mqtt")
         settings = MqttSettings(host=HOST, port=port, keepalive_s=5)
         backoff = Backoff(first_s=0.02, longest_s=0.2, jitter=1.0)
-        sink = MqttSink(settings, "chaos", SOURCES, ["dog_bark"], queue, metrics, backoff=backoff)
-        recorder = Recorder(queue, [Ledger(metrics), sink], metrics)
-        running = asyncio.create_task(recorder.run())
+        sink = MqttSink(settings, "chaos", SOURCES, ["dog_bark"], events, metrics, backoff=backoff)
+        writer.sinks += [Ledger(metrics), sink]
+        running = asyncio.create_task(writer.run())
         loop, enough = asyncio.get_running_loop(), asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, running.cancel)
         loop.add_signal_handler(signal.SIGUSR1, enough.set)
         os.write(1, b"ready\n")
-        generating = asyncio.create_task(generate(recorder, life, rate, enough))
+        generating = asyncio.create_task(generate(writer, life, rate, enough))
         await asyncio.wait((running,))
         generating.cancel()
         if not running.cancelled() and (error := running.exception()):

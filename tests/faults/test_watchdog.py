@@ -24,9 +24,8 @@ from streamer.metrics import Metrics
 from streamer.ops.health import Health
 from streamer.ops.systemd import Notifier
 from streamer.run.listener import Listener, SourceLimits
-from streamer.store import recorder
-from streamer.store.outbox import Outbox
-from streamer.store.queue import EventQueue
+from streamer.store import writer
+from streamer.store.log import Log, Recorded
 from streamer.types import AudioBlock, Scores, SoundEvent, Window
 from tests.faults.program import BESIDE, SOUNDS, watched, write
 from tests.faults.table import FAULTS, Fault
@@ -170,20 +169,18 @@ async def stuck_inference(_: Path, __: pytest.MonkeyPatch) -> AsyncIterator[Call
 
 
 @asynccontextmanager
-async def stuck_outbox(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Callable[[], str | None]]:
+async def stuck_log(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[[], str | None]]:
     """A disk that never answers, as a network drive that is gone."""
-    monkeypatch.setattr(recorder, "STUCK_S", 1.0)
+    monkeypatch.setattr(writer, "STUCK_S", 1.0)
     answers = threading.Event()
 
-    class Stuck(Outbox):
-        def append(self, events: Sequence[SoundEvent]) -> list[SoundEvent]:
+    class Stuck(Log):
+        def append(self, recorded: Sequence[Recorded]) -> list[SoundEvent]:
             answers.wait()
-            return super().append(events)
+            return super().append(recorded)
 
     metrics = Metrics()
-    sink = recorder.Recorder(EventQueue(Stuck(folder, "test", metrics)), [], metrics)
+    sink = writer.Writer(Stuck(folder, metrics), metrics)
     running = asyncio.create_task(sink.run())
     yield sink.problem
     answers.set()
@@ -191,7 +188,7 @@ async def stuck_outbox(
     await asyncio.wait((running,))
 
 
-@pytest.mark.parametrize("stuck", [stuck_source, stuck_inference, stuck_outbox])
+@pytest.mark.parametrize("stuck", [stuck_source, stuck_inference, stuck_log])
 async def test_a_stuck_part_is_not_alive(
     stuck: Callable[..., contextlib.AbstractAsyncContextManager[Callable[[], str | None]]],
     tmp_path: Path,

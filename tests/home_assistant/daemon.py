@@ -12,9 +12,8 @@ from streamer.config.schema import Config
 from streamer.core.json_file import JsonFile
 from streamer.metrics import Metrics
 from streamer.mqtt.publisher import MqttSink
-from streamer.store.outbox import Outbox
-from streamer.store.queue import EventQueue
-from streamer.store.recorder import Recorder
+from streamer.store.log import Log
+from streamer.store.writer import Writer
 from streamer.types import Hearing, Phase, SoundEvent, SourceState, Stats
 
 
@@ -40,19 +39,19 @@ async def main(port: int, state: Path, form: str, sounds: list[str]) -> None:
     metrics.source("kitchen")
     metrics.latencies_s.append(0.2)
     control = Control(config, JsonFile(state, "control.json"))
-    queue = EventQueue(Outbox(state, "pi", metrics))
+    recorder = Writer(Log(state, metrics, consumers=["mqtt"]), metrics)
     sink = MqttSink(
         config.mqtt,
         "pi",
         config.sources,
         config.sounds,
-        queue,
+        recorder.consumer("mqtt"),
         metrics,
         control=control,
         home_assistant=config.home_assistant,
         announced=JsonFile(state, "announced.json"),
     )
-    recorder = Recorder(queue, [sink], metrics)
+    recorder.sinks.append(sink)
     telling = asyncio.create_task(recorder.run())
     phases: tuple[Phase, ...] = ("start", "update", "end")
     for second in range(10_000):

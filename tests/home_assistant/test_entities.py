@@ -19,9 +19,8 @@ from streamer.metrics import Metrics
 from streamer.mqtt import publisher as mqtt
 from streamer.mqtt.broker import embedded_broker
 from streamer.mqtt.publisher import MqttSink
-from streamer.store.outbox import Outbox
-from streamer.store.queue import EventQueue
-from streamer.store.recorder import Recorder
+from streamer.store.log import Log
+from streamer.store.writer import Writer
 from streamer.types import SourceState
 from tests.contract.wire import check
 from tests.mosquitto import HOST, Mosquitto, Subscribe, free_port, until
@@ -56,24 +55,24 @@ def configuration(port: int, **changes: object) -> Config:
 
 
 @asynccontextmanager
-async def told(config: Config, state: Path) -> AsyncIterator[tuple[Recorder, Control]]:
+async def told(config: Config, state: Path) -> AsyncIterator[tuple[Writer, Control]]:
     """The sink of a configuration, from its start to its clean stop."""
     metrics = Metrics()
     control = Control(config, JsonFile(state, "control.json"))
-    queue = EventQueue(Outbox(state, config.node, metrics))
+    recorder = Writer(Log(state, metrics, consumers=["mqtt"]), metrics)
     sink = MqttSink(
         config.mqtt,
         config.node,
         config.sources,
         config.sounds,
-        queue,
+        recorder.consumer("mqtt"),
         metrics,
         control=control,
         home_assistant=config.home_assistant,
         announced=JsonFile(state, "announced.json"),
         backoff=Backoff(0.05, 0.1),
     )
-    recorder = Recorder(queue, [sink], metrics)
+    recorder.sinks.append(sink)
     task = asyncio.create_task(recorder.run())
     try:
         yield recorder, control

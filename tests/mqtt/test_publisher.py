@@ -24,9 +24,10 @@ from streamer.mqtt import connection
 from streamer.mqtt import publisher as mqtt
 from streamer.mqtt.broker import embedded_broker
 from streamer.mqtt.publisher import MqttSink, probe
-from streamer.store.outbox import BOUNDS, Bounds, Outbox, peek
-from streamer.store.queue import EventQueue
-from streamer.store.recorder import Recorder
+from streamer.store.log import Log
+from streamer.store.query import reading
+from streamer.store.retention import BOUNDS, Bounds
+from streamer.store.writer import Writer
 from streamer.types import Hearing, SoundEvent, SourceState
 from tests.contract.wire import check
 from tests.mosquitto import (
@@ -63,19 +64,21 @@ def sink_to(
     state: Path | None = None,
     bounds: Bounds = BOUNDS,
     **options: Any,
-) -> Recorder:
-    """The sink, with an outbox before it: in memory, or in the directory `state`."""
+) -> Writer:
+    """The sink, with the event log before it: in memory, or in the directory `state`."""
     sounds = options.pop("sounds", ["dog_bark", "doorbell"])
     metrics = metrics or Metrics()
-    queue = EventQueue(Outbox(state, "pi", metrics, bounds=bounds))
+    writer = Writer(Log(state, metrics, consumers=["mqtt"], bounds=bounds), metrics)
+    events = writer.consumer("mqtt")
     sink = MqttSink(
-        settings(port, **options), "pi", ["kitchen"], sounds, queue, metrics, backoff=QUICK, apart_s=0.5
+        settings(port, **options), "pi", ["kitchen"], sounds, events, metrics, backoff=QUICK, apart_s=0.5
     )
-    return Recorder(queue, [sink], metrics)
+    writer.sinks.append(sink)
+    return writer
 
 
 @asynccontextmanager
-async def telling(sink: Recorder) -> AsyncIterator[asyncio.Task[None]]:
+async def telling(sink: Writer) -> AsyncIterator[asyncio.Task[None]]:
     """The sink runs in the block and is stopped cleanly after it."""
     task = asyncio.create_task(sink.run())
     try:
@@ -329,10 +332,10 @@ async def test_a_broker_that_answers_no_more_is_given_up(
 
 
 async def test_the_oldest_go_when_the_queue_is_full(mosquitto: Mosquitto, subscribe: Subscribe) -> None:
-    """Two thousand events wait in an outbox for half of them: the newest are told, the rest counted."""
+    """Two thousand events wait in memory, which takes half: the newest are sent, the rest counted."""
     metrics = Metrics()
     cable = Cable(mosquitto.port)
-    sink = sink_to(cable.port, metrics=metrics, bounds=Bounds(rows=1000))
+    sink = sink_to(cable.port, metrics=metrics, bounds=Bounds(memory=1000))
     heard = await subscribe(mosquitto.port)
     async with telling(sink):
         events = [event(event_id=f"e{number}") for number in range(2000)]
@@ -395,8 +398,9 @@ async def test_a_refused_event_does_not_block_the_rest(
     assert ids(heard.of("/event/")) == [("e1", "end"), ("e2", "end")]
     assert metrics.outbox.refused == 4
     assert metrics.dropped == {}
-    refused = peek(tmp_path).refused
-    assert [(one.message["id"], one.message["phase"]) for one in refused] == [
+    with reading(tmp_path) as reader:
+        refused = reader.contents().refused
+    assert [(one.event.id, one.event.phase) for one in refused] == [
         ("e2", "update"),
         ("e2", "start"),
         ("e1", "update"),

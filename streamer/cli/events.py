@@ -1,0 +1,349 @@
+"""streamer events, streamer forget: what happened, whether it was right, and how to be rid of it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from streamer.config.schema import load_config
+from streamer.errors import InputError, StreamerError, UsageError
+from streamer.store import history
+from streamer.store.directory import state_directory
+from streamer.store.edit import editing, forget_missed
+from streamer.store.edit import forget as forget_events
+from streamer.store.query import Event, Filter, Reader, reading
+
+SHOWN = 100
+"""events in a list for people, unless more are asked for"""
+OTHER = "other"
+"""the class of clips that are not of the sound they were taken for"""
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+
+app = typer.Typer(
+    invoke_without_command=True, no_args_is_help=False, help="What happened: list, show, review, export."
+)
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="The configuration, where it sets state_dir.", metavar="FILE"),
+]
+LastOption = Annotated[str, typer.Option("--last", help="So far back: 90m, 24h, 7d; or all.", metavar="TIME")]
+SoundOption = Annotated[str | None, typer.Option("--sound", help="Of one sound.", metavar="NAME")]
+SourceOption = Annotated[str | None, typer.Option("--source", help="Of one source.", metavar="NAME")]
+
+
+@app.callback(epilog="Example: streamer events --last 7d --sound dog_bark --verdict none")
+def events(
+    context: typer.Context,
+    last: LastOption = "24h",
+    sound: SoundOption = None,
+    source: SourceOption = None,
+    verdict: Annotated[
+        str | None, typer.Option("--verdict", help="right, wrong, or none: not reviewed.", metavar="WHICH")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="At most so many.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="A line of JSON an event.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="A table for other programs.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """List events, newest first, while the daemon runs and while it does not."""
+    if context.invoked_subcommand is not None:
+        return
+    wanted = Filter(since=_since(last), source=source, sound=sound, verdict=_verdict(verdict))
+    with reading(_directory(config)) as reader:
+        if as_json:
+            for event in reader.events(wanted, n=limit):
+                typer.echo(json.dumps(_plain(event), ensure_ascii=False))
+        elif as_csv:
+            _write_csv(reader.events(wanted, n=limit))
+        else:
+            _list(reader, wanted, limit or SHOWN, last)
+
+
+@app.command(epilog="Example: streamer events show 5a18c1")
+def show(
+    event_id: Annotated[str, typer.Argument(help="The event, or the first letters of its id.", metavar="ID")],
+    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Show all that is known of an event."""
+    with reading(_directory(config)) as reader:
+        event = reader.event(event_id)
+        reviews = reader.reviews(event.id)
+    if as_json:
+        said = [{**asdict(review), "at": _utc(review.at)} for review in reviews]
+        typer.echo(json.dumps({**_plain(event), "reviews": said}, ensure_ascii=False))
+        return
+    _say(_line(event))
+    rows = {
+        "id": event.id,
+        "began": _local(event.onset),
+        "ended": _ended(event),
+        "labels": ", ".join(f"{label} {score:.2f}" for label, score in event.labels.items()),
+        "verified": {True: "the cadence of an alarm is in it", False: "no cadence of an alarm", None: ""}[
+            event.verified
+        ],
+        "latency": f"{event.latency_ms} ms",
+        "priority": event.priority if event.notify else f"{event.priority}, without an alert: it cooled down",
+        "model": event.model or "",
+        "rules": _rules(event.rule),
+        "clip": "" if event.clip == "none" else event.clip,
+    }
+    for name, value in rows.items():
+        if value:
+            _say(f"  {name:<10}{value}")
+    for review in reviews:
+        what = " ".join(part for part in (review.verdict or "taken back", _instead(review.sound)) if part)
+        _say(f"  {'review':<10}{_local(review.at)}  {what}{f': {review.note}' if review.note else ''}")
+
+
+@app.command(epilog="Example: streamer events review 5a18c1 wrong --sound door_knock")
+def review(
+    event_id: Annotated[str, typer.Argument(help="The event, or the first letters of its id.", metavar="ID")],
+    verdict: Annotated[str, typer.Argument(help="right, wrong, or undo.", metavar="VERDICT")],
+    sound: Annotated[str | None, typer.Option("--sound", help="What it was instead.", metavar="NAME")] = None,
+    note: Annotated[str | None, typer.Option("--note", help="Anything worth keeping.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Say whether an event was what it was taken for."""
+    if verdict not in ("right", "wrong", "undo"):
+        raise UsageError(f"{verdict!r} is no verdict: right, wrong or undo")
+    if sound is not None and verdict != "wrong":
+        raise UsageError("--sound says what a wrong event was instead: use it with `wrong`")
+    directory = _directory(config)
+    with reading(directory) as reader:
+        event = reader.event(event_id)
+    with editing(directory) as db:
+        kept = None if verdict == "undo" else verdict
+        if not history.review(db, event.id, kept, sound=sound, note=note):
+            raise InputError(f"{event.id}: it was deleted meanwhile")
+    with reading(directory) as reader:
+        _say(_line(reader.event(event.id)))
+
+
+@app.command(epilog='Example: streamer events missed doorbell --source hall --at "2026-11-27 20:14:05"')
+def missed(
+    sound: Annotated[str | None, typer.Argument(help="What it was.", metavar="SOUND")] = None,
+    source: SourceOption = None,
+    at: Annotated[str | None, typer.Option("--at", help="When it began, local time.", metavar="TIME")] = None,
+    lasting: Annotated[str, typer.Option("--lasting", help="For so long.", metavar="TIME")] = "2s",
+    note: Annotated[str | None, typer.Option("--note", help="Anything worth keeping.")] = None,
+    last: LastOption = "all",
+    config: ConfigOption = None,
+) -> None:
+    """Report a sound of which no event was made; without one, list what was reported."""
+    directory = _directory(config)
+    if sound is None:
+        with reading(directory) as reader:
+            for one in reader.missed(Filter(since=_since(last), source=source)):
+                duration = f"{one.offset - one.onset:.1f} s"
+                note_ = f"  {one.note}" if one.note else ""
+                _say(f"{_local(one.onset)}  {one.source:<16}{one.sound:<24}{duration:>9}{note_}")
+        return
+    if source is None or at is None:
+        raise UsageError("say where and when: --source NAME --at TIME")
+    onset = _moment(at)
+    with editing(directory) as db:
+        history.add_missed(db, source, sound, onset, onset + _duration(lasting), note)
+    _say(f"noted: {sound} at {source}, {_local(onset)}")
+
+
+@app.command(epilog="Example: streamer events export --audio clips-of-home && streamer train clips-of-home")
+def export(
+    audio: Annotated[
+        Path, typer.Option("--audio", help="Where to: a folder with a folder for each sound.", metavar="DIR")
+    ],
+    last: LastOption = "all",
+    sound: SoundOption = None,
+    source: SourceOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Copy the clips of reviewed events, in the form that `streamer train` takes.
+
+    Right ones go under their sound, wrong ones under what they were instead, or under `other`.
+    """
+    directory = _directory(config)
+    counts: dict[str, int] = {}
+    n_reviewed = 0
+    with reading(directory) as reader:
+        for event in reader.events(Filter(since=_since(last), source=source, sound=sound)):
+            if event.verdict is None:
+                continue
+            n_reviewed += 1
+            clip = clip_path(directory, event)
+            if event.clip != "kept" or not clip.is_file():
+                continue
+            name = event.sound if event.verdict == "right" else event.verdict_sound or OTHER
+            _copy(clip, audio / name / clip.name)
+            counts[name] = counts.get(name, 0) + 1
+    for name, n in sorted(counts.items()):
+        typer.echo(f"{name:<24}{n:>6}")
+    if not counts:
+        what = "has a clip" if n_reviewed else "was reviewed: see `streamer events review`"
+        raise InputError(f"nothing to export: none of these events {what}")
+
+
+def forget(
+    last: Annotated[str | None, typer.Option("--last", help="So far back: 1h, 7d.", metavar="TIME")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that is kept.")] = False,
+    source: SourceOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Delete events, with all that was said of them, from the history and from what waits to be sent.
+
+    What sounds just now stays until it has ended.
+
+    Example: streamer forget --last 1h --source bedroom
+    """
+    if (last is None) == (not everything):
+        raise UsageError("say how much: --last TIME, or --all")
+    since = None if last is None else _since(last)
+    with editing(_directory(config)) as db:
+        n_events, n_messages = forget_events(db, since=since, source=source)
+        n_missed = forget_missed(db, since=since, source=source)
+    typer.echo(f"forgotten: {n_events} events, {n_messages} messages, {n_missed} reports of missed sounds")
+
+
+def register(to: typer.Typer) -> None:
+    to.add_typer(app, name="events")
+    to.command()(forget)
+
+
+def clip_path(directory: Path, event: Event) -> Path:
+    """Where the clip of an event is, if it has one."""
+    day = datetime.fromtimestamp(event.onset, UTC).date().isoformat()
+    return directory / "clips" / day / f"{event.id}.flac"
+
+
+def _directory(config: Path | None) -> Path:
+    return state_directory(None if config is None else load_config(config).state_dir)
+
+
+def _list(reader: Reader, wanted: Filter, limit: int, last: str) -> None:
+    shown, is_more = 0, False
+    for event in reader.events(wanted, n=limit + 1):
+        if shown == limit:
+            is_more = True
+            break
+        _say(_line(event))
+        shown += 1
+    if not shown:
+        typer.echo(
+            "nothing was heard" + ("" if last == "all" else f" in the last {last}; --last all shows all")
+        )
+    elif is_more:
+        typer.echo(f"and older ones: --limit shows more than {limit}")
+
+
+def _line(event: Event) -> str:
+    if event.offset is None:
+        duration = "goes on"
+    else:
+        duration = f"{'>' if event.is_cut else ''}{event.offset - event.onset:.1f} s"
+    said = " ".join(part for part in (event.verdict or "", _instead(event.verdict_sound)) if part)
+    return (
+        f"{_local(event.onset)}  {event.source:<16}{event.sound:<24}{duration:>9}"
+        f"  {event.peak:.2f}{event.level_dbfs:>6.0f} dBFS  {event.id}  {said}"
+    ).rstrip()
+
+
+def _ended(event: Event) -> str:
+    if event.offset is None:
+        return "it goes on"
+    cut = ", or later: the program was killed meanwhile" if event.is_cut else ""
+    return f"{_local(event.offset)}, after {event.offset - event.onset:.1f} s{cut}"
+
+
+def _rules(rule: dict[str, Any] | None) -> str:
+    if rule is None:
+        return ""
+    names = ("on", "off", "confirm", "min_duration_s", "merge_gap_s", "above_background_db", "verify")
+    return ", ".join(f"{name} {rule[name]}" for name in names if rule.get(name) not in (None, 0.0, "none"))
+
+
+def _instead(sound: str | None) -> str:
+    return "" if sound is None else f"it was {sound}"
+
+
+def _plain(event: Event) -> dict[str, object]:
+    """Ready for JSON: times are RFC 3339, UTC."""
+    values = asdict(event)
+    del values["seq"]
+    for name in ("onset", "offset", "seen_at"):
+        values[name] = None if values[name] is None else _utc(values[name])
+    return values
+
+
+def _write_csv(events: Iterator[Event]) -> None:
+    columns = (
+        *("onset", "offset", "source", "sound", "peak", "level_dbfs", "id", "verdict", "verdict_sound"),
+        *("note", "priority", "clip", "model"),
+    )
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(columns)
+    for event in events:
+        plain = _plain(event)
+        writer.writerow([_cell(plain[column]) for column in columns])
+
+
+def _cell(value: object) -> object:
+    """Text that a spreadsheet would take for a formula is marked as text."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@\t\r") else value
+
+
+def _copy(clip: Path, to: Path) -> None:
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(clip, to)
+    except OSError as error:
+        raise StreamerError(f"{to}: cannot be written: {error.strerror}") from None
+
+
+def _say(line: str) -> None:
+    """Print it for people: what would steer a terminal is shown as a mark."""
+    typer.echo("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line))
+
+
+def _local(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+
+
+def _utc(at: float) -> str:
+    return datetime.fromtimestamp(round(at, 3), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _verdict(text: str | None) -> Literal["right", "wrong", "none"] | None:
+    match text:
+        case None | "right" | "wrong" | "none":
+            return text
+    raise UsageError(f"{text!r} is no verdict: right, wrong or none")
+
+
+def _since(last: str) -> float | None:
+    return None if last == "all" else time.time() - _duration(last)
+
+
+def _duration(text: str) -> float:
+    """Seconds. Raises UsageError."""
+    if (found := re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", text.strip())) is None:
+        raise UsageError(f"{text!r} is no length of time: write 90s, 30m, 24h, 7d or 2w")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def _moment(text: str) -> float:
+    """Local time where it names no zone. Raises UsageError."""
+    try:
+        return datetime.fromisoformat(text.strip()).timestamp()
+    except (ValueError, OverflowError, OSError):
+        raise UsageError(f'{text!r} is no time: write it as "2026-11-27 20:14:05"') from None

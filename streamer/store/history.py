@@ -1,0 +1,182 @@
+"""The events as they are now: one row each, changed in the transaction that appends their messages."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import sqlite3
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from streamer.store.codec import NOT_AS_WRITTEN, event_of
+from streamer.types import SILENCE_DBFS, SoundEvent
+
+TURN = 1000
+"""rows that retention removes at a time"""
+
+_UPSERT = """
+INSERT INTO event (id, source, sound, onset, offset, seen_at, cut, peak, level_dbfs, labels, verified, notify,
+                   priority, latency_ms, model, rule)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, (SELECT id FROM rule WHERE rule = ?))
+ON CONFLICT (id) DO UPDATE SET
+    onset = excluded.onset, offset = excluded.offset, seen_at = excluded.seen_at, cut = excluded.cut,
+    peak = excluded.peak, level_dbfs = excluded.level_dbfs, labels = excluded.labels,
+    verified = excluded.verified, notify = excluded.notify, priority = excluded.priority
+WHERE event.offset IS NULL OR (event.cut AND NOT excluded.cut AND excluded.offset IS NOT NULL)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Which model has scored."""
+
+    name: str
+    labels: tuple[str, ...]
+    describe: str = ""
+    """one line for people; models that differ in it, or in their labels, are not the same"""
+
+    @property
+    def fingerprint(self) -> str:
+        return hashlib.sha256(json.dumps([self.name, self.describe, self.labels]).encode()).hexdigest()
+
+
+def add_model(db: sqlite3.Connection, model: Model | None) -> int | None:
+    """Its number; None where it is not known."""
+    if model is None:
+        return None
+    values = (model.name, model.fingerprint, json.dumps(model.labels, ensure_ascii=False))
+    db.execute("INSERT OR IGNORE INTO model (name, fingerprint, labels) VALUES (?, ?, ?)", values)
+    found = db.execute("SELECT id FROM model WHERE fingerprint = ?", (model.fingerprint,)).fetchone()
+    return int(found[0])
+
+
+def record(
+    db: sqlite3.Connection, event: SoundEvent, *, rule: str = "", model: int | None = None, cut: bool = False
+) -> None:
+    """Take one phase. A phase that was taken before changes nothing, nor does one that comes after the end.
+
+    `rule` is JSON: what was in force; `cut`: a crash has ended it, unless its own end comes after all.
+    """
+    if rule and event.phase == "start":
+        db.execute("INSERT OR IGNORE INTO rule (rule) VALUES (?)", (rule,))
+    db.execute(
+        _UPSERT,
+        (
+            event.id,
+            event.source_id,
+            event.sound,
+            event.onset,
+            event.offset,
+            event.heard_at,
+            cut,
+            _number(event.peak),
+            _number(event.level_dbfs, SILENCE_DBFS),
+            json.dumps(
+                {label: round(_number(score), 4) for label, score in event.labels.items()},
+                ensure_ascii=False,
+                separators=(",", ":"),
+            ),
+            event.verified,
+            event.notify,
+            event.priority,
+            round(1000 * max(0.0, event.emitted_at - event.heard_at)),
+            model,
+            rule,
+        ),
+    )
+
+
+def left_open(db: sqlite3.Connection, *, but: set[str]) -> list[SoundEvent]:
+    """Events that have not ended, other than those that go on now. One that makes no sense ends at once."""
+    rows = db.execute(
+        "SELECT id, source, sound, onset, seen_at, peak, level_dbfs, labels, verified, notify, priority "
+        "FROM event WHERE offset IS NULL ORDER BY seq"
+    ).fetchall()
+    events = []
+    for event_id, source, sound, onset, seen_at, peak, level_dbfs, labels, verified, notify, priority in rows:
+        if event_id in but:
+            continue
+        try:
+            events.append(
+                event_of(
+                    {
+                        "id": event_id,
+                        "source_id": source,
+                        "sound": sound,
+                        "phase": "update",
+                        "onset": onset,
+                        "peak": peak,
+                        "labels": json.loads(labels),
+                        "level_dbfs": level_dbfs,
+                        "heard_at": seen_at,
+                        "verified": None if verified is None else bool(verified),
+                        "notify": bool(notify),
+                        "priority": priority,
+                    }
+                )
+            )
+        except NOT_AS_WRITTEN:
+            db.execute("UPDATE event SET offset = onset, cut = 1 WHERE id = ?", (event_id,))
+    return events
+
+
+def expire(db: sqlite3.Connection, *, before: float, most: int, turn: int = TURN) -> int:
+    """Remove events that began before a time, or beyond so many, the oldest first; returns how many went.
+
+    At most `turn` at once; what sounds still, and what is pinned, stays.
+    """
+    (first,) = db.execute("SELECT min(seq) FROM event").fetchone()
+    (last,) = db.execute("SELECT max(seq) FROM event").fetchone()
+    n_beyond = 0
+    if first is not None and last - first >= most:
+        n_beyond = db.execute("SELECT count(*) FROM event").fetchone()[0] - most
+    gone = [
+        event_id
+        for event_id, onset in db.execute(
+            "SELECT id, onset FROM event WHERE offset IS NOT NULL AND NOT pinned ORDER BY onset, seq LIMIT ?",
+            (turn,),
+        )
+        if onset < before or (n_beyond := n_beyond - 1) >= 0
+    ]
+    remove(db, gone)
+    return len(gone)
+
+
+def remove(db: sqlite3.Connection, event_ids: Sequence[str]) -> None:
+    """Events, and what was said of them."""
+    for event_id in event_ids:
+        db.execute("DELETE FROM event WHERE id = ?", (event_id,))
+        db.execute("DELETE FROM review WHERE event = ?", (event_id,))
+
+
+def review(
+    db: sqlite3.Connection, event_id: str, verdict: str | None, *, sound: str | None, note: str | None
+) -> bool:
+    """Say what an event was; None takes it back. False where there is no such event."""
+    changed = db.execute(
+        "UPDATE event SET verdict = ?, verdict_sound = ?, note = ? WHERE id = ?",
+        (verdict, sound, note, event_id),
+    )
+    if not changed.rowcount:
+        return False
+    db.execute(
+        "INSERT INTO review (event, verdict, sound, note, at, reviewer) VALUES (?, ?, ?, ?, ?, 'command')",
+        (event_id, verdict, sound, note, time.time()),
+    )
+    return True
+
+
+def add_missed(
+    db: sqlite3.Connection, source: str, sound: str, onset: float, offset: float, note: str | None
+) -> None:
+    """A sound that was there, and of which no event was made."""
+    db.execute(
+        "INSERT INTO missed (source, sound, onset, offset, note, at) VALUES (?, ?, ?, ?, ?, ?)",
+        (source, sound, onset, offset, note, time.time()),
+    )
+
+
+def _number(value: float, otherwise: float = 0.0) -> float:
+    return float(value) if math.isfinite(value) else otherwise

@@ -1,0 +1,94 @@
+"""The tables of the event log and the history, as scripts from each layout to the next. Forward only."""
+
+from __future__ import annotations
+
+LAYOUT_1 = """
+CREATE TABLE install (id TEXT NOT NULL, taken_over TEXT, taken_to INTEGER NOT NULL DEFAULT 0);
+INSERT INTO install (id) VALUES (lower(hex(randomblob(8))));
+
+CREATE TABLE message (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    created REAL NOT NULL,
+    message_id TEXT NOT NULL,
+    event TEXT NOT NULL
+);
+CREATE TABLE cursor (consumer TEXT PRIMARY KEY, seq INTEGER NOT NULL);
+CREATE TABLE refused (
+    id INTEGER PRIMARY KEY,
+    seq INTEGER NOT NULL,
+    consumer TEXT NOT NULL,
+    at REAL NOT NULL,
+    reason TEXT NOT NULL,
+    event TEXT NOT NULL,
+    UNIQUE (consumer, seq)
+);
+
+CREATE TABLE model (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    fingerprint TEXT NOT NULL UNIQUE,
+    labels TEXT NOT NULL
+);
+CREATE TABLE rule (id INTEGER PRIMARY KEY, rule TEXT NOT NULL UNIQUE);
+CREATE TABLE event (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    source TEXT NOT NULL,
+    sound TEXT NOT NULL,
+    onset REAL NOT NULL,
+    offset REAL,
+    seen_at REAL NOT NULL,
+    cut INTEGER NOT NULL DEFAULT 0,
+    peak REAL NOT NULL,
+    level_dbfs REAL NOT NULL,
+    labels TEXT NOT NULL,
+    verified INTEGER,
+    notify INTEGER NOT NULL,
+    priority TEXT NOT NULL,
+    latency_ms INTEGER NOT NULL,
+    model INTEGER REFERENCES model,
+    rule INTEGER REFERENCES rule,
+    clip TEXT NOT NULL DEFAULT 'none'
+        CHECK (clip IN ('none', 'waiting', 'kept', 'speech', 'full', 'failed', 'expired', 'deleted')),
+    clip_start REAL,
+    clip_end REAL,
+    clip_bytes INTEGER NOT NULL DEFAULT 0,
+    pinned INTEGER NOT NULL DEFAULT 0,
+    verdict TEXT CHECK (verdict IN ('right', 'wrong')),
+    verdict_sound TEXT,
+    note TEXT
+);
+CREATE INDEX event_time ON event (onset, seq);
+CREATE INDEX event_sound ON event (sound, onset, seq);
+CREATE INDEX event_source ON event (source, onset, seq);
+CREATE INDEX event_judged ON event (verdict, onset, seq) WHERE verdict IS NOT NULL;
+CREATE INDEX event_clip ON event (sound, onset) WHERE clip = 'kept';
+CREATE INDEX event_open ON event (source) WHERE offset IS NULL;
+
+CREATE TABLE review (
+    seq INTEGER PRIMARY KEY,
+    event TEXT NOT NULL,
+    verdict TEXT,
+    sound TEXT,
+    note TEXT,
+    at REAL NOT NULL,
+    reviewer TEXT NOT NULL
+);
+CREATE INDEX review_event ON review (event);
+CREATE TABLE missed (
+    seq INTEGER PRIMARY KEY,
+    source TEXT NOT NULL,
+    sound TEXT NOT NULL,
+    onset REAL NOT NULL,
+    offset REAL NOT NULL,
+    note TEXT,
+    at REAL NOT NULL
+);
+CREATE INDEX missed_time ON missed (onset, seq)
+"""
+
+LAYOUTS = (LAYOUT_1,)
+"""the script from each version to the next; the first makes everything"""
+
+FILE = "events.sqlite3"
+CURSORS = "cursors"

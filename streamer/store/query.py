@@ -1,0 +1,369 @@
+"""Questions to the history and the log: read only, while the daemon runs and while it does not."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from streamer.errors import InputError, StreamerError
+from streamer.store.codec import NOT_AS_WRITTEN, decode_event
+from streamer.store.cursors import read_progress
+from streamer.store.database import aside_of, back_up, check
+from streamer.store.layouts import CURSORS, FILE, LAYOUTS
+from streamer.types import SoundEvent
+
+BUSY_S = 5.0
+SCAN = 1000
+"""rows that one page looks at: whatever is asked for, it is answered in milliseconds"""
+
+Verdict: TypeAlias = Literal["right", "wrong"]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which events are wanted; all that is given must hold."""
+
+    since: float | None = None
+    until: float | None = None
+    """not itself"""
+    source: str | None = None
+    sound: str | None = None
+    verdict: Literal["right", "wrong", "none"] | None = None
+
+
+class Position(NamedTuple):
+    """Of an event in the order of time."""
+
+    onset: float
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event as it is now."""
+
+    seq: int
+    id: str
+    source: str
+    sound: str
+    onset: float
+    offset: float | None
+    """None while it goes on"""
+    seen_at: float
+    """end of the window that led to the latest message"""
+    is_cut: bool
+    """a crash has ended it, and its true end is not known"""
+    peak: float
+    level_dbfs: float
+    labels: dict[str, float]
+    verified: bool | None
+    notify: bool
+    priority: str
+    latency_ms: int
+    model: str | None
+    rule: dict[str, Any] | None
+    """what was in force when it began"""
+    clip: str
+    pinned: bool
+    verdict: Verdict | None
+    verdict_sound: str | None
+    """what it was instead"""
+    note: str | None
+
+    @property
+    def position(self) -> Position:
+        return Position(self.onset, self.seq)
+
+
+class Page(NamedTuple):
+    """Some events, newest first."""
+
+    events: list[Event]
+    next: Position | None
+    """where the next page begins; a page may be short, or empty, and not be the last"""
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """What somebody said of an event."""
+
+    verdict: Verdict | None
+    sound: str | None
+    note: str | None
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """A sound of which no event was made."""
+
+    source: str
+    sound: str
+    onset: float
+    offset: float
+    note: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A message that a consumer's other side did not want."""
+
+    at: float
+    consumer: str
+    reason: str
+    event: SoundEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What is in the log."""
+
+    n_events: int
+    """in the history; a little too high where some were deleted"""
+    first: float | None
+    last: float | None
+    """onsets"""
+    bytes: int
+    """of the file"""
+    waiting: dict[str, int]
+    """messages, by consumer"""
+    oldest_s: float | None
+    """how long the oldest of them has waited"""
+    refused: list[Refused] = field(default_factory=list)
+    """newest first"""
+    set_aside: list[str] = field(default_factory=list)
+    """names of damaged files, oldest first"""
+
+
+_COLUMNS = """
+event.seq, event.id, source, sound, onset, offset, seen_at, cut, peak, level_dbfs, event.labels, verified,
+notify, priority, latency_ms, model.name, rule.rule, clip, pinned, verdict, verdict_sound, note
+"""
+_JOINED = "LEFT JOIN model ON model.id = event.model LEFT JOIN rule ON rule.id = event.rule"
+
+
+@contextmanager
+def reading(directory: Path) -> Iterator[Reader]:
+    """Raises InputError where there is nothing to read, or where it cannot be read."""
+    path = _file(directory)
+    try:
+        with closing(_connect(path)) as db:
+            check_layout(db, path)
+            yield Reader(db, path)
+    except (sqlite3.Error, *NOT_AS_WRITTEN) as error:
+        raise InputError(f"{path}: cannot be read: {error}; `streamer store check` says more") from None
+
+
+def check_store(directory: Path) -> None:
+    """Read all of it. Raises InputError where there is none, StreamerError where it is damaged."""
+    path = _file(directory)
+    try:
+        with closing(_connect(path)) as db:
+            check(db)
+    except sqlite3.Error as error:
+        raise StreamerError(
+            f"{path}: damaged: {error}; `streamer run` sets it aside and starts a new one"
+        ) from None
+
+
+def back_up_store(directory: Path, to: Path) -> int:
+    """Copy it as it is at one moment; returns the bytes of the copy. Raises InputError, StreamerError."""
+    path = _file(directory)
+    if to.exists():
+        raise InputError(f"{to}: is there already: name another file")
+    try:
+        with closing(_connect(path)) as db:
+            back_up(db, to)
+    except sqlite3.Error as error:
+        raise StreamerError(f"{to}: cannot be written: {error}") from None
+    return to.stat().st_size
+
+
+def _file(directory: Path) -> Path:
+    path = directory / FILE
+    if not path.is_file():
+        raise InputError(f"{directory}: there is no history; `streamer run` makes it")
+    return path
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    return sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None)
+
+
+def check_layout(db: sqlite3.Connection, path: Path) -> None:
+    """Raises InputError."""
+    (layout,) = db.execute("PRAGMA user_version").fetchone()
+    if layout > len(LAYOUTS):
+        raise InputError(f"{path}: it was written by a newer version of the program (layout {layout})")
+    if layout < len(LAYOUTS):
+        raise InputError(f"{path}: it is of layout {layout}; `streamer run` brings it up to date")
+
+
+class Reader:
+    """One connection, read only. Its methods raise what `reading` turns into InputError."""
+
+    def __init__(self, db: sqlite3.Connection, path: Path) -> None:
+        self._db = db
+        self._path = path
+
+    def page(self, wanted: Filter = Filter(), *, after: Position | None = None, n: int = 50) -> Page:
+        """Newest first, from behind a position. It looks at `SCAN` events at most."""
+        index, where, values = "event_time", list[str](), list[object]()
+        if wanted.verdict not in (None, "none"):  # few are reviewed
+            index, where, values = "event_judged", ["verdict = ?"], [wanted.verdict]
+        elif wanted.sound is not None:
+            index, where, values = "event_sound", ["sound = ?"], [wanted.sound]
+        elif wanted.source is not None:
+            index, where, values = "event_source", ["source = ?"], [wanted.source]
+        if wanted.until is not None:
+            before = Position(wanted.until, -1)  # of a moment that is not wanted itself
+            after = before if after is None else min(after, before)
+        if after is not None:
+            where.append("(onset, seq) < (?, ?)")
+            values += after
+        candidates = self._db.execute(
+            f"SELECT onset, seq, source, sound, verdict FROM event INDEXED BY {index} "  # noqa: S608  constants
+            f"WHERE {' AND '.join(where) or 'true'} ORDER BY onset DESC, seq DESC LIMIT ?",
+            (*values, SCAN),
+        )
+        chosen: list[Position] = []
+        last, is_more = after, False
+        with closing(candidates):
+            for n_seen, (onset, seq, source, sound, verdict) in enumerate(candidates, 1):
+                if wanted.since is not None and onset < wanted.since:
+                    is_more = False
+                    break
+                last, is_more = Position(onset, seq), n_seen == SCAN
+                if (
+                    wanted.source in (None, source)
+                    and wanted.sound in (None, sound)
+                    and wanted.verdict in (None, verdict or "none")
+                ):
+                    chosen.append(last)
+                    if len(chosen) == n:
+                        is_more = True
+                        break
+        events = [event for position in chosen if (event := self._by("event.seq", position.seq)) is not None]
+        return Page(events, last if is_more else None)
+
+    def events(self, wanted: Filter = Filter(), *, n: int | None = None) -> Iterator[Event]:
+        """All of them, newest first, `n` at most, page by page."""
+        after, left = None, n
+        while left is None or left > 0:
+            page = self.page(wanted, after=after, n=500 if left is None else min(500, left))
+            yield from page.events
+            left = None if left is None else left - len(page.events)
+            after = page.next
+            if after is None:
+                return
+
+    def event(self, event_id: str) -> Event:
+        """By its id, or by the beginning of it where that is enough. Raises InputError."""
+        if (event := self._by("event.id", event_id)) is not None:
+            return event
+        upper = f"{event_id}\U0010ffff"
+        ids = self._db.execute(
+            "SELECT id FROM event WHERE id > ? AND id < ? LIMIT 2", (event_id, upper)
+        ).fetchall()
+        if len(ids) == 1 and (event := self._by("event.id", ids[0][0])) is not None:
+            return event
+        which = "more than one event begins" if ids else "there is no event"
+        raise InputError(f"{which} with {event_id!r}: see `streamer events`")
+
+    def reviews(self, event_id: str) -> list[Review]:
+        """What was said of an event, oldest first."""
+        query = "SELECT verdict, sound, note, at FROM review WHERE event = ? ORDER BY seq"
+        return [Review(*row) for row in self._db.execute(query, (event_id,))]
+
+    def missed(self, wanted: Filter = Filter()) -> list[Missed]:
+        """Newest first."""
+        query = "SELECT source, sound, onset, offset, note FROM missed WHERE onset >= ? AND onset < ? "
+        values = (
+            float("-inf") if wanted.since is None else wanted.since,
+            float("inf") if wanted.until is None else wanted.until,
+        )
+        return [
+            one
+            for row in self._db.execute(f"{query} ORDER BY onset DESC, seq DESC", values)
+            if wanted.source in (None, (one := Missed(*row)).source) and wanted.sound in (None, one.sound)
+        ]
+
+    def contents(self) -> Contents:
+        """What there is, and what waits."""
+        # One at a time SQLite reads each from the end of an index; together it would read all rows.
+        first_seq, last_seq, first, last = (
+            self._db.execute(f"SELECT {end} FROM event").fetchone()[0]  # noqa: S608  constants
+            for end in ("min(seq)", "max(seq)", "min(onset)", "max(onset)")
+        )
+        cursors = self._cursors()
+        waiting = {
+            name: int(self._db.execute("SELECT count(*) FROM message WHERE seq > ?", (seq,)).fetchone()[0])
+            for name, seq in cursors.items()
+        }
+        (oldest,) = self._db.execute(
+            "SELECT min(created) FROM message WHERE seq > ?", (min(cursors.values(), default=1 << 62),)
+        ).fetchone()
+        refused = self._db.execute("SELECT at, consumer, reason, event FROM refused ORDER BY id DESC")
+        return Contents(
+            n_events=0 if first_seq is None else last_seq - first_seq + 1,
+            first=first,
+            last=last,
+            bytes=self._path.stat().st_size,
+            waiting=waiting,
+            oldest_s=None if oldest is None else max(0.0, time.time() - oldest),
+            refused=[Refused(at, name, reason, decode_event(text)) for at, name, reason, text in refused],
+            set_aside=[file.name for file in aside_of(self._path)],
+        )
+
+    def _cursors(self) -> dict[str, int]:
+        """As the file says, which is written more often, else as the database does."""
+        cursors = {str(name): int(seq) for name, seq in self._db.execute("SELECT * FROM cursor")}
+        (install,) = self._db.execute("SELECT id FROM install").fetchone()
+        progress = read_progress(self._path.with_name(CURSORS))
+        if progress.install == install:
+            for name, seq in progress.delivered.items():
+                cursors[name] = max(seq, cursors.get(name, 0))
+        return cursors
+
+    def _by(self, column: str, value: object) -> Event | None:
+        row = self._db.execute(
+            f"SELECT {_COLUMNS} FROM event {_JOINED} WHERE {column} = ?",  # noqa: S608  constants
+            (value,),
+        ).fetchone()
+        return None if row is None else _event(row)
+
+
+def _event(row: tuple[Any, ...]) -> Event:
+    seq, event_id, source, sound, onset, offset, seen_at, cut, peak, level_dbfs, labels, verified, *rest = row
+    notify, priority, latency_ms, model, rule, clip, pinned, verdict, verdict_sound, note = rest
+    return Event(
+        seq=seq,
+        id=event_id,
+        source=source,
+        sound=sound,
+        onset=onset,
+        offset=offset,
+        seen_at=seen_at,
+        is_cut=bool(cut),
+        peak=peak,
+        level_dbfs=level_dbfs,
+        labels=json.loads(labels),
+        verified=None if verified is None else bool(verified),
+        notify=bool(notify),
+        priority=priority,
+        latency_ms=latency_ms,
+        model=model,
+        rule=None if rule is None else json.loads(rule),
+        clip=clip,
+        pinned=bool(pinned),
+        verdict=verdict,
+        verdict_sound=verdict_sound,
+        note=note,
+    )
