@@ -1,4 +1,4 @@
-"""What Home Assistant is told, so that the entities of each source appear by themselves.
+"""The entities of a source in Home Assistant, as MQTT discovery describes them.
 
 One function an entity, all pure. https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery
 """
@@ -13,7 +13,7 @@ from streamer.config.control import HIGHEST, LOWEST, PROFILES
 from streamer.mqtt.topics import Topics
 
 EXPIRE_S = 60
-"""a level that is older says nothing of now; it is told every 5 s"""
+"""seconds after which a level is unavailable; it is published every 5 s"""
 
 _DEVICE_CLASSES = {
     "smoke_alarm": "smoke",
@@ -54,7 +54,7 @@ class Entity:
 
 
 @dataclass(frozen=True, slots=True)
-class Ear:
+class DiscoveryDevice:
     """One source of a node: a device of Home Assistant."""
 
     topics: Topics
@@ -85,7 +85,7 @@ class Ear:
 
     @property
     def of_node(self) -> list[dict[str, str]]:
-        """Available while the daemon runs, though the source may be lost: what explains it, and settings."""
+        """Availability with the daemon alone: of settings, and of what explains a lost source."""
         return [{"t": self.topics.status}]
 
 
@@ -94,38 +94,38 @@ def title(name: str) -> str:
     return name.replace("_", " ").replace("-", " ").capitalize()
 
 
-def detection(ear: Ear) -> Entity:
+def detection(device: DiscoveryDevice) -> Entity:
     """The moment that a sound begins."""
-    return ear.entity(
+    return device.entity(
         "event",
         "detection",
         "Detection",
-        ic="mdi:ear-hearing",
-        stat_t=ear.topics.event(ear.source, "start"),
+        ic="mdi:device-hearing",
+        stat_t=device.topics.event(device.source, "start"),
         val_tpl="{{ dict(value_json, event_type=value_json.sound) | to_json }}",
-        evt_typ=list(ear.sounds),
+        evt_typ=list(device.sounds),
     )
 
 
-def ongoing(ear: Ear, sound: str) -> Entity:
+def ongoing(device: DiscoveryDevice, sound: str) -> Entity:
     """Whether a sound can be heard now."""
     icon = {"ic": _ICONS[sound]} if sound in _ICONS else {}
-    return ear.entity(
+    return device.entity(
         "binary_sensor",
         f"sound_{sound}",
         title(sound),
         dev_cla=_DEVICE_CLASSES.get(sound, "sound"),
-        stat_t=ear.topics.sound_state(ear.source, sound),
-        json_attr_t=ear.topics.sound_attributes(ear.source, sound),
+        stat_t=device.topics.sound_state(device.source, sound),
+        json_attr_t=device.topics.sound_attributes(device.source, sound),
         **icon,
     )
 
 
-def began(ear: Ear, sound: str) -> Entity:
+def began(device: DiscoveryDevice, sound: str) -> Entity:
     """A device trigger, for automations that are made by clicking."""
     config: dict[str, object] = {
         "atype": "trigger",
-        "t": ear.topics.event(ear.source, "start"),
+        "t": device.topics.event(device.source, "start"),
         "val_tpl": "{{ value_json.sound }}",
         "pl": sound,
         "type": "began",
@@ -135,32 +135,32 @@ def began(ear: Ear, sound: str) -> Entity:
     return Entity("device_automation", f"trigger_{sound}", config)
 
 
-def last_sound(ear: Ear) -> Entity:
-    return ear.entity(
+def last_sound(device: DiscoveryDevice) -> Entity:
+    return device.entity(
         "sensor",
         "last",
         "Last sound",
         ic="mdi:waveform",
-        stat_t=ear.topics.last(ear.source),
+        stat_t=device.topics.last(device.source),
         val_tpl="{{ value_json.sound }}",
-        json_attr_t=ear.topics.last(ear.source),
+        json_attr_t=device.topics.last(device.source),
     )
 
 
-def last_time(ear: Ear) -> Entity:
-    return ear.entity(
+def last_time(device: DiscoveryDevice) -> Entity:
+    return device.entity(
         "sensor",
         "last_time",
         "Last sound time",
         dev_cla="timestamp",
-        stat_t=ear.topics.last(ear.source),
+        stat_t=device.topics.last(device.source),
         val_tpl="{{ value_json.onset }}",
     )
 
 
-def level(ear: Ear) -> Entity:
+def level(device: DiscoveryDevice) -> Entity:
     """Of no device class: `sound_pressure` knows dB and dBA alone."""
-    return ear.entity(
+    return device.entity(
         "sensor",
         "level",
         "Level",
@@ -169,25 +169,25 @@ def level(ear: Ear) -> Entity:
         unit_of_meas="dBFS",
         sug_dsp_prc=0,
         exp_aft=EXPIRE_S,
-        stat_t=ear.topics.level(ear.source),
+        stat_t=device.topics.level(device.source),
     )
 
 
-def problem(ear: Ear) -> Entity:
-    """Why there may be nothing to hear."""
-    return ear.entity(
+def problem(device: DiscoveryDevice) -> Entity:
+    """Whether its audio arrives as it should."""
+    return device.entity(
         "binary_sensor",
         "problem",
         "Audio input",
         dev_cla="problem",
         ent_cat="diagnostic",
-        stat_t=ear.topics.problem(ear.source),
-        avty=ear.of_node,
+        stat_t=device.topics.problem(device.source),
+        avty=device.of_node,
     )
 
 
-def latency(ear: Ear) -> Entity:
-    return ear.entity(
+def latency(device: DiscoveryDevice) -> Entity:
+    return device.entity(
         "sensor",
         "latency",
         "Detection latency",
@@ -196,15 +196,15 @@ def latency(ear: Ear) -> Entity:
         unit_of_meas="ms",
         sug_dsp_prc=0,
         ent_cat="diagnostic",
-        stat_t=ear.topics.stats,
+        stat_t=device.topics.stats,
         val_tpl="{{ value_json.latency_ms.p50 }}",
-        avty=ear.of_node,
+        avty=device.of_node,
     )
 
 
-def waiting(ear: Ear) -> Entity:
+def waiting(device: DiscoveryDevice) -> Entity:
     """Events that waited for the broker when it was told: more than a few mean that it refuses or is slow."""
-    return ear.entity(
+    return device.entity(
         "sensor",
         "waiting",
         "Events waiting",
@@ -212,27 +212,27 @@ def waiting(ear: Ear) -> Entity:
         stat_cla="measurement",
         ent_cat="diagnostic",
         en=False,
-        stat_t=ear.topics.stats,
+        stat_t=device.topics.stats,
         val_tpl="{{ value_json.outbox.depth }}",
-        avty=ear.of_node,
+        avty=device.of_node,
     )
 
 
-def listen(ear: Ear) -> Entity:
-    return ear.entity(
+def listen(device: DiscoveryDevice) -> Entity:
+    return device.entity(
         "switch",
         "listen",
         "Listen",
         ic="mdi:microphone",
         ent_cat="config",
-        stat_t=ear.topics.listen(ear.source, "state"),
-        cmd_t=ear.topics.listen(ear.source, "set"),
-        avty=ear.of_node,
+        stat_t=device.topics.listen(device.source, "state"),
+        cmd_t=device.topics.listen(device.source, "set"),
+        avty=device.of_node,
     )
 
 
-def threshold(ear: Ear, sound: str) -> Entity:
-    return ear.entity(
+def threshold(device: DiscoveryDevice, sound: str) -> Entity:
+    return device.entity(
         "number",
         f"threshold_{sound}",
         f"{title(sound)} threshold",
@@ -242,63 +242,68 @@ def threshold(ear: Ear, sound: str) -> Entity:
         max=HIGHEST,
         step=0.01,
         mode="slider",
-        stat_t=ear.topics.threshold(ear.source, sound, "state"),
-        cmd_t=ear.topics.threshold(ear.source, sound, "set"),
-        avty=ear.of_node,
+        stat_t=device.topics.threshold(device.source, sound, "state"),
+        cmd_t=device.topics.threshold(device.source, sound, "set"),
+        avty=device.of_node,
     )
 
 
-def profile(ear: Ear) -> Entity:
-    return ear.entity(
+def profile(device: DiscoveryDevice) -> Entity:
+    return device.entity(
         "select",
         "profile",
         "Sensitivity",
-        ic="mdi:ear-hearing",
+        ic="mdi:device-hearing",
         ent_cat="config",
         ops=list(PROFILES),
-        stat_t=ear.topics.profile(ear.source, "state"),
-        cmd_t=ear.topics.profile(ear.source, "set"),
-        avty=ear.of_node,
+        stat_t=device.topics.profile(device.source, "state"),
+        cmd_t=device.topics.profile(device.source, "set"),
+        avty=device.of_node,
     )
 
 
-def entities(ear: Ear) -> list[Entity]:
+def entities(device: DiscoveryDevice) -> list[Entity]:
     """All of a source; without those that command, where nobody may."""
     always = [
-        detection(ear),
-        *(ongoing(ear, sound) for sound in ear.sounds),
-        *(began(ear, sound) for sound in ear.sounds),
-        *(make(ear) for make in (last_sound, last_time, level, problem, latency, waiting)),
+        detection(device),
+        *(ongoing(device, sound) for sound in device.sounds),
+        *(began(device, sound) for sound in device.sounds),
+        *(make(device) for make in (last_sound, last_time, level, problem, latency, waiting)),
     ]
-    if not ear.commands:
+    if not device.commands:
         return always
-    return [*always, listen(ear), profile(ear), *(threshold(ear, sound) for sound in ear.thresholds)]
+    return [
+        *always,
+        listen(device),
+        profile(device),
+        *(threshold(device, sound) for sound in device.thresholds),
+    ]
 
 
-def device_config(ear: Ear, components: Iterable[Entity]) -> dict[str, object]:
+def device_config(device: DiscoveryDevice, components: Iterable[Entity]) -> dict[str, object]:
     """The payload of the device form: one retained message has it all. Home Assistant 2024.11 and later."""
     return {
-        **_shared(ear),
-        **_availability(ear),
+        **_shared(device),
+        **_availability(device),
         "cmps": {entity.key: {"p": entity.platform, **entity.config} for entity in components},
     }
 
 
-def entity_config(ear: Ear, entity: Entity) -> dict[str, object]:
+def entity_config(device: DiscoveryDevice, entity: Entity) -> dict[str, object]:
     """The payload of one entity: for any version since 2023.8."""
-    config = {**_shared(ear), **entity.config}
+    config = {**_shared(device), **entity.config}
     if entity.platform != "device_automation":
-        config = {**_availability(ear), **config}
+        config = {**_availability(device), **config}
         # Older versions know object_id alone; newer ones complain of it where it stands alone.
         config["obj_id"] = str(entity.config["def_ent_id"]).split(".", 1)[1]
     return config
 
 
-def _shared(ear: Ear) -> dict[str, object]:
+def _shared(device: DiscoveryDevice) -> dict[str, object]:
     return {
         "dev": {
-            "ids": [ear.device_id],
-            "name": ear.name,
+            "ids": [device.device_id],
+            "name": device.name,
             "mf": "streamer",
             "mdl": "Sound event detector",
             "sw": __version__,
@@ -307,9 +312,9 @@ def _shared(ear: Ear) -> dict[str, object]:
     }
 
 
-def _availability(ear: Ear) -> dict[str, object]:
-    """Gone with the daemon or with its source."""
+def _availability(device: DiscoveryDevice) -> dict[str, object]:
+    """Unavailable without the daemon or its source."""
     return {
-        "avty": [{"t": ear.topics.status}, {"t": ear.topics.source_status(ear.source)}],
+        "avty": [{"t": device.topics.status}, {"t": device.topics.source_status(device.source)}],
         "avty_mode": "all",
     }

@@ -1,7 +1,4 @@
-"""One connection to an MQTT broker: how to get in, and what is known of each message that was sent.
-
-The one importer of aiomqtt.
-"""
+"""One connection to an MQTT broker: credentials, TLS, and the broker's answer to each message."""
 
 from __future__ import annotations
 
@@ -25,19 +22,20 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from streamer.config.schema import MqttSettings, TlsSettings
 from streamer.errors import ConfigError
+from streamer.mqtt.aiomqtt_internals import ObservedClient
 from streamer.mqtt.messages import Message
 
 PASSWORD_VARIABLE = "STREAMER_MQTT_PASSWORD"  # noqa: S105  the variable's name
 CREDENTIAL = "mqtt-password"
 """its name in the directory that systemd gives: LoadCredential=mqtt-password:/path"""
 INCOMING_BYTES = 65536
-"""a larger packet the broker keeps for itself (MQTT 5),"""
+"""Maximum Packet Size that we announce (MQTT 5); the broker drops larger ones"""
 INCOMING_MESSAGES = 100
-"""and of more that wait to be read the newest go"""
+"""length of the receive queue; when it is full, new messages are dropped"""
 TCP_TIMEOUT_S = 2.0
-"""for TCP and TLS to be set up; they block a thread that the end of the process waits for"""
+"""seconds for TCP and TLS to be set up; they block a thread that the end of the process waits for"""
 ANSWER_TIMEOUT_S = 10.0
-"""a broker that owes an answer for so long is given up"""
+"""seconds without an answer after which a connection counts as lost"""
 LEAVE_TIMEOUT_S = 0.5
 
 # Reason codes of MQTT 5, to which paho translates those of 3.1.1.
@@ -50,7 +48,7 @@ MQTT_5 = "MQTT 5"
 
 T = TypeVar("T")
 
-# Whatever the library notices is said here, once and with the broker's name.
+# What the library logs is logged here once, with the broker's name.
 _library_log = logging.getLogger(f"{__name__}.library")
 _library_log.setLevel(logging.CRITICAL)
 
@@ -59,41 +57,41 @@ class RefusedError(Exception):
     """The broker has answered that it does not take a message."""
 
 
-class LostError(Exception):
-    """The connection is gone, or in doubt: nobody knows whether the broker has the last message."""
+class ConnectionLostError(Exception):
+    """The connection is gone, or in doubt: the broker may or may not have the last message."""
 
     taken_over = False
 
 
 class NoBrokerError(Exception):
-    """There is no connection, or no more. Its text is for people; its cause is what the library said."""
+    """There is no connection, or no more. Its text is for people, its cause is the library's error."""
 
     @property
     def credentials(self) -> bool:
-        """Whether the broker does not let us in."""
+        """Whether the broker refuses our credentials."""
         return isinstance(self.__cause__, MqttConnectError) and self.__cause__.rc in BAD_CREDENTIALS
 
     @property
     def lost(self) -> bool:
         """Whether there was a connection."""
-        return isinstance(self.__cause__, LostError)
+        return isinstance(self.__cause__, ConnectionLostError)
 
     @property
     def taken_over(self) -> bool:
-        """Whether another client came with our client id."""
-        return isinstance(self.__cause__, LostError) and self.__cause__.taken_over
+        """Whether another client connected with our client identifier."""
+        return isinstance(self.__cause__, ConnectionLostError) and self.__cause__.taken_over
 
 
 class Incoming(NamedTuple):
-    """What came from the broker."""
+    """A message from the broker."""
 
     topic: str
     payload: bytes
     retained: bool
 
 
-class Connection(aiomqtt.Client):
-    """A connection that notices what aiomqtt 2.5 lets pass: refusals, and the loss of who owes an answer."""
+class Connection(ObservedClient):
+    """A connection that reports refusals, and a loss while an answer is due."""
 
     version: str
     receive_maximum = 65535
@@ -107,7 +105,7 @@ class Connection(aiomqtt.Client):
 
     async def open(self) -> None:
         """Connect. Raises MqttError."""
-        self._client.connect_timeout = TCP_TIMEOUT_S
+        self.paho.connect_timeout = TCP_TIMEOUT_S
         try:
             await self.__aenter__()
         except BaseException:
@@ -117,10 +115,10 @@ class Connection(aiomqtt.Client):
     def post(self, message: Message) -> asyncio.Future[None]:
         """Hand over a message with QoS 1 beside others: the future is done when the broker has it.
 
-        They arrive in the order of the calls. Wait with `answered`. Raises LostError.
+        They arrive in the order of the calls. Wait with `answered`. Raises ConnectionLostError.
         """
         properties = self._properties_of(message)
-        sent = self._client.publish(message.topic, message.payload, message.qos, message.retain, properties)
+        sent = self.paho.publish(message.topic, message.payload, message.qos, message.retain, properties)
         if sent.rc != 0:
             raise self._lost(aiomqtt.MqttCodeError(sent.rc, "cannot publish"))
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -128,30 +126,30 @@ class Connection(aiomqtt.Client):
         return answer
 
     async def answered(self, answer: asyncio.Future[None]) -> None:
-        """Wait for the answer to what was posted. Raises RefusedError, or LostError."""
+        """Wait for the answer to what was posted. Raises RefusedError, or ConnectionLostError."""
         if not answer.done():
             await asyncio.wait(
-                (answer, self._disconnected),
+                (answer, self.disconnected),
                 timeout=ANSWER_TIMEOUT_S,
                 return_when=asyncio.FIRST_COMPLETED,
             )
         if answer.done():
             return answer.result()
-        gone = self._disconnected.exception() if self._disconnected.done() else None
+        gone = self.disconnected.exception() if self.disconnected.done() else None
         raise self._lost(gone or aiomqtt.MqttError("Operation timed out"))
 
     async def send(self, message: Message) -> None:
         """Hand over one message at a time; with QoS 1 the broker has it when this returns.
 
-        Raises RefusedError, or LostError.
+        Raises RefusedError, or ConnectionLostError.
         """
         self._answer = None
         properties = self._properties_of(message)
         try:
-            await self.unless_lost(
+            await self.while_connected(
                 self.publish(message.topic, message.payload, message.qos, message.retain, properties)
             )
-        except LostError:
+        except ConnectionLostError:
             if self._answer is None:
                 raise
         if self._answer is not None and self._answer.is_failure:
@@ -167,16 +165,16 @@ class Connection(aiomqtt.Client):
             properties.UserProperty = [("message_id", message.message_id)]
         return properties
 
-    async def hear(self, topics: Sequence[str]) -> AsyncIterator[Incoming]:
-        """Subscribe to them, and give what comes until the connection is lost. Raises RefusedError."""
-        # Not what we say ourselves; and what was published as retained is to be marked as such.
+    async def incoming(self, topics: Sequence[str]) -> AsyncIterator[Incoming]:
+        """Subscribe to topics, and yield their messages until the connection is lost. Raises RefusedError."""
+        # Not our own messages; and a message that was published as retained is marked as such.
         options = SubscribeOptions(qos=1, noLocal=True, retainAsPublished=True)
         try:
             for topic in topics:
                 if self.version == MQTT_5:
-                    codes = await self.unless_lost(self.subscribe(topic, options=options))
+                    codes = await self.while_connected(self.subscribe(topic, options=options))
                 else:
-                    codes = await self.unless_lost(self.subscribe(topic, qos=1))
+                    codes = await self.while_connected(self.subscribe(topic, qos=1))
                 if any(_is_failure(code) for code in codes):
                     raise RefusedError(
                         f"the broker does not let us subscribe to {topic}: mend its access rules"
@@ -184,74 +182,61 @@ class Connection(aiomqtt.Client):
             async for message in self.messages:
                 payload = message.payload if isinstance(message.payload, bytes) else b""
                 yield Incoming(str(message.topic), payload, bool(message.retain))
-        except (LostError, aiomqtt.MqttError):
+        except (ConnectionLostError, aiomqtt.MqttError):
             return
 
-    async def unless_lost(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Wait for it, but no longer than the connection lasts. Raises LostError."""
-        task = asyncio.create_task(coroutine)
+    async def while_connected(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Wait for a coroutine, but no longer than the connection lasts. Raises ConnectionLostError."""
+        task = asyncio.create_task(coroutine, name="mqtt operation")
         try:
-            await asyncio.wait((task, self._disconnected), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((task, self.disconnected), return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
-                raise self._lost(self._disconnected.exception())
+                raise self._lost(self.disconnected.exception())
             return task.result()
         except aiomqtt.MqttError as error:
             raise self._lost(error) from error
         finally:
             task.cancel()
 
-    def _lost(self, error: BaseException | None) -> LostError:
-        lost = LostError(str(error))
-        gone = self._disconnected.exception() if self._disconnected.done() else None
+    def _lost(self, error: BaseException | None) -> ConnectionLostError:
+        lost = ConnectionLostError(str(error))
+        gone = self.disconnected.exception() if self.disconnected.done() else None
         lost.taken_over = isinstance(gone, aiomqtt.MqttCodeError) and gone.rc == TAKEN_OVER
         return lost
 
     async def leave(self) -> None:
-        """Say DISCONNECT, unless the connection is gone already: the broker forgets the will."""
+        """Send DISCONNECT, unless the connection is gone already: the broker discards the will."""
         self.timeout = LEAVE_TIMEOUT_S
         with suppress(aiomqtt.MqttError):
             await self.__aexit__(None, None, None)
         await self.drop()
 
     async def drop(self) -> None:
-        """Close without a word: the broker publishes the will."""
-        self._connected.cancel()
-        if isinstance(sock := self._client.socket(), socket.socket):
+        """Close without DISCONNECT: the broker publishes the will."""
+        self.connecting.cancel()
+        if isinstance(sock := self.paho.socket(), socket.socket):
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
             # aiomqtt cleans up when it reads the end of the stream, in the next turn of the event loop.
-            await asyncio.wait((self._disconnected,), timeout=0.1)
-        if self._disconnected.done() and not self._disconnected.cancelled():
-            self._disconnected.exception()  # asked for, lest asyncio report that nobody did
+            await asyncio.wait((self.disconnected,), timeout=0.1)
+        if self.disconnected.done() and not self.disconnected.cancelled():
+            self.disconnected.exception()  # retrieved, or asyncio logs that it never was
 
-    # The callbacks of paho, typed by aiomqtt as Any.
-    def _on_publish(
-        self, client: Any, userdata: Any, mid: int, reason_code: ReasonCode, properties: Any
-    ) -> None:
+    def acknowledged(self, mid: int, reason_code: ReasonCode) -> bool:
         if (posted := self._posted.pop(mid, None)) is not None:
             topic, answer = posted
-            if answer.done():
-                return
-            if reason_code.is_failure:
-                answer.set_exception(_refusal(topic, reason_code))
-            else:
-                answer.set_result(None)
-            return
-        if mid in self._pending_publishes:
+            if not answer.done():
+                if reason_code.is_failure:
+                    answer.set_exception(_refusal(topic, reason_code))
+                else:
+                    answer.set_result(None)
+            return True
+        if self.is_pending(mid):
             self._answer = reason_code
-        super()._on_publish(client, userdata, mid, reason_code, properties)
+        return False
 
-    def _on_connect(
-        self, client: Any, userdata: Any, flags: Any, reason_code: ReasonCode, properties: Any = None
-    ) -> None:
+    def connected(self, properties: Properties | None) -> None:
         self.receive_maximum = getattr(properties, "ReceiveMaximum", self.receive_maximum)
-        super()._on_connect(client, userdata, flags, reason_code, properties)
-
-    def _on_disconnect(self, *args: Any) -> None:
-        if not self._connected.done():
-            self._connected.set_exception(aiomqtt.MqttError("the connection was closed without an answer"))
-        elif not self._connected.cancelled():
-            super()._on_disconnect(*args)
 
 
 class Broker:
@@ -275,7 +260,7 @@ class Broker:
     async def connect(self) -> AsyncIterator[Connection]:
         """A connection of MQTT 5, or of 3.1.1 where the broker says that it does not speak 5.
 
-        Raises NoBrokerError, also for a LostError in the block; then the broker publishes the will.
+        Raises NoBrokerError, also for a ConnectionLostError in the block; then the broker publishes the will.
         """
         try:
             if self._version is None:
@@ -287,16 +272,16 @@ class Broker:
             raise NoBrokerError(self._why_not(error)) from error
         try:
             yield connection
-        except LostError as error:
+        except ConnectionLostError as error:
             await connection.drop()
             raise NoBrokerError(self._why_lost(error)) from error
         finally:
             await connection.leave()
 
     async def _newest_version(self) -> aiomqtt.ProtocolVersion:
-        """Ask. Only a broker that says so is old: one that is silent or away may speak 5 when it is back.
+        """Only a broker that refuses MQTT 5 gets 3.1.1: one that is away may speak 5 when it is back.
 
-        Asked without a will and limits: amqtt cannot read those of MQTT 5, and is silent instead of refusing.
+        Tried without a will and limits: amqtt cannot read those of MQTT 5, and does not answer at all.
         """
         try:
             connection = await self._open(aiomqtt.ProtocolVersion.V5, passing_identifier(), None)
@@ -333,7 +318,7 @@ class Broker:
             raise ConfigError(f"mqtt.host: {self._host!r} is no host name ({error})") from None
         return connection
 
-    def _why_lost(self, error: LostError) -> str:
+    def _why_lost(self, error: ConnectionLostError) -> str:
         if error.taken_over:
             return f"another client has connected to {self.address} as {self.identifier!r} and thrown us out"
         return f"lost the connection to {self.address} ({error})"
@@ -357,12 +342,12 @@ def _is_failure(code: ReasonCode | int) -> bool:
 
 
 def passing_identifier() -> str:
-    """A client id for a moment: under the daemon's own it would throw the daemon out."""
+    """A client identifier for one short connection: the daemon's own would disconnect the daemon."""
     return f"streamer-{secrets.token_hex(6)}"
 
 
 def _limits() -> Properties:
-    """What the broker is asked to spare us."""
+    """Limits that we announce to the broker."""
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho's
     properties.MaximumPacketSize = INCOMING_BYTES
     return properties

@@ -1,4 +1,4 @@
-"""Tell an MQTT broker: events at least once and in order, states as they are now, through its absence.
+"""Publishes to an MQTT broker: events at least once and in order, states as they are now, through outages.
 
 One coroutine owns one connection. One message is in flight, or several of the event log where many wait.
 On any doubt the connection is dropped, and all that were in flight go over the next one.
@@ -11,24 +11,23 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from typing import Protocol
 
 from streamer.config.control import Control
-from streamer.config.schema import HomeAssistantSettings, MqttSettings
+from streamer.config.schema import MqttSettings
 from streamer.core.backoff import Backoff
 from streamer.core.json_file import JsonFile
 from streamer.core.rate_limit import PACE_S, RateLimit
 from streamer.errors import ConfigError, StreamerError
-from streamer.home_assistant.discovery import announced, messages, wanted
-from streamer.home_assistant.entities import Ear
 from streamer.metrics import Metrics
 from streamer.mqtt.commands import CommandError, Commands
 from streamer.mqtt.connection import (
     Broker,
     Connection,
+    ConnectionLostError,
     Incoming,
-    LostError,
     NoBrokerError,
     RefusedError,
     passing_identifier,
@@ -44,11 +43,11 @@ log = logging.getLogger(__name__)
 
 PROBE_TIMEOUT_S = 5.0
 FLUSH_S = 1.0
-"""how long a clean stop goes on sending the events that are left,"""
-FAREWELL_S = 0.5
-"""and then the last states"""
+"""seconds for which a clean stop goes on publishing the events that are left"""
+LAST_STATES_S = 0.5
+"""seconds after that for the last states"""
 TRIES = 3
-"""how often an event is offered to a broker that refuses it"""
+"""how often an event that the broker refuses is published before it is set aside"""
 WIDEST = 16
 """events in flight at most, or what the broker takes: a lost connection repeats so many"""
 WIDEN = 1000
@@ -56,12 +55,12 @@ WIDEN = 1000
 NARROW_S = 300.0
 """after a refusal events go one by one for so long, lest one that is offered again come too late"""
 SETTLE_S = 1.5
-"""who hears of a new entity is given so long to subscribe to its topics"""
+"""seconds that Home Assistant is given to subscribe to the topics of new entities"""
 BIRTH_S = 3.0
-"""after so long at most all is announced to a Home Assistant that has come up"""
+"""upper bound of the random delay before discovery is published again after Home Assistant's birth message"""
 NOT_KEPT = JsonFile(None, "")
 LATE_S = 1.0
-"""an event that waited longer says so"""
+"""an event that waited longer has `delayed_s`"""
 
 
 BACKOFF = Backoff(first_s=1.0, longest_s=60.0, jitter=1.0)
@@ -70,13 +69,41 @@ APART_S = 30.0
 """a longer pause where another client has the same identifier: each would throw the other out for ever"""
 SHORT_S = 30.0
 SHORT_ROW = 3
-"""so many connections in a row that last no longer: as with two daemons that throw each other out, which not
-every broker says"""
+"""so many connections in a row that last no longer than SHORT_S: probably two daemons with one client
+identifier, which not every broker reports"""
 ONE_NODE_EACH = "is there a second daemon with this node's name? Give each its own node, or mqtt.client_id"
 
 
+class Discovery(Protocol):
+    """What a home automation has to know for entities to appear by themselves."""
+
+    birth_topic: str | None
+    """where it publishes `online` when it has started"""
+
+    def remembered(self) -> dict[str, dict[str, str]]:
+        """What the broker retains by this configuration, to be able to remove it later."""
+
+    def messages(self, before: Mapping[str, Mapping[str, str]]) -> list[Message]:
+        """What to publish, where `before` was remembered by an earlier configuration."""
+
+
+class NoDiscovery:
+    """Announces nothing."""
+
+    birth_topic: str | None = None
+
+    def remembered(self) -> dict[str, dict[str, str]]:
+        return {}
+
+    def messages(self, before: Mapping[str, Mapping[str, str]]) -> list[Message]:  # noqa: ARG002  # as in Discovery
+        return []
+
+
+NO_DISCOVERY = NoDiscovery()
+
+
 class MqttSink:
-    """Tells a broker.
+    """Publishes to a broker.
 
     Events wait in the event log until the broker has acknowledged them. States are never queued.
     Raises ConfigError for a password or certificate that cannot be read.
@@ -92,12 +119,12 @@ class MqttSink:
         metrics: Metrics,
         *,
         control: Control | None = None,
-        home_assistant: HomeAssistantSettings | None = None,
+        discovery: Discovery = NO_DISCOVERY,
         announced: JsonFile = NOT_KEPT,
         backoff: Backoff = BACKOFF,
         apart_s: float = APART_S,
     ) -> None:
-        """Obeys commands where there is a `control`. `announced` remembers what the broker retains of us."""
+        """Applies commands where there is a `control`. `announced` remembers our retained messages."""
         sources, sounds = tuple(sources), tuple(sounds)
         self._topics = Topics(settings.prefix, node)
         identifier = settings.client_id or f"streamer-{node}"
@@ -120,28 +147,22 @@ class MqttSink:
             self._commands = Commands(self._topics, self._control.sources, self._control.sounds)
             for source in self._control.sources:
                 self._states.put_control(self._control, source)
-        self._home_assistant = home_assistant
-        self._discovery: dict[str, str] = {}
-        if home_assistant is not None:
-            thresholds = () if self._control is None else self._control.sounds
-            commands = self._control is not None
-            ears = [Ear(self._topics, source, sounds, thresholds, commands) for source in sources]
-            self._discovery = wanted(ears, home_assistant.discovery_prefix, home_assistant.form)
+        self._discovery = discovery
         self._announced = announced
-        self._announce_due = True
+        self._discovery_due = True
         self._logged = RateLimit()
         self._set_aside: dict[str, float] = {}
         """topics that the broker refuses, and when (monotonic)"""
         self._timers: list[asyncio.TimerHandle] = []
         self._refusals = (0, 0)
-        """which event, and how often it was refused"""
+        """sequence number of an event, and how often it was refused"""
         self._failures = 0
-        """in a row; the back-off grows with it"""
+        """failed connections in a row, for the back-off"""
         self._connections = 0
         self._short = 0
-        """connections in a row that soon broke"""
-        self._troubled = False
-        """trouble was logged, its end was not"""
+        """connections in a row that lasted less than SHORT_S"""
+        self._failure_logged = False
+        """a failure was logged, and its end was not"""
         self._stopping = False
 
     def put(self, report: Report) -> None:
@@ -150,32 +171,32 @@ class MqttSink:
         self._wake.set()
 
     async def run(self) -> None:
-        """Tell until cancelled; then, for at most 1.5 s, the events that are left, OFF and offline."""
+        """Publish until cancelled; then, for at most 1.5 s, the events that are left, OFF and offline."""
         if self._control is not None:
-            self._control.subscribe(self._in_force)
+            self._control.subscribe(self._control_changed)
         try:
             while True:
                 started = time.monotonic()
                 try:
                     async with self._broker.connect() as connection:
-                        self._greet(connection)
+                        self._log_connected(connection)
                         await self._serve(connection)
-                except NoBrokerError as trouble:
-                    # One that soon breaks is a failure too: two clients with one id throw each other out.
-                    if time.monotonic() - started > self._backoff.longest_s:
+                except NoBrokerError as failure:
+                    # One that soon breaks is a failure, too: two clients with one id disconnect each other.
+                    if failure.lost and time.monotonic() - started > self._backoff.longest_s:
                         self._failures = 0
                         self._logged.forget("down")
                     self._short = (
-                        self._short + 1 if trouble.lost and time.monotonic() - started < SHORT_S else 0
+                        self._short + 1 if failure.lost and time.monotonic() - started < SHORT_S else 0
                     )
-                    self._complain(trouble)
-                    if trouble.taken_over:
+                    self._log_failure(failure)
+                    if failure.taken_over:
                         await asyncio.sleep(self._apart_s)
                 self._failures += 1
                 await asyncio.sleep(self._backoff.pause_s(self._failures))
         finally:
             if self._control is not None:
-                self._control.unsubscribe(self._in_force)
+                self._control.unsubscribe(self._control_changed)
             waiting = self._metrics.outbox
             if waiting.depth and waiting.on_disk:
                 log.info("MQTT: %d events wait on disk for the next start", waiting.depth)
@@ -184,72 +205,77 @@ class MqttSink:
                 self._metrics.drop("mqtt", waiting.depth)
 
     async def _serve(self, connection: Connection) -> None:
-        """Raises LostError when the connection is lost or in doubt."""
-        self._announce_due = True
+        """Raises ConnectionLostError when the connection is lost or in doubt."""
+        self._discovery_due = True
         self._rewind()
-        telling = asyncio.create_task(self._tell(connection))
-        hearing = asyncio.create_task(self._hear(connection))
+        publishing = asyncio.create_task(self._publish_all(connection), name="mqtt publish")
+        subscribing = asyncio.create_task(self._subscribe(connection), name="mqtt subscribe")
         try:
-            await asyncio.shield(telling)
+            await asyncio.shield(publishing)
         except asyncio.CancelledError:
             self._stopping = True
             self._wake.set()
             try:
-                await self._farewell(connection, telling)
-            except (LostError, TimeoutError):
+                await self._publish_last(connection, publishing)
+            except (ConnectionLostError, TimeoutError):
                 await connection.drop()  # the will says offline
             raise
         finally:
-            hearing.cancel()
+            subscribing.cancel()
             for timer in self._timers:
                 timer.cancel()
             self._timers.clear()
             with suppress(asyncio.CancelledError):
-                await hearing
+                await subscribing
 
-    async def _tell(self, connection: Connection) -> None:
-        """Until the sink stops and no event is left. Raises LostError."""
+    async def _publish_all(self, connection: Connection) -> None:
+        """Publish until the sink stops and no event is left. Raises ConnectionLostError."""
         while True:
             self._wake.clear()
-            if self._announce_due or self._states.first() is not None:
+            if self._discovery_due or self._states.first() is not None:
                 while self._flight and len(self._flight) >= connection.receive_maximum:
                     await self._settle(connection)
-            if self._announce_due:
-                self._announce_due = False
-                await self._announce(connection)
+            if self._discovery_due:
+                self._discovery_due = False
+                await self._publish_discovery(connection)
             await self._send_states(connection)
             if await self._send_events(connection):
                 continue
             if self._stopping:
                 return
-            await connection.unless_lost(self._wake.wait())
+            await connection.while_connected(self._wake.wait())
 
-    async def _announce(self, connection: Connection) -> None:
-        """Say what there is, and clear away what an earlier configuration had left at the broker."""
+    async def _publish_discovery(self, connection: Connection) -> None:
+        """Publish discovery, and remove what an earlier configuration had left at the broker."""
         before = await asyncio.to_thread(self._announced.load)
         discovery = _announced_before(before)
         topics = self._states.retained()
         left = before.get("topics")
         gone = [topic for topic in left if topic not in topics] if isinstance(left, list) else []
-        now: dict[str, object] = {"discovery": announced(self._discovery), "topics": sorted(topics)}
+        remembered = self._discovery.remembered()
+        now: dict[str, object] = {"discovery": remembered, "topics": sorted(topics)}
         news = now != before
         if news:
-            # Both, lest a crash before the end forget what the broker has.
-            both = {"discovery": now["discovery"] | discovery, "topics": sorted({*topics, *gone})}  # type: ignore[operator]  # dicts
+            # Both, so that a crash before the end does not forget what the broker retains.
+            both: dict[str, object] = {
+                "discovery": remembered | discovery,
+                "topics": sorted({*topics, *gone}),
+            }
             await asyncio.to_thread(self._announced.save, both)
-        for message in messages(self._discovery, discovery):
-            await self._offer(connection, message, "discovery")
+        for message in self._discovery.messages(discovery):
+            await self._publish(connection, message, "discovery")
         self._states.online()
-        if self._discovery:
-            # Who reads of a new entity subscribes to its topics a moment later.
-            self._later(SETTLE_S, self._say_all_again)
+        if remembered:
+            # Home Assistant subscribes to the topics of a new entity a moment later.
+            self._later(SETTLE_S, self._republish_states)
         if news:
-            if self._discovery or discovery:
-                # Till then an event would pass unheard, and an empty state be taken for a wrong one.
+            if remembered or discovery:
+                # Wait until Home Assistant has subscribed to new entities: else the first event is lost, and
+                # states show `unknown`.
                 await self._send_states(connection)
-                await connection.unless_lost(asyncio.sleep(SETTLE_S))
+                await connection.while_connected(asyncio.sleep(SETTLE_S))
             for topic in gone:
-                await self._offer(connection, Message(str(topic), "", qos=1, retain=True), "state")
+                await self._publish(connection, Message(str(topic), "", qos=1, retain=True), "state")
             await asyncio.to_thread(self._announced.save, now)
 
     def _later(self, delay_s: float, work: Callable[[], None]) -> None:
@@ -257,60 +283,60 @@ class MqttSink:
         self._timers = [timer for timer in self._timers if timer.when() > loop.time()]
         self._timers.append(loop.call_later(delay_s, work))
 
-    def _say_all_again(self) -> None:
+    def _republish_states(self) -> None:
         self._states.online()
         self._wake.set()
 
-    async def _hear(self, connection: Connection) -> None:
-        """Obey commands, and announce all again when Home Assistant comes up."""
+    async def _subscribe(self, connection: Connection) -> None:
+        """Apply commands, and publish discovery again when Home Assistant has started."""
         topics = [] if self._commands is None else self._commands.topics
-        if self._home_assistant is not None:
-            topics = [*topics, f"{self._home_assistant.discovery_prefix}/status"]
+        if self._discovery.birth_topic is not None:
+            topics = [*topics, self._discovery.birth_topic]
         if not topics:
             return
         try:
-            async for incoming in connection.hear(topics):
+            async for incoming in connection.incoming(topics):
                 if self._commands is not None and incoming.topic in self._commands.topics:
-                    self._obey(self._commands, incoming)
+                    self._apply_command(self._commands, incoming)
                 elif incoming.payload == b"online":
-                    # Not all daemons of a home at once.
-                    self._later(random.uniform(0, BIRTH_S), self._announce_again)  # noqa: S311  no secret
+                    # Not all daemons of a home at the same moment.
+                    self._later(random.uniform(0, BIRTH_S), self._announce_later)  # noqa: S311  no secret
         except RefusedError as refusal:
-            self._refused("subscription", str(refusal))
+            self._log_refusal("subscription", str(refusal))
 
-    def _announce_again(self) -> None:
-        self._announce_due = True
+    def _announce_later(self) -> None:
+        self._discovery_due = True
         self._wake.set()
 
-    def _obey(self, commands: Commands, incoming: Incoming) -> None:
+    def _apply_command(self, commands: Commands, incoming: Incoming) -> None:
         try:
             command = commands.parse(
                 incoming.topic, incoming.payload, retained=incoming.retained, now=time.monotonic()
             )
         except CommandError as error:
             if self._logged.due(f"command {incoming.topic}"):
-                log.warning("MQTT: %s: not obeyed: %s", incoming.topic, error)
+                log.warning("MQTT: %s: not applied: %s", incoming.topic, error)
         else:
             log.info("MQTT: %s: %s", incoming.topic, incoming.payload.decode())
             if self._control is not None:
                 self._control.apply(command)
-        # Whoever commands shows what he wished for, until he hears what is.
+        # Home Assistant shows the optimistic value until it gets the real one: publish the state again.
         self._states.again(incoming.topic.removesuffix("set") + "state")
         self._wake.set()
 
-    def _in_force(self, source: str) -> None:
-        # After a reload there may be others; they are another sink's.
+    def _control_changed(self, source: str) -> None:
+        # After a reload there may be other sources; they belong to another sink.
         if self._control is not None and source in self._sources:
             self._states.put_control(self._control, source)
             self._wake.set()
 
     async def _send_states(self, connection: Connection) -> None:
         while (message := self._states.first()) is not None:
-            await self._offer(connection, message, "state")
+            await self._publish(connection, message, "state")
             self._states.done(message)
 
-    async def _offer(self, connection: Connection, message: Message, kind: str) -> None:
-        """Send it, unless the broker has just refused this topic."""
+    async def _publish(self, connection: Connection, message: Message, kind: str) -> None:
+        """Publish a message, unless the broker has just refused its topic."""
         refused_at = self._set_aside.get(message.topic)
         if refused_at is not None and time.monotonic() - refused_at <= PACE_S:
             return
@@ -319,7 +345,7 @@ class MqttSink:
             self._set_aside.pop(message.topic, None)
         except RefusedError as refusal:
             self._set_aside[message.topic] = time.monotonic()
-            self._refused(kind, f"{refusal}")
+            self._log_refusal(kind, f"{refusal}")
 
     async def _send_events(self, connection: Connection) -> bool:
         """Fill the window, then wait until the oldest event in it is settled. False where none waits."""
@@ -351,7 +377,7 @@ class MqttSink:
                 self._flight[0] = (entry, self._post(connection, entry))
                 return
             self._metrics.outbox.refused += 1
-            self._refused("event", f"{refusal}; the event is set aside: see `streamer store show`")
+            self._log_refusal("event", f"{refusal}; the event is set aside: see `streamer store show`")
             await self._events.refuse(entry, str(refusal))
         n = 0
         while self._flight and (not n or _is_delivered(self._flight[0][1])):
@@ -386,27 +412,27 @@ class MqttSink:
         """On a new connection: what was in flight on the old one is in doubt, and goes again."""
         for _, answer in self._flight:
             if not answer.cancel() and not answer.cancelled():
-                answer.exception()  # asked for, lest asyncio report that nobody did
+                answer.exception()  # retrieved, or asyncio logs that it never was
         self._flight.clear()
         self._events.rewind()
 
-    def _refused(self, kind: str, what: str) -> None:
+    def _log_refusal(self, kind: str, what: str) -> None:
         # Mosquitto 2.0.11 closes the connection after it has refused: that is no outage to back off from.
         self._failures = 0
         if self._logged.due(f"refused {kind}"):
             log.error("MQTT: %s", what)
 
-    async def _farewell(self, connection: Connection, telling: asyncio.Task[None]) -> None:
-        """Raises LostError or TimeoutError where the broker is gone or slow."""
+    async def _publish_last(self, connection: Connection, publishing: asyncio.Task[None]) -> None:
+        """Raises ConnectionLostError or TimeoutError where the broker is gone or slow."""
         with suppress(TimeoutError):
             async with asyncio.timeout(FLUSH_S):
-                await telling
+                await publishing
         self._states.rest()
-        async with asyncio.timeout(FAREWELL_S):
+        async with asyncio.timeout(LAST_STATES_S):
             await self._send_states(connection)
 
-    def _greet(self, connection: Connection) -> None:
-        if self._troubled or not self._connections:
+    def _log_connected(self, connection: Connection) -> None:
+        if self._failure_logged or not self._connections:
             depth = self._metrics.outbox.depth
             waiting = f", {depth} events waited" if depth else ""
             log.info("MQTT: connected to %s (%s)%s", self._broker.address, connection.version, waiting)
@@ -418,12 +444,12 @@ class MqttSink:
         if self._connections:
             self._metrics.reconnects += 1
         self._connections += 1
-        self._troubled = False
+        self._failure_logged = False
 
-    def _complain(self, trouble: NoBrokerError) -> None:
-        if trouble.credentials:
+    def _log_failure(self, failure: NoBrokerError) -> None:
+        if failure.credentials:
             kind, hint = "credentials", ""
-        elif trouble.taken_over:
+        elif failure.taken_over:
             kind, hint = "taken over", f": {ONE_NODE_EACH}"
         elif self._short >= SHORT_ROW:
             kind, hint = (
@@ -434,19 +460,19 @@ class MqttSink:
             kind, hint = "down", ""
         if self._logged.due(kind):
             level = logging.WARNING if kind == "down" else logging.ERROR
-            log.log(level, "MQTT: %s%s; detection goes on, events wait", trouble, hint)
-            self._troubled = True
+            log.log(level, "MQTT: %s%s; detection goes on, events wait", failure, hint)
+            self._failure_logged = True
 
 
 async def probe(settings: MqttSettings) -> str:
-    """Connect once; says what is there, as in `MQTT 5 on 127.0.0.1:1883`. Raises StreamerError."""
+    """Connect once. Returns a phrase such as `MQTT 5 on 127.0.0.1:1883`. Raises StreamerError."""
     broker = Broker(settings, identifier=passing_identifier(), will_topic=None)
     try:
         async with asyncio.timeout(PROBE_TIMEOUT_S), broker.connect() as connection:
             return f"{connection.version} on {broker.address}"
-    except NoBrokerError as trouble:
-        kind = ConfigError if trouble.credentials else StreamerError
-        raise kind(f"MQTT: {trouble}") from None
+    except NoBrokerError as failure:
+        kind = ConfigError if failure.credentials else StreamerError
+        raise kind(f"MQTT: {failure}") from None
     except TimeoutError:
         raise StreamerError(
             f"MQTT: {broker.address} does not answer within {PROBE_TIMEOUT_S:.0f} s: "
@@ -454,9 +480,9 @@ async def probe(settings: MqttSettings) -> str:
         ) from None
 
 
-def _announced_before(kept: dict[str, object]) -> dict[str, dict[str, str]]:
-    """As it was written by `announced`; what is not so is left out."""
-    discovery = kept.get("discovery")
+def _announced_before(saved: dict[str, object]) -> dict[str, dict[str, str]]:
+    """The remembered discovery of a saved file; entries that make no sense are left out."""
+    discovery = saved.get("discovery")
     if not isinstance(discovery, dict):
         return {}
     return {

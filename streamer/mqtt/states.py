@@ -1,4 +1,4 @@
-"""What the state topics say now, and which of them the broker does not know yet."""
+"""The present message of each state topic, and which of them the broker does not have yet."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from streamer.mqtt.topics import Topics
 from streamer.types import Hearing, Report, SoundEvent, SourceState, Stats
 
 _AS_IT_SHOULD_BE = ("listening", "ended", "paused")
-"""a source that nobody listens to because it is over, or was switched off, is no problem"""
+"""phases that are no problem: a recording that is over, a source that was switched off"""
 LEVEL_PACE_S = 5.0
-"""A level is said at most this often,"""
+"""seconds between two levels of a source"""
 LEVEL_STEP_DB = 3.0
-"""unless it changed by this much."""
+"""a larger change is published at once"""
 
 
 class StateTopics:
-    """One message a topic, the newest; nothing is ever queued, so a broker that was away hears no old state.
+    """One message a topic, the newest: nothing is queued, so after an outage no old state is published.
 
-    Knows no connection: `first` is due until it is `done`, and `online` makes all of it due again.
+    Has no connection: `first` is due until it is `done`, and `online` makes all of them due again.
     """
 
     def __init__(self, topics: Topics, sources: Iterable[str], sounds: Iterable[str]) -> None:
@@ -46,7 +46,7 @@ class StateTopics:
         self.rest()
 
     def put(self, report: Report) -> None:
-        """Take what a report changes."""
+        """Update the topics that a report changes."""
         match report:
             case SoundEvent():
                 self._put_event(report)
@@ -63,7 +63,7 @@ class StateTopics:
                 self._set(self._topics.stats, message, qos=0, retain=True)
 
     def put_control(self, control: Control, source: str) -> None:
-        """Take what is in force for a source."""
+        """Update the topics of what is in force for a source."""
         listen = "ON" if control.listens(source) else "OFF"
         self._set(self._topics.listen(source, "state"), listen, qos=1, retain=True)
         self._set(self._topics.profile(source, "state"), control.profile(source), qos=1, retain=True)
@@ -72,25 +72,25 @@ class StateTopics:
             self._set(self._topics.threshold(source, sound, "state"), on, qos=1, retain=True)
 
     def again(self, topic: str) -> None:
-        """Somebody may believe otherwise."""
+        """Publish a topic again although its value did not change."""
         if topic in self._now:
-            # Another message, though the same: `done` of the one that may be in flight does not count for it.
+            # An equal message, but another one: `done` of one that may be in flight does not count for it.
             self._now[topic] = Message(*self._now[topic])
             self._due[topic] = None
 
     def retained(self) -> set[str]:
-        """Every topic that has a retained message of ours, or will have."""
-        said = {topic for topic, message in self._now.items() if message.retain}
+        """Every topic that has a retained message of ours, or will have one."""
+        sent = {topic for topic, message in self._now.items() if message.retain}
         later = [f(source) for f in (self._topics.last, self._topics.problem) for source in self._sources]
-        return said.union(later, [self._topics.stats])
+        return sent.union(later, [self._topics.stats])
 
     def online(self) -> None:
-        """The node is there, and all is said anew: what the broker retained from before may be stale."""
+        """The node is online, and all topics are due: what the broker has retained may be stale."""
         self._put_status(self._topics.status, online=True)
         self._due = dict.fromkeys(self._now)
 
     def rest(self) -> None:
-        """Nothing is heard and nobody is there: the state before the first report and after the last."""
+        """Everything OFF and offline: the state before the first report and after the last."""
         for source in self._sources:
             for sound in self._sounds:
                 self._set(self._topics.sound_state(source, sound), "OFF", qos=1, retain=True)
@@ -102,14 +102,14 @@ class StateTopics:
         return self._now[next(iter(self._due))] if self._due else None
 
     def done(self, message: Message) -> None:
-        """The broker has it. Where the topic says something else by now, that stays due."""
+        """The broker has it. Where the topic has another message by now, that one stays due."""
         if self._now[message.topic] is message:
             self._due.pop(message.topic, None)
 
     def _put_event(self, event: SoundEvent) -> None:
         source, sound = event.source_id, event.sound
         if source not in self._sources or sound not in self._sounds:
-            return  # an end of what is not configured any more
+            return  # the end of a sound that is no longer configured
         attributes = encode(attributes_message(event))
         self._set(self._topics.sound_attributes(source, sound), attributes, qos=1, retain=True)
         state = "OFF" if event.phase == "end" else "ON"
@@ -122,8 +122,8 @@ class StateTopics:
 
     def _put_level(self, hearing: Hearing) -> None:
         now = time.monotonic()
-        said_at, said_dbfs = self._levels.get(hearing.source_id, (-math.inf, 0.0))
-        if now - said_at < LEVEL_PACE_S and abs(hearing.level_dbfs - said_dbfs) < LEVEL_STEP_DB:
+        sent_at, sent_dbfs = self._levels.get(hearing.source_id, (-math.inf, 0.0))
+        if now - sent_at < LEVEL_PACE_S and abs(hearing.level_dbfs - sent_dbfs) < LEVEL_STEP_DB:
             return
         self._levels[hearing.source_id] = (now, hearing.level_dbfs)
         self._set(
@@ -135,6 +135,6 @@ class StateTopics:
         if self._now.get(topic) == message and retain:
             return
         self._now[topic] = message
-        # At the end, also where it was due already: attributes stay before the state they explain.
+        # To the end of the order, also where it was due already: attributes go before the state they explain.
         self._due.pop(topic, None)
         self._due[topic] = None

@@ -8,8 +8,10 @@ from pathlib import Path
 from streamer.config.control import Control
 from streamer.config.schema import Config, MqttSettings
 from streamer.core.json_file import JsonFile
+from streamer.home_assistant.discovery import discovery
 from streamer.metrics import Metrics
 from streamer.mqtt.publisher import MqttSink
+from streamer.mqtt.topics import Topics
 from streamer.sinks.exchangeable import ExchangeableSink
 from streamer.store.writer import Consumer
 
@@ -52,7 +54,13 @@ class BrokerLink:
             self._events,
             self._metrics,
             control=self._control,
-            home_assistant=config.home_assistant,
+            discovery=discovery(
+                config.home_assistant,
+                Topics(settings.prefix, config.node),
+                config.sources,
+                config.sounds,
+                self._control if settings.commands else None,
+            ),
             announced=self._announced,
         )
 

@@ -26,8 +26,9 @@ Streamer = Callable[..., Outcome]
 
 
 @pytest.fixture
-def streamer(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Streamer:
+def streamer(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Streamer:
     """The command, in this process."""
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
 
     def run(*arguments: object) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["streamer", *map(str, arguments)])

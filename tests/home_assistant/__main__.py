@@ -25,14 +25,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from streamer.home_assistant.discovery import Form, wanted
-from streamer.home_assistant.entities import Ear, Entity, entities
+from streamer.home_assistant.discovery import Form, payloads
+from streamer.home_assistant.entities import DiscoveryDevice, Entity, entities
 from streamer.mqtt.topics import Topics
 from tests.home_assistant.home import Home
 from tests.mosquitto import Mosquitto
 
 SOUNDS = ("dog_bark", "smoke_alarm")
-EAR = Ear(Topics("streamer", "pi"), "kitchen", SOUNDS, SOUNDS, commands=True)
+EAR = DiscoveryDevice(Topics("streamer", "pi"), "kitchen", SOUNDS, SOUNDS, commands=True)
 ENTITIES = [entity for entity in entities(EAR) if entity.platform != "device_automation"]
 """a device trigger is none"""
 DOG = "binary_sensor.kitchen_ear_dog_bark"
@@ -166,7 +166,7 @@ def removed(home: Home) -> set[str]:
 
 
 def topics(form: Form) -> list[str]:
-    return list(wanted([EAR], "homeassistant", form))
+    return list(payloads([EAR], "homeassistant", form))
 
 
 def announced(home: Home) -> set[str]:

@@ -10,8 +10,10 @@ from pathlib import Path
 from streamer.config.control import Control
 from streamer.config.schema import Config
 from streamer.core.json_file import JsonFile
+from streamer.home_assistant.discovery import discovery
 from streamer.metrics import Metrics
 from streamer.mqtt.publisher import MqttSink
+from streamer.mqtt.topics import Topics
 from streamer.store.log import Log
 from streamer.store.writer import Writer
 from streamer.types import Hearing, Phase, SoundEvent, SourceState, Stats
@@ -48,7 +50,13 @@ async def main(port: int, state: Path, form: str, sounds: list[str]) -> None:
         recorder.consumer("mqtt"),
         metrics,
         control=control,
-        home_assistant=config.home_assistant,
+        discovery=discovery(
+            config.home_assistant,
+            Topics(config.mqtt.prefix, config.node),
+            config.sources,
+            config.sounds,
+            control,
+        ),
         announced=JsonFile(state, "announced.json"),
     )
     recorder.sinks.append(sink)

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from streamer.home_assistant.discovery import announced, messages, wanted
-from streamer.home_assistant.entities import Ear, Entity, device_config, entities, entity_config
+from streamer.home_assistant.discovery import announced, messages, payloads
+from streamer.home_assistant.entities import DiscoveryDevice, Entity, device_config, entities, entity_config
 from streamer.mqtt.messages import Message
 from streamer.mqtt.topics import Topics
 
 SOUNDS = ("smoke_alarm", "co_alarm", "dog_bark", "left-over")
 TOPICS = Topics("streamer", "pi")
-EAR = Ear(TOPICS, "living_room", SOUNDS, SOUNDS, commands=True)
+EAR = DiscoveryDevice(TOPICS, "living_room", SOUNDS, SOUNDS, commands=True)
 DEVICE = "homeassistant/device/streamer_pi_living_room/config"
 
 
@@ -23,8 +23,8 @@ def by_key() -> dict[str, Entity]:
     return {entity.key: entity for entity in entities(EAR)}
 
 
-def told(form: str = "device", ear: Ear = EAR, prefix: str = "homeassistant") -> dict[str, str]:
-    return wanted([ear], prefix, form)  # type: ignore[arg-type]  # one of the two
+def told(form: str = "device", ear: DiscoveryDevice = EAR, prefix: str = "homeassistant") -> dict[str, str]:
+    return payloads([ear], prefix, form)  # type: ignore[arg-type]  # one of the two
 
 
 def test_every_entity_of_a_source() -> None:
@@ -113,7 +113,7 @@ def test_topics_are_those_of_the_contract() -> None:
 
 def test_without_commands() -> None:
     """Where nobody may command, there is nothing to command with."""
-    ear = Ear(TOPICS, "living_room", SOUNDS, SOUNDS, commands=False)
+    ear = DiscoveryDevice(TOPICS, "living_room", SOUNDS, SOUNDS, commands=False)
     assert not [entity for entity in entities(ear) if "cmd_t" in entity.config]
 
 
@@ -146,7 +146,7 @@ def test_the_first_announcement_and_the_next() -> None:
 
 def test_a_sound_that_is_gone() -> None:
     """Its components are told to go, and then are not named any more; the rest stays as it is."""
-    fewer = Ear(TOPICS, "living_room", ("smoke_alarm",), ("smoke_alarm",), commands=True)
+    fewer = DiscoveryDevice(TOPICS, "living_room", ("smoke_alarm",), ("smoke_alarm",), commands=True)
     going, after = messages(told(ear=fewer), announced(told()))
     gone = {f"{kind}_{sound}" for kind in ("sound", "trigger", "threshold") for sound in SOUNDS[1:]}
     components, left = config(going)["cmps"], config(after)["cmps"]
@@ -160,7 +160,7 @@ def test_a_sound_that_is_gone() -> None:
 @pytest.mark.parametrize("form", ["device", "entity"])
 def test_a_source_that_is_gone(form: str) -> None:
     """Its topics are cleared, before others are announced: a rename takes the old device away."""
-    other = Ear(TOPICS, "hall", SOUNDS, SOUNDS, commands=True)
+    other = DiscoveryDevice(TOPICS, "hall", SOUNDS, SOUNDS, commands=True)
     before = announced(told(form))
     sent = messages(told(form, other), before)
     assert sent[: len(before)] == [Message(topic, "", qos=1, retain=True) for topic in before]
@@ -169,7 +169,7 @@ def test_a_source_that_is_gone(form: str) -> None:
 
 def test_a_sound_that_is_gone_entity_by_entity() -> None:
     """Only its own topics are cleared."""
-    fewer = Ear(TOPICS, "living_room", SOUNDS[:3], SOUNDS[:3], commands=True)
+    fewer = DiscoveryDevice(TOPICS, "living_room", SOUNDS[:3], SOUNDS[:3], commands=True)
     sent = messages(told("entity", fewer), announced(told("entity")))
     cleared = {message.topic.split("/")[-2] for message in sent if not message.payload}
     assert cleared == {"sound_left-over", "trigger_left-over", "threshold_left-over"}

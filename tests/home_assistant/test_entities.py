@@ -15,10 +15,12 @@ from streamer.config.control import Control
 from streamer.config.schema import Config
 from streamer.core.backoff import Backoff
 from streamer.core.json_file import JsonFile
+from streamer.home_assistant.discovery import discovery
 from streamer.metrics import Metrics
 from streamer.mqtt import publisher as mqtt
 from streamer.mqtt.broker import embedded_broker
 from streamer.mqtt.publisher import MqttSink
+from streamer.mqtt.topics import Topics
 from streamer.store.log import Log
 from streamer.store.writer import Writer
 from streamer.types import SourceState
@@ -68,7 +70,13 @@ async def told(config: Config, state: Path) -> AsyncIterator[tuple[Writer, Contr
         recorder.consumer("mqtt"),
         metrics,
         control=control,
-        home_assistant=config.home_assistant,
+        discovery=discovery(
+            config.home_assistant,
+            Topics(config.mqtt.prefix, config.node),
+            config.sources,
+            config.sounds,
+            control,
+        ),
         announced=JsonFile(state, "announced.json"),
         backoff=Backoff(0.05, 0.1),
     )
