@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 from streamer.config.control import Control
 from streamer.config.schema import HomeAssistantSettings
+from streamer.config.sources import CommonSourceSettings
 from streamer.home_assistant.entities import DiscoveryDevice, device_config, entities, entity_config
 from streamer.mqtt.messages import Message, encode
 from streamer.mqtt.topics import Topics
@@ -99,13 +100,21 @@ class Discovery:
 def discovery(
     settings: HomeAssistantSettings | None,
     topics: Topics,
-    sources: Iterable[str],
+    sources: Mapping[str, CommonSourceSettings],
     sounds: Iterable[str],
     control: Control | None,
 ) -> Discovery:
     """Discovery of the sources of a daemon; with `control` also of what can be set."""
     thresholds = () if control is None else control.sounds
     devices = [
-        DiscoveryDevice(topics, source, tuple(sounds), thresholds, control is not None) for source in sources
+        DiscoveryDevice(
+            topics,
+            source_id,
+            tuple(sounds),
+            thresholds,
+            control is not None,
+            own.calibration_db is not None,
+        )
+        for source_id, own in sources.items()
     ]
     return Discovery(devices, settings)

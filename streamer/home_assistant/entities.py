@@ -63,6 +63,8 @@ class DiscoveryDevice:
     thresholds: tuple[str, ...]
     """the sounds whose threshold can be set"""
     commands: bool
+    calibrated: bool = False
+    """its level is known in dB(A)"""
 
     @property
     def device_id(self) -> str:
@@ -159,7 +161,19 @@ def last_time(device: DiscoveryDevice) -> Entity:
 
 
 def level(device: DiscoveryDevice) -> Entity:
-    """Of no device class: `sound_pressure` knows dB and dBA alone."""
+    """dB(A) where the source is calibrated; else dBFS, which no device class knows."""
+    if device.calibrated:
+        return device.entity(
+            "sensor",
+            "level",
+            "Level",
+            dev_cla="sound_pressure",
+            stat_cla="measurement",
+            unit_of_meas="dBA",
+            sug_dsp_prc=0,
+            exp_aft=EXPIRE_S,
+            stat_t=device.topics.level_dba(device.source),
+        )
     return device.entity(
         "sensor",
         "level",
@@ -182,6 +196,7 @@ def problem(device: DiscoveryDevice) -> Entity:
         dev_cla="problem",
         ent_cat="diagnostic",
         stat_t=device.topics.problem(device.source),
+        json_attr_t=device.topics.problem_attributes(device.source),
         avty=device.of_node,
     )
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from streamer.types import SILENCE_DBFS, SoundEvent, Stats
+from streamer.types import SILENCE_DBFS, SoundEvent, SourcePhase, SourceState, Stats
 
 SCHEMA = 1
 """The version of the messages; it grows when a field changes its meaning or goes."""
@@ -25,6 +25,10 @@ class Message(NamedTuple):
     """after so long the broker throws it away; MQTT 5 only"""
     message_id: str | None = None
     """a user property, MQTT 5 only"""
+
+
+NO_PROBLEM = (SourcePhase.LISTENING, SourcePhase.ENDED, SourcePhase.PAUSED)
+"""phases that are no problem: a recording that is over, a source that was switched off"""
 
 
 def event_message(
@@ -69,6 +73,21 @@ def stats_message(stats: Stats, node: str) -> dict[str, object]:
 def level_payload(level_dbfs: float) -> str:
     """A plain number, dBFS."""
     return str(_level(level_dbfs))
+
+
+def level_dba_payload(level_dba: float) -> str:
+    """A plain number, dB(A)."""
+    return str(round(float(level_dba), 1) if math.isfinite(level_dba) else SILENCE_DBFS)
+
+
+def problem_message(state: SourceState) -> dict[str, object]:
+    """What explains whether a source has a problem: its phase, and a clause for people where it has one."""
+    is_fine = state.phase in NO_PROBLEM and not state.problem
+    return {
+        "schema": SCHEMA,
+        "phase": state.phase,
+        "reason": None if is_fine else state.problem or state.reason,
+    }
 
 
 def encode(message: Mapping[str, object]) -> str:

@@ -12,14 +12,14 @@ from streamer.mqtt.messages import (
     attributes_message,
     encode,
     event_message,
+    level_dba_payload,
     level_payload,
+    problem_message,
     stats_message,
 )
 from streamer.mqtt.topics import Topics
 from streamer.types import Hearing, Report, SoundEvent, SourceState, Stats
 
-_AS_IT_SHOULD_BE = ("listening", "ended", "paused")
-"""phases that are no problem: a recording that is over, a source that was switched off"""
 LEVEL_PACE_S = 5.0
 """seconds between two levels of a source"""
 LEVEL_STEP_DB = 3.0
@@ -53,14 +53,16 @@ class StateTopics:
             case SourceState():
                 is_heard = report.phase in ("listening", "silent")
                 self._put_status(self._topics.source_status(report.source_id), online=is_heard)
-                is_problem = report.phase not in _AS_IT_SHOULD_BE or bool(report.problem)
-                problem = "ON" if is_problem else "OFF"
+                message = problem_message(report)
+                attributes = self._topics.problem_attributes(report.source_id)
+                self._set(attributes, encode(message), qos=1, retain=True)
+                problem = "OFF" if message["reason"] is None else "ON"
                 self._set(self._topics.problem(report.source_id), problem, qos=1, retain=True)
             case Hearing():
                 self._put_level(report)
             case Stats():
-                message = encode(stats_message(report, self._topics.node))
-                self._set(self._topics.stats, message, qos=0, retain=True)
+                stats = encode(stats_message(report, self._topics.node))
+                self._set(self._topics.stats, stats, qos=0, retain=True)
 
     def put_control(self, control: Control, source: str) -> None:
         """Update the topics of what is in force for a source."""
@@ -81,7 +83,11 @@ class StateTopics:
     def retained(self) -> set[str]:
         """Every topic that has a retained message of ours, or will have one."""
         sent = {topic for topic, message in self._now.items() if message.retain}
-        later = [f(source) for f in (self._topics.last, self._topics.problem) for source in self._sources]
+        later = [
+            f(source)
+            for f in (self._topics.last, self._topics.problem, self._topics.problem_attributes)
+            for source in self._sources
+        ]
         return sent.union(later, [self._topics.stats])
 
     def online(self) -> None:
@@ -126,9 +132,11 @@ class StateTopics:
         if now - sent_at < LEVEL_PACE_S and abs(hearing.level_dbfs - sent_dbfs) < LEVEL_STEP_DB:
             return
         self._levels[hearing.source_id] = (now, hearing.level_dbfs)
-        self._set(
-            self._topics.level(hearing.source_id), level_payload(hearing.level_dbfs), qos=0, retain=False
-        )
+        level = level_payload(hearing.level_dbfs)
+        self._set(self._topics.level(hearing.source_id), level, qos=0, retain=False)
+        if hearing.level_dba is not None:
+            level_dba = level_dba_payload(hearing.level_dba)
+            self._set(self._topics.level_dba(hearing.source_id), level_dba, qos=0, retain=False)
 
     def _set(self, topic: str, payload: str, *, qos: int, retain: bool) -> None:
         message = Message(topic, payload, qos, retain)

@@ -64,6 +64,9 @@ class Topics:
     def problem(self, source: str) -> str:
         return self._of(source, "problem")
 
+    def problem_attributes(self, source: str) -> str:
+        return self._of(source, "problem/attributes")
+
     def listen(self, source: str, end: End) -> str:
         return self._of(source, f"listen/{end}")
 
@@ -78,6 +81,9 @@ class Topics:
 
     def level(self, source: str) -> str:
         return self._of(source, "level")
+
+    def level_dba(self, source: str) -> str:
+        return self._of(source, "level_dba")
 
     def _of(self, source: str, rest: str) -> str:
         return f"{self.prefix}/{self.node}/{_level(source)}/{rest}"

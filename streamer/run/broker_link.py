@@ -69,4 +69,5 @@ class BrokerLink:
 
 
 def _published_settings(config: Config) -> tuple[object, ...]:
-    return config.mqtt, config.home_assistant, set(config.sources), set(config.sounds)
+    calibrated = {source_id: own.calibration_db is not None for source_id, own in config.sources.items()}
+    return config.mqtt, config.home_assistant, calibrated, set(config.sounds)

@@ -21,6 +21,8 @@ SCHEMAS = {
     r"[^/]+/[^/]+/sound/[^/]+/threshold/state": "threshold",
     r"[^/]+/[^/]+/last": "event",
     r"[^/]+/[^/]+/level": "level",
+    r"[^/]+/[^/]+/level_dba": "level_dba",
+    r"[^/]+/[^/]+/problem/attributes": "problem",
 }
 _PLAIN = {"status", "state", "profile"}
 """payloads that are words, not JSON"""

@@ -55,7 +55,7 @@ async def main(port: int, state: Path, form: str, sounds: list[str]) -> None:
             Topics(config.mqtt.prefix, config.node),
             config.sources,
             config.sounds,
-            control,
+            control if config.mqtt.commands else None,
         ),
         announced=JsonFile(state, "announced.json"),
     )

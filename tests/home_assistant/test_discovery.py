@@ -103,7 +103,7 @@ def test_topics_are_those_of_the_contract() -> None:
     known = {TOPICS.status, TOPICS.stats}
     source = EAR.source
     known |= {f(source) for f in (TOPICS.source_status, TOPICS.problem, TOPICS.last, TOPICS.level)}
-    known |= {TOPICS.event(source, "start")}
+    known |= {TOPICS.event(source, "start"), TOPICS.problem_attributes(source)}
     known |= {f(source, end) for f in (TOPICS.listen, TOPICS.profile) for end in ("state", "set")}
     for sound in SOUNDS:
         known |= {TOPICS.sound_state(source, sound), TOPICS.sound_attributes(source, sound)}
@@ -202,3 +202,16 @@ def test_another_prefix() -> None:
         (DEVICE, False),
         ("ha/discovery/device/streamer_pi_living_room/config", True),
     ]
+
+
+def test_a_calibrated_source_has_a_sound_pressure() -> None:
+    """In dBA, which Home Assistant knows; without calibration a plain number in dBFS."""
+    device = DiscoveryDevice(TOPICS, "living_room", SOUNDS, SOUNDS, commands=True, calibrated=True)
+    parts = {entity.key: entity.config for entity in entities(device)}
+    assert parts["level"]["dev_cla"] == "sound_pressure"
+    assert parts["level"]["unit_of_meas"] == "dBA"
+    assert parts["level"]["stat_t"] == TOPICS.level_dba("living_room")
+    plain = {entity.key: entity.config for entity in entities(EAR)}
+    assert "dev_cla" not in plain["level"]
+    assert plain["level"]["unit_of_meas"] == "dBFS"
+    assert plain["problem"]["json_attr_t"] == TOPICS.problem_attributes("living_room")

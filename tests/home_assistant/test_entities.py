@@ -75,7 +75,7 @@ async def told(config: Config, state: Path) -> AsyncIterator[tuple[Writer, Contr
             Topics(config.mqtt.prefix, config.node),
             config.sources,
             config.sounds,
-            control,
+            control if config.mqtt.commands else None,
         ),
         announced=JsonFile(state, "announced.json"),
         backoff=Backoff(0.05, 0.1),

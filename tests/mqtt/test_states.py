@@ -10,7 +10,7 @@ from streamer.mqtt import states as state
 from streamer.mqtt.messages import Message
 from streamer.mqtt.states import StateTopics
 from streamer.mqtt.topics import Topics
-from streamer.types import Hearing, SourceState
+from streamer.types import Hearing, SourcePhase, SourceState
 from tests.reports import event, stats
 
 BASE = "streamer/pi"
@@ -114,7 +114,7 @@ def test_an_update_does_not_repeat_on(states: StateTopics) -> None:
 def test_a_source_is_online_while_it_is_listened_to(states: StateTopics) -> None:
     """Waiting, ended and failed are all offline."""
     for phase in ("waiting", "ended", "failed"):
-        states.put(SourceState("kitchen", "listening", 0.0))
+        states.put(SourceState("kitchen", SourcePhase.LISTENING, 0.0))
         assert (f"{BASE}/kitchen/status", "online") in said(states)
         states.put(SourceState("kitchen", phase, 0.0))
         assert (f"{BASE}/kitchen/status", "offline") in said(states)
@@ -123,7 +123,7 @@ def test_a_source_is_online_while_it_is_listened_to(states: StateTopics) -> None
 def test_rest_is_off_and_offline(states: StateTopics) -> None:
     """At a stop nothing stays ON, and the node goes last."""
     states.put(event("start"))
-    states.put(SourceState("kitchen", "listening", 0.0))
+    states.put(SourceState("kitchen", SourcePhase.LISTENING, 0.0))
     states.online()
     drain(states)
     states.rest()
@@ -148,13 +148,37 @@ def test_levels_are_calm(states: StateTopics, monkeypatch: pytest.MonkeyPatch) -
     assert said(states) == [(f"{BASE}/kitchen/level", "-20.0")]
 
 
+def test_a_calibrated_level_has_a_topic_of_its_own(states: StateTopics) -> None:
+    """DBFS as everywhere, and dB(A) beside it."""
+    drain(states)
+    states.put(Hearing("kitchen", 0.0, -40.0, {}, level_dba=52.04))
+    assert said(states) == [(f"{BASE}/kitchen/level", "-40.0"), (f"{BASE}/kitchen/level_dba", "52.0")]
+
+
+def test_a_fault_of_the_input_is_a_problem(states: StateTopics) -> None:
+    """With its reason before it; and it is over when the input is sound."""
+    drain(states)
+    states.put(
+        SourceState("kitchen", SourcePhase.LISTENING, 0.0, "16000 Hz", "clipping, 3%: turn the gain down")
+    )
+    told = dict(said(states))
+    assert told[f"{BASE}/kitchen/problem"] == "ON"
+    assert (
+        json.loads(told[f"{BASE}/kitchen/problem/attributes"])["reason"] == "clipping, 3%: turn the gain down"
+    )
+    states.put(SourceState("kitchen", SourcePhase.LISTENING, 1.0, "16000 Hz"))
+    told = dict(said(states))
+    assert told[f"{BASE}/kitchen/problem"] == "OFF"
+    assert json.loads(told[f"{BASE}/kitchen/problem/attributes"])["reason"] is None
+
+
 def test_what_is_retained(states: StateTopics) -> None:
     """All but the level is retained, which is known from the start, and what a home acts on has QoS 1."""
     known = states.retained()
     states.online()
     states.put(event("start"))
     states.put(Hearing("kitchen", 0.0, -20.0, {}))
-    states.put(SourceState("kitchen", "listening", 0.0))
+    states.put(SourceState("kitchen", SourcePhase.LISTENING, 0.0))
     states.put(stats())
     assert states.retained() == known
     for message in drain(states):
