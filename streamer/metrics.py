@@ -21,7 +21,7 @@ class SourceMetrics:
     phase: str = "waiting"
     """a `SourcePhase`"""
     reopens: int = 0
-    """how often it was opened again after it had been heard"""
+    """how often it was opened again after it had been lost"""
     windows: int = 0
     windows_skipped: int = 0
     """hops that came due while the one before was still being scored"""
@@ -67,7 +67,7 @@ class Metrics:
     sounds: dict[str, int] = field(default_factory=dict)
     """events, by sound"""
     loop_lag_s: float = 0.0
-    """how late the event loop was when it was looked at last"""
+    """seconds by which the event loop was late at the last check"""
     outbox: OutboxMetrics = field(default_factory=OutboxMetrics)
     latencies_s: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
     """capture to emission of the latest events"""

@@ -92,7 +92,7 @@ class SoundEvent:
     heard_at: float
     """end of the window that led to this message; emitted_at - heard_at is the latency"""
     verified: bool | None = None
-    """whether the signal has the cadence of an alarm; None where that is not looked for"""
+    """whether the signal has the cadence of an alarm; None where that is not searched"""
     notify: bool = True
     """false while the sound cools down: worth keeping, not worth another alert"""
     priority: Priority = "normal"

@@ -1,1 +1,1 @@
-"""What is heard: sources fill a ring, windows are read from it."""
+"""Sources fill a ring, windows are read from it."""

@@ -125,7 +125,7 @@ class Command:
             self._tail = (self._tail + text)[-4096:]
 
     async def _last_words(self) -> str:
-        """Why there is no more output: the exit code and what the program said last."""
+        """Why there is no more output: the exit code and the program's last line on the error stream."""
         if self._process is None or self._listener is None:
             return f"{self._command[0]}: closed"
         ended = asyncio.gather(self._process.wait(), self._listener)
@@ -140,8 +140,8 @@ class Command:
             case _:
                 how = f"it ended with exit code {code}"
         lines = self._tail.decode(errors="replace").split("\n")
-        said = next((line.strip() for line in reversed(lines) if line.strip()), "")
-        return f"{self._command[0]}: {how}" + (f": {said}" if said else "")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return f"{self._command[0]}: {how}" + (f": {last}" if last else "")
 
     @staticmethod
     def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:

@@ -13,7 +13,7 @@ LONGEST_S = 600.0
 
 
 class Devices:
-    """Remembers how things looked when they were looked at last."""
+    """Remembers the state of the devices at the last call."""
 
     def __init__(self) -> None:
         self._signs: tuple[object, ...] | None = None

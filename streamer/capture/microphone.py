@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 BLOCK_S = 0.1
 POLL_S = 0.25
 STALL_S = 3.0
-"""a device that gives nothing for this long hangs: PortAudio says nothing of it, not even in `active`.
-It is no shorter, since a server that comes back earlier hands over all that was heard meanwhile."""
+"""seconds without a block after which a device hangs: PortAudio does not report it, not even in `active`.
+It is no shorter, since a server that comes back earlier hands over all that was captured meanwhile."""
 DEADLINE_S = 5.0
 """how long a driver may take to open, start or close a device; some never return"""
 HUNG_DEADLINE_S = 1.5
@@ -92,7 +92,7 @@ class Microphone:
         self._gone = asyncio.Event()
 
         def on_finished() -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
+            with contextlib.suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(self._gone.set)
 
         self._clock = Clock()
@@ -203,7 +203,7 @@ class Microphone:
 
 
 def _nowhere(_block: AudioBlock) -> None:
-    """Where blocks go while nobody runs the source."""
+    """Takes the blocks while the source is not run."""
 
 
 def _sounddevice() -> ModuleType:

@@ -12,7 +12,7 @@ from streamer.metrics import SourceMetrics
 from streamer.types import AudioBlock, Samples
 
 SURVEY_S = 10.0
-"""how much audio is looked at before the clock of a source is judged"""
+"""seconds of audio after which the clock of a source is compared"""
 DEAD_ZONE_S = 0.02
 """a clock that is off by less is left alone: times that are exact stay exact"""
 SLEW = 0.005
@@ -45,7 +45,7 @@ class Ring:
     * The wall clock is set. Beyond a second the anchor jumps.
 
     Audio that was lost (`AudioBlock.discontinuity`) leaves a hole as long as the block is late. It is
-    silence, it is counted, and whoever reads across it is told.
+    silence, it is counted, and an excerpt across it is marked.
     """
 
     def __init__(self, sample_rate: int, seconds: float = 60.0, metrics: SourceMetrics | None = None) -> None:

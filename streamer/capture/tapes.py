@@ -1,4 +1,4 @@
-"""The ring buffers of the sources that are listened to now, for whoever needs their latest audio."""
+"""The ring buffers of the sources that are listened to now, for what needs their latest audio."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ class Windows:
                 changed.clear()
                 finished = (
                     self._ring.finished
-                )  # looked at before `due`: what came before the end is still read
+                )  # read before `due`: what arrived before the end is still scored
                 window = self.due()
                 if window is not None:
                     yield window

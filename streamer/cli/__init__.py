@@ -25,7 +25,7 @@ from streamer.cli import (
 from streamer.errors import StreamerError, UsageError
 
 app = typer.Typer(
-    help="Hears sounds, says which and when, and tells MQTT.",
+    help="Detects sounds, their beginnings and ends, and publishes them to MQTT.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

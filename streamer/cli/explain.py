@@ -1,4 +1,4 @@
-"""streamer explain: why a sound was told, or was not."""
+"""streamer explain: why a sound started an event, or did not."""
 
 from __future__ import annotations
 

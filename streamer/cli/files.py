@@ -137,7 +137,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _each(files: list[Path], do: Callable[[Path], None]) -> None:
-    """One bad file is said and left out; the exit code tells."""
+    """A bad file is reported and left out; the exit code tells."""
     failure: StreamerError | None = None
     for path in files:
         try:

@@ -1,4 +1,4 @@
-"""streamer run, listen, check, devices: whatever hears something now."""
+"""streamer run, listen, check, devices: the commands that open sources."""
 
 from __future__ import annotations
 
@@ -152,11 +152,11 @@ async def _until_stopped(daemon: Coroutine[Any, Any, None]) -> None:
 
 
 def _for_people(group: BaseExceptionGroup) -> BaseException:
-    """What people are to be told, if it is among the errors of a group of tasks."""
+    """The error for people among those of a group of tasks, if there is one."""
     for error in group.exceptions:
-        told = _for_people(error) if isinstance(error, BaseExceptionGroup) else error
-        if isinstance(told, StreamerError):
-            return told
+        found = _for_people(error) if isinstance(error, BaseExceptionGroup) else error
+        if isinstance(found, StreamerError):
+            return found
     return group
 
 

@@ -70,7 +70,7 @@ def install(
     _systemctl(root, "daemon-reload")
     _systemctl(root, "enable", UNIT)
     _systemctl(root, "restart", UNIT)
-    typer.echo(f"installed. How it is: streamer service status   What it says: journalctl -u {UNIT}")
+    typer.echo(f"installed. State: streamer service status   Log: journalctl -u {UNIT}")
 
 
 @app.command()
@@ -95,7 +95,7 @@ def uninstall(root: RootOption = Path("/")) -> None:
 
 @app.command()
 def status() -> None:
-    """Show what systemd says of it. Exit code 3 where it does not run.
+    """Show its state in systemd. Exit code 3 where it does not run.
 
     Example: streamer service status
     """
@@ -165,13 +165,13 @@ def _write(path: Path, text: str) -> None:
 
 
 def _systemd_version() -> int:
-    said = subprocess.run(["systemctl", "--version"], capture_output=True, text=True, check=False).stdout
-    version = re.match(r"systemd (\d+)", said)
+    output = subprocess.run(["systemctl", "--version"], capture_output=True, text=True, check=False).stdout
+    version = re.match(r"systemd (\d+)", output)
     return int(version[1]) if version else 0
 
 
 def _systemctl(root: Path, *command: str) -> None:
-    """A file system that is not this machine's is only told what starts at boot."""
+    """On a file system that is not this machine's, only enable what starts at boot."""
     if root != Path("/"):
         if command[0] not in ("enable", "disable"):
             return

@@ -120,7 +120,7 @@ class SoundKeys(Section):
     unless: Annotated[tuple[Id, ...], Field(strict=False)] = ()
     """Other sounds; while one of them scores higher, this one does not count."""
     verify: Literal["none", "mark", "require"] = "none"
-    """Whether an alarm's cadence is looked for in the signal: `mark` reports it, `require` asks for it."""
+    """Whether an alarm's cadence is searched in the signal: `mark` reports it, `require` demands it."""
     cadence: CadenceSetting = "any"
     """Which cadence: `t3` of smoke alarms, `t4` of carbon monoxide alarms, or `any` (ISO 8201)."""
 

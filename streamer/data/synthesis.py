@@ -173,7 +173,7 @@ def ringtone(rng: Rng, rate: int, seconds: float) -> Sound:
 
 
 def line_signal(rng: Rng, rate: int, seconds: float) -> Sound:
-    """What a telephone says: dial tone, busy signal, or dialled digits."""
+    """A telephone: dial tone, busy signal, or dialled digits."""
     n = int(seconds * rate)
     kind = rng.choice(["dial", "busy", "dtmf"])
     if kind == "dtmf":

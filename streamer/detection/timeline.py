@@ -1,4 +1,4 @@
-"""What all windows that saw a moment say of it, on a grid of time."""
+"""Scores on a grid of time: the mean over all windows that saw a moment."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ CELL_S = 0.04
 """The grid: frames of 0.16 s and hops of 1 s both fall on it. Others are off by less than a cell."""
 
 _TAPER_S = 1.0
-"""The first and the last second of a window lack context: their word counts less."""
+"""seconds at both ends of a window that lack context and count less"""
 _FAINT = 0.05
-"""But never nothing: the newest moment has no other witness."""
+"""least weight: the newest cell is covered by one window only"""
 _NUDGE = 1e-4
-"""Cells that a time may miss by rounding: floats of this century are good to 0.2 microseconds."""
+"""part of a cell by which a time may be off: floats of this century are exact to 0.2 microseconds"""
 
 
 class Timeline:

@@ -56,21 +56,21 @@ def ended(events: Iterable[SoundEvent]) -> list[Span]:
     return [Span(event.sound, event.onset, event.offset) for event in events if event.offset is not None]
 
 
-def count(truth: Iterable[Span], heard: Iterable[Span]) -> dict[str, Count]:
+def count(truth: Iterable[Span], detected: Iterable[Span]) -> dict[str, Count]:
     """Intersection-based counts by sound.
 
     An event is right if at least half of it lies in true events of its sound; a true event is found if right
     ones cover at least half of it.
     """
     counts: dict[str, Count] = defaultdict(Count)
-    true_of, heard_of = _by_sound(truth), _by_sound(heard)
-    for sound in true_of.keys() | heard_of.keys():
-        own, said = true_of.get(sound, []), heard_of.get(sound, [])
-        right = [span for span in said if _covered(span, own) >= SHARE * (span.offset - span.onset)]
+    true_of, detected_of = _by_sound(truth), _by_sound(detected)
+    for sound in true_of.keys() | detected_of.keys():
+        own, found = true_of.get(sound, []), detected_of.get(sound, [])
+        right = [span for span in found if _covered(span, own) >= SHARE * (span.offset - span.onset)]
         counts[sound] = Count(
             true=len(own),
             found=sum(_covered(span, right) >= SHARE * (span.offset - span.onset) for span in own),
-            false=len(said) - len(right),
+            false=len(found) - len(right),
         )
     return counts
 
@@ -92,8 +92,8 @@ def every_window(config: Config) -> Config:
     return config.model_copy(update={"windows": config.windows.model_copy(update={"skip_quiet": False})})
 
 
-class KeptScores:
-    """A `Scorer` that remembers on disk what another said of the labels that a configuration listens to.
+class SavedScores:
+    """A `Scorer` that keeps the scores of another on disk, of the labels that a configuration uses.
 
     The same recording is then tried with other settings in seconds. `model` makes the file's name.
     """
@@ -112,7 +112,9 @@ class KeptScores:
         path = self._folder / f"{self._model}-{name}.npz"
         if not path.exists():
             scores: list[Scores] = []
-            for _ in detect(recording, every_window(config), _Recorder(self._scorer, scores), source_id=name):
+            for _ in detect(
+                recording, every_window(config), _Recording(self._scorer, scores), source_id=name
+            ):
                 pass
             frames = [s.frames if s.frames is not None else s.clip[None] for s in scores]
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -129,7 +131,7 @@ class KeptScores:
         return name
 
     def replay(self, name: str, config: Config) -> list[SoundEvent]:
-        """The events of a kept recording by its scores alone: quick, as no audio is looked at."""
+        """The events of a recording by its saved scores alone, without audio."""
         pipeline = Pipeline(name, config, self.labels)
         nothing = np.zeros(round(10 * self.window_s), np.float32)
         events: list[SoundEvent] = []
@@ -157,8 +159,8 @@ class KeptScores:
         return Scores(window.source_id, window.index, window.start, window.end, clip, says_when, frame_s)
 
 
-class _Recorder:
-    """A `Scorer` that notes what another says."""
+class _Recording:
+    """A `Scorer` that records the scores of another."""
 
     def __init__(self, scorer: Scorer, into: list[Scores]) -> None:
         self.labels, self.window_s = scorer.labels, scorer.window_s

@@ -1,9 +1,9 @@
-"""What a configuration hears where there is nothing to hear: false events an hour.
+"""False events an hour in recordings that contain none of the configured sounds.
 
     streamer eval false-alarms data/esc50-free --config configs/home.yaml
 
 An hour of synthesised background (coloured noise whose colour and level change every half minute, with hum),
-and an hour of clips of ESC-50 that the model never saw, of classes whose labels nobody listens for, at levels
+and an hour of clips of ESC-50 that the model never saw, of classes that are not configured, at levels
 from -40 to -10 dBFS over background. `--keep` writes both, to choose thresholds by; judge these with another
 `--seed`.
 """
@@ -46,7 +46,7 @@ def background(rng: np.random.Generator, minutes: float) -> Samples:
 
 
 def strangers(clips: Path, fold: int, config: Config) -> list[tuple[str, Samples]]:
-    """Class and samples of the clips that nobody listens for. Raises InputError where there are none."""
+    """Class and samples of the clips of sounds that are not configured. Raises InputError if there are none."""
     listened = {label for sound in config.sounds.values() for label in sound.labels}
     listened |= descendants(listened)
     rows = []
@@ -88,8 +88,8 @@ def write(folder: Path, name: str, samples: Samples) -> Path:
     return path
 
 
-def heard(recording: Path, config: Config, scorer: Scorer) -> list[tuple[str, float]]:
-    """Sound and onset of every event with labels; whatever is loud is heard rightly."""
+def detected(recording: Path, config: Config, scorer: Scorer) -> list[tuple[str, float]]:
+    """Sound and onset of every event, without those of loudness, which are never false."""
     return [
         (event.sound, event.onset)
         for event in detect(recording, config, scorer, source_id=recording.stem)
@@ -121,8 +121,8 @@ def report(
     room, others, begins, about = recordings(config, clips, fold, minutes, seed)
     engine = open_engine(config.model if model is None else ModelSettings(path=model))
     with tempfile.TemporaryDirectory() as name:
-        in_room = heard(write(Path(name), "background", room), config, engine)
-        in_others = heard(write(Path(name), "others", others), config, engine)
+        in_room = detected(write(Path(name), "background", room), config, engine)
+        in_others = detected(write(Path(name), "others", others), config, engine)
     hours = minutes / 60
     starts = [start for start, _ in begins]
     taken = Counter(

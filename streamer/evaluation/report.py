@@ -1,4 +1,4 @@
-"""Scores of labelled clips by one or more models, and what is said of them: figures, tables, pictures."""
+"""Scores of labelled clips by one or more models: figures, tables, pictures."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def average_models(models: Sequence[str], directory: Path) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """What models said of clips, and what is true of them."""
+    """Scores of clips, and their true labels."""
 
     scores: Matrix
     """(n_clips, n_labels)"""

@@ -6,8 +6,8 @@ Beside each recording lies its truth, NAME.tsv. All thresholds of a grid are tri
 sound the one is taken that helps the figure of them all most, F1 over every event (Dinkelbach's iteration).
 If that leaves more false alarms than allowed, a false alarm is made to cost more, until it does not. Counts
 are smoothed over neighbours on the grid, so that a threshold is not chosen for the sake of one event. A sound
-that never occurs gets the lowest threshold at which it is falsely heard at most once in two hours. In the
-recordings of `--nothing-in` nothing may be heard: each sound gets a threshold at which it is not.
+that never occurs gets the lowest threshold with at most one false alarm in two hours. In the recordings of
+`--nothing-in` every event is false: each sound gets a threshold at which there is none.
 
 Scores are kept by model and recording, so that a second run is quick.
 """
@@ -23,7 +23,7 @@ from types import MappingProxyType
 import numpy as np
 
 from streamer.config.schema import Config, ModelSettings, SoundSettings
-from streamer.evaluation.events import Count, KeptScores, count, ended, read_truth, total
+from streamer.evaluation.events import Count, SavedScores, count, ended, read_truth, total
 from streamer.inference.engines import open_engine
 from streamer.inference.worker import Scorer
 from streamer.model import hub
@@ -48,7 +48,7 @@ def at(config: Config, thresholds: dict[str, float]) -> Config:
 
 
 def table(
-    scorer: KeptScores, config: Config, recordings: Sequence[Path], grid: Sequence[float] = GRID
+    scorer: SavedScores, config: Config, recordings: Sequence[Path], grid: Sequence[float] = GRID
 ) -> dict[str, list[Count]]:
     """Of each sound with labels, what is found and what is false at each threshold of the grid."""
     names = [name for name, sound in config.sounds.items() if sound.labels and sound.verify != "require"]
@@ -64,7 +64,7 @@ def table(
 
 
 def floors(rows: dict[str, list[Count]]) -> dict[str, int]:
-    """Of each sound the place in the grid from which on nothing is falsely heard; the last, if nowhere."""
+    """For each sound the index in the grid from which on it has no false alarm; the last one, if none has."""
     return {
         name: next((i for i in range(len(counts)) if not any(c.false for c in counts[i:])), len(counts) - 1)
         for name, counts in rows.items()
@@ -124,7 +124,7 @@ def report(
     Raises StreamerError.
     """
     engine, name = open_scorer(config, model)
-    kept = KeptScores(engine, config, scores, name)
+    kept = SavedScores(engine, config, scores, name)
     rows = table(kept, config, recordings)
     hours = kept.hours(config.hop_s)
     floor = floors(table(kept, config, nothing_in)) if nothing_in else {}

@@ -110,7 +110,7 @@ def detection(device: DiscoveryDevice) -> Entity:
 
 
 def ongoing(device: DiscoveryDevice, sound: str) -> Entity:
-    """Whether a sound can be heard now."""
+    """Whether a sound goes on now."""
     icon = {"ic": _ICONS[sound]} if sound in _ICONS else {}
     return device.entity(
         "binary_sensor",
@@ -218,7 +218,7 @@ def latency(device: DiscoveryDevice) -> Entity:
 
 
 def waiting(device: DiscoveryDevice) -> Entity:
-    """Events that waited for the broker when it was told: more than a few mean that it refuses or is slow."""
+    """Events that waited for the broker at the last statistics: many mean that it refuses or is slow."""
     return device.entity(
         "sensor",
         "waiting",
@@ -278,7 +278,7 @@ def profile(device: DiscoveryDevice) -> Entity:
 
 
 def entities(device: DiscoveryDevice) -> list[Entity]:
-    """All of a source; without those that command, where nobody may."""
+    """All of a source; without those that command where commands are off."""
     always = [
         detection(device),
         *(ongoing(device, sound) for sound in device.sounds),

@@ -1,4 +1,4 @@
-"""The Audio Spectrogram Transformer, whole: configuration, network, and the head that says when.
+"""The Audio Spectrogram Transformer, whole: configuration, network, and the frame head.
 
 Gong, Chung, Glass: AST: Audio Spectrogram Transformer, https://arxiv.org/abs/2104.01778; the fields of the
 configuration and the arithmetic are those of Hugging Face's `ASTForAudioClassification`.
@@ -184,7 +184,7 @@ class Block(nn.Module):
 
 
 class FrameHead(nn.Module):
-    """Patch tokens to scores of each time step: pooled over frequency, then one look at the neighbours.
+    """Patch tokens to scores of each time step: pooled over frequency, then convolved over time.
 
     After AST-SED (Li et al., https://arxiv.org/abs/2303.03689), with a convolution in place of its
     recurrent decoder.
@@ -255,7 +255,7 @@ class AST(nn.Module):
         tokens = self.dropout(torch.cat((heads.expand(b, -1, -1).to(tokens.dtype), tokens), dim=1))
         for block in self.blocks[:-1]:
             tokens = block(tokens)
-        # Without a frame head nobody asks what became of the patches.
+        # Without a frame head the patch tokens are not needed.
         tokens = self.blocks[-1](tokens, 2 if self.frame_head is None else None)
         tokens = self.norm(tokens)
         logits = self.head(self.head_norm((tokens[:, 0] + tokens[:, 1]) / 2))

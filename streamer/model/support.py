@@ -1,7 +1,7 @@
 """What a model was measured to hear: `sounds.json` in its directory.
 
 A label is in it where a threshold was found that gives precision 0.9 or more with recall 0.3 or more on clips
-that the model never saw. A directory without the file was not measured, which says nothing for or against it.
+that the model never saw. A directory without the file was not measured.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Support:
     labels: dict[str, OperatingPoint]
 
     def lacks(self, sounds: Mapping[str, Sequence[str]]) -> list[str]:
-        """Those sounds, by name and labels, of which the model was not measured to hear a single label."""
+        """The sounds, given by name and labels, none of whose labels the model was measured to hear."""
         return [
             name
             for name, labels in sounds.items()

@@ -1,4 +1,4 @@
-"""The embedded MQTT broker: in this process, on loopback, for a first look without installing one."""
+"""The embedded MQTT broker: in this process, on loopback, to try the program without installing one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def embedded_broker(port: int = 1883) -> AsyncIterator[int]:
 
     Raises ConfigError when none of the next hundred ports is free.
     """
-    # Its own lines are about packets and sessions; what matters here is said by its clients.
+    # Its own lines are about packets and sessions; what matters is logged by its clients.
     for noisy in ("amqtt", "transitions"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
     free = _first_free(port)

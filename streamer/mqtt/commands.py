@@ -17,7 +17,7 @@ from streamer.config.control import (
 from streamer.mqtt.topics import Topics
 
 LARGEST = 4096
-"""bytes of a payload that is looked at"""
+"""largest payload, in bytes"""
 RATE = 10.0
 """commands a second, and as many at once"""
 
@@ -25,7 +25,7 @@ _NUMBER = re.compile(r"[01]?\.[0-9]{1,6}|[01]", re.ASCII)
 
 
 class CommandError(Exception):
-    """A command that is not obeyed; its text says why, and is safe to log."""
+    """A command that is not applied; its text says why, and is safe to log."""
 
 
 class Commands:

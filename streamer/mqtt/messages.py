@@ -1,4 +1,4 @@
-"""Payloads from values: what is said over MQTT, and printed by `streamer detect --format jsonl`."""
+"""Payloads from values: published over MQTT, and printed by `streamer detect --format jsonl`."""
 
 from __future__ import annotations
 

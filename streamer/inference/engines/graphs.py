@@ -17,7 +17,7 @@ def graph_sizes(max_batch: int) -> list[int]:
 
 
 class Graphed:
-    """Calls `forward` on (B, T, M) by the graph of the next larger batch; rows beyond B are not looked at.
+    """Calls `forward` on (B, T, M) by the graph of the next larger batch; rows beyond B are ignored.
 
     What it returns is overwritten by the next call.
     """

@@ -152,7 +152,7 @@ class TorchEngine:
         clips, frames = self._forward(self._features(windows))
         if self.device.type != "cuda":
             return _Pending(windows, clips, frames, None)
-        # Into pinned memory the copy needs no wait; the event says when it has arrived.
+        # Into pinned memory the copy needs no wait; the event tells when it has arrived.
         clips, frames = _to_host(clips), None if frames is None else _to_host(frames)
         done = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch's
         done.record(torch.cuda.current_stream(self.device))
@@ -165,7 +165,7 @@ class TorchEngine:
         frames = None if pending.frames is None else pending.frames.numpy()
         scores = []
         for i, window in enumerate(pending.windows):
-            # Time steps that begin past the end of the audio look at padding.
+            # Time steps that begin past the end of the audio cover padding.
             own = None if frames is None else frames[i, : self._n_frames(window)]
             if not np.isfinite(clips[i]).all() or (own is not None and not np.isfinite(own).all()):
                 raise InferenceError(f"{window.source_id}: the model's scores are not finite in {self.dtype}")

@@ -14,7 +14,7 @@ Floats = npt.NDArray[np.float32]
 class Arena:
     """float32 arrays by offset, in memory without a name: it goes when both processes do, however they end.
 
-    The two take turns; whoever has the turn may let it grow.
+    The two take turns; the one that has the turn may let it grow.
     """
 
     def __init__(self, descriptor: int) -> None:

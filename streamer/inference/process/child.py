@@ -291,7 +291,7 @@ class _Device:
         """how long the CPU stands in for it; None while it does not"""
 
     def failed(self, now: float) -> bool:
-        """Note a failure; says whether the CPU takes over by it."""
+        """Count a failure. Returns whether the CPU takes over now."""
         if not self.is_cuda:
             return False
         self._faults.append(now)
@@ -372,7 +372,7 @@ class _Child:
         return [self._scores(w, place) for w, place in zip(windows, answer["scores"], strict=True)], seconds
 
     async def ended(self) -> str:
-        """Wait for the end; says why."""
+        """Wait for its end. Returns the cause, a clause for people."""
         code = await self._process.wait()
         if self._why:
             return self._why
