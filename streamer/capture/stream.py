@@ -107,7 +107,7 @@ class Decoder:
             if path.is_file() and not path.stat().st_size:
                 raise self._failure("the file is empty")
             if path.is_fifo() and path.resolve().is_fifo():  # to open it waits; /dev/stdin resolves to none
-                raise self._failure("this is a pipe; a source reads it with `command: [cat, …]`")
+                raise self._failure("this is a pipe; a source hears it with `command: [cat, …]`")
             # `file:`, since a name may hold a colon.
             return av.open(f"file:{path}", options=_FILES, metadata_errors="replace")
         # RTSP over TCP, since UDP loses packets; the sound alone, since a picture costs far more.

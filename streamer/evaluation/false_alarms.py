@@ -46,7 +46,7 @@ def background(rng: np.random.Generator, minutes: float) -> Samples:
 
 
 def strangers(clips: Path, fold: int, config: Config) -> list[tuple[str, Samples]]:
-    """Class and samples of the clips of sounds that are not configured. Raises InputError if there are none."""
+    """Class and samples of the clips of other sounds. Raises InputError if there are none."""
     listened = {label for sound in config.sounds.values() for label in sound.labels}
     listened |= descendants(listened)
     rows = []

@@ -11,7 +11,7 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from streamer.cli import training
+from streamer.cli import evaluation, training
 from streamer.data.synthesis import write_wav
 from streamer.errors import InputError, ModelError, UsageError
 from streamer.model import checkpoint
@@ -20,7 +20,8 @@ from streamer.model.fbank import FbankConfig
 from tests.training.sounds import RATE, recipe, sound, write_folder, write_recipe
 
 app = typer.Typer()
-training.register(app)
+app.add_typer(training.app, name="train")
+app.add_typer(evaluation.app, name="eval")
 
 
 def run(*arguments: object, fails: bool = False) -> str:
@@ -131,3 +132,21 @@ def test_statistics_are_the_published_ones(tmp_path: Path) -> None:
     assert windows.shape == (6, 98, 128)
     assert found.mean == pytest.approx(windows.double().mean().item(), rel=1e-6)
     assert found.std == pytest.approx(windows.double().std(correction=0).item(), rel=1e-6)
+
+
+def test_eval_scores_a_clip_as_tag_does(tmp_path: Path) -> None:
+    """One decoder, one cut of windows: a clip that is shorter than a window has one score in both commands."""
+    from streamer.config.schema import ModelSettings  # noqa: PLC0415
+    from streamer.data.examples import Example  # noqa: PLC0415
+    from streamer.evaluation.report import score_clips  # noqa: PLC0415
+    from streamer.inference.engines import open_engine  # noqa: PLC0415
+    from streamer.run.offline import tag  # noqa: PLC0415
+
+    clip = tmp_path / "clip.wav"
+    write_wav(clip, sound("siren", np.random.default_rng(3), 0.4), RATE)
+    model = str(tiny(tmp_path / "model", 3))
+    settings = ModelSettings(path=model, device="cpu", dtype="float32")
+    scored = score_clips([model], [Example(clip, ("siren",))], settings, lambda: None)
+    tagged = tag(clip, open_engine(settings))
+    for label, score in zip(scored.labels, scored.scores[0], strict=True):
+        assert tagged[label] == pytest.approx(float(score), abs=1e-6)
