@@ -135,7 +135,7 @@ def test_statistics_are_the_published_ones(tmp_path: Path) -> None:
 
 
 def test_eval_scores_a_clip_as_tag_does(tmp_path: Path) -> None:
-    """One decoder, one cut of windows: a clip that is shorter than a window has one score in both commands."""
+    """One decoder, one cut of windows: a clip that is shorter than a window has the same score in both."""
     from streamer.config.schema import ModelSettings  # noqa: PLC0415
     from streamer.data.examples import Example  # noqa: PLC0415
     from streamer.evaluation.report import score_clips  # noqa: PLC0415
