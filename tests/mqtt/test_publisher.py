@@ -423,7 +423,7 @@ async def test_the_window_grows_with_the_backlog(
     most: int,
 ) -> None:
     """Few events go one by one; of many several are in flight, never more than the broker takes."""
-    monkeypatch.setattr(mqtt, "WIDEN", 20)
+    monkeypatch.setattr(mqtt, "WIDEN", 10)
     broker = make_mosquitto(receive_maximum=receive_maximum)
     heard = await subscribe(broker.port)
     writer = sink_to(broker.port, state=tmp_path)
@@ -437,7 +437,7 @@ async def test_the_window_grows_with_the_backlog(
         return post(*arguments)
 
     monkeypatch.setattr(sink, "_post", counted)
-    events = [event("end", event_id=f"e{number:04}") for number in range(500)]
+    events = [event("end", event_id=f"e{number:04}") for number in range(1000)]
     async with telling(writer):
         writer.put(events[0])
         await heard_events(heard, events[:1])
