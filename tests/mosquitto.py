@@ -53,10 +53,12 @@ class Mosquitto:
         certificates: tuple[Path, Path, Path] | None = None,
         require_certificate: bool = False,
         persistent: bool = False,
+        receive_maximum: int | None = None,
     ) -> None:
         """`users` with their passwords; `acl` as in its acl_file; `certificates`: CA, certificate, key.
 
         A `persistent` one writes its memory down when it is asked to stop, and reads it at the start.
+        `receive_maximum` is announced to clients.
         """
         self.port = free_port()
         self._folder = folder
@@ -70,6 +72,7 @@ class Mosquitto:
                 else ["persistence false"]
             ),
             "max_queued_messages 0",
+            *([] if receive_maximum is None else [f"max_inflight_messages {receive_maximum}"]),
             f"allow_anonymous {'false' if users else 'true'}",
         ]
         if users is not None:

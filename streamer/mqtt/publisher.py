@@ -51,7 +51,7 @@ TRIES = 3
 WIDEST = 16
 """events in flight at most, or what the broker takes: a lost connection repeats so many"""
 WIDEN = 1000
-"""so many events that wait allow one more in flight"""
+"""one more in flight for so many events that wait, and were delivered over this connection"""
 NARROW_S = 300.0
 """after a refusal events go one by one for so long, lest one that is offered again come too late"""
 SETTLE_S = 1.5
@@ -137,6 +137,8 @@ class MqttSink:
         self._events = events
         self._flight: deque[tuple[Entry, asyncio.Future[None]]] = deque()
         """sent over this connection and not yet known to be delivered, in order"""
+        self._n_delivered = 0
+        """over this connection"""
         self._narrow_until = 0.0
         self._states = StateTopics(self._topics, sources, sounds)
         self._wake = asyncio.Event()
@@ -358,10 +360,14 @@ class MqttSink:
         return True
 
     def _width(self, connection: Connection) -> int:
-        """Events in flight: one while few wait, since whatever is in flight is repeated after a loss."""
+        """Events in flight: whatever is in flight is repeated after a loss of the connection.
+
+        So it is one while few wait, or while the connection has not proved itself.
+        """
         if time.monotonic() < self._narrow_until:
             return 1
-        return max(1, min(WIDEST, connection.receive_maximum, self._metrics.outbox.depth // WIDEN))
+        allowed = min(self._metrics.outbox.depth, self._n_delivered) // WIDEN
+        return max(1, min(WIDEST, connection.receive_maximum, allowed))
 
     async def _settle(self, connection: Connection) -> None:
         """The oldest event in flight: delivered, with those behind it that are; or refused."""
@@ -383,6 +389,7 @@ class MqttSink:
         while self._flight and (not n or _is_delivered(self._flight[0][1])):
             entry, _ = self._flight.popleft()
             n += 1
+        self._n_delivered += n
         self._events.delivered(entry, n)
 
     def _post(self, connection: Connection, entry: Entry) -> asyncio.Future[None]:
@@ -414,6 +421,7 @@ class MqttSink:
             if not answer.cancel() and not answer.cancelled():
                 answer.exception()  # retrieved, or asyncio logs that it never was
         self._flight.clear()
+        self._n_delivered = 0
         self._events.rewind()
 
     def _log_refusal(self, kind: str, what: str) -> None:

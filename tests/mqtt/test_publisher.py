@@ -413,6 +413,78 @@ async def test_a_refused_event_does_not_block_the_rest(
     assert refusals[0].levelno == logging.ERROR
 
 
+@pytest.mark.parametrize(("receive_maximum", "most"), [(None, mqtt.WIDEST), (3, 3), (1, 1)])
+async def test_the_window_grows_with_the_backlog(
+    make_mosquitto: MakeMosquitto,
+    subscribe: Subscribe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    receive_maximum: int | None,
+    most: int,
+) -> None:
+    """Few events go one by one; of many several are in flight, never more than the broker takes."""
+    monkeypatch.setattr(mqtt, "WIDEN", 10)
+    broker = make_mosquitto(receive_maximum=receive_maximum)
+    heard = await subscribe(broker.port)
+    writer = sink_to(broker.port, state=tmp_path)
+    (sink,) = writer.sinks
+    assert isinstance(sink, MqttSink)
+    widths: list[int] = []
+    post = sink._post
+
+    def counted(*arguments: Any) -> asyncio.Future[None]:
+        widths.append(1 + sum(not answer.done() for _, answer in sink._flight))
+        return post(*arguments)
+
+    monkeypatch.setattr(sink, "_post", counted)
+    events = [event("end", event_id=f"e{number:04}") for number in range(1000)]
+    async with telling(writer):
+        writer.put(events[0])
+        await heard_events(heard, events[:1])
+        for one in events[1:]:
+            writer.put(one)
+        await heard_events(heard, events)
+    assert len(heard.of("/event/")) == len(events)
+    assert widths[0] == widths[-1] == 1
+    assert max(widths) == most
+
+
+async def test_many_in_flight_through_resets(
+    mosquitto: Mosquitto, cable: Cable, subscribe: Subscribe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever was in flight when the connection broke goes again, in order, with the same message id."""
+    monkeypatch.setattr(mqtt, "WIDEN", 10)
+    heard = await subscribe(mosquitto.port)
+    events = [event("end", event_id=f"e{number:04}") for number in range(2000)]
+    metrics = Metrics()
+    async with telling(sink := sink_to(cable.port, state=tmp_path, metrics=metrics)):
+        for one in events:
+            sink.put(one)
+        for n in (200, 700, 1200, 1700):
+            await heard.until(lambda heard, n=n: len(heard.of("/event/")) > n)  # type: ignore[misc]  # bound now
+            cable.reset()
+        await heard_events(heard, events)
+    assert metrics.reconnects == 4
+    copies: dict[str, set[str]] = {}
+    for message in heard.of("/event/"):
+        copies.setdefault(json.loads(message.payload)["id"], set()).add(message_id(message))
+    assert all(len(ids) == 1 for ids in copies.values())
+    assert len(heard.of("/event/")) - len(events) <= 4 * mqtt.WIDEST
+
+
+async def test_the_embedded_broker_loses_nothing(subscribe: Subscribe, tmp_path: Path) -> None:
+    """What an embedded broker had not taken at the stop of the daemon is delivered after its next start."""
+    metrics = Metrics()
+    async with telling(first := sink_to(free_port(), state=tmp_path, metrics=metrics)):
+        for one in occurrence("e1"):
+            first.put(one)
+        await until(lambda: metrics.outbox.depth == 3)
+    async with embedded_broker(free_port()) as port:
+        heard = await subscribe(port, protocol=aiomqtt.ProtocolVersion.V311)
+        async with telling(sink_to(port, state=tmp_path)):
+            await heard_events(heard, occurrence("e1"))
+
+
 async def test_a_wrong_password(
     make_mosquitto: MakeMosquitto, tmp_path: Path, subscribe: Subscribe, caplog: pytest.LogCaptureFixture
 ) -> None:

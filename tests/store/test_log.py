@@ -498,7 +498,7 @@ def fill(disk: Path) -> Path:
 
 
 def test_a_full_disk(small_disk: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The reserve is used first, then events wait in memory; with space all is as before, nothing twice."""
+    """The reserve is used, then old events make room, then memory; no message is lost, or comes twice."""
     caplog.set_level(logging.INFO)
     metrics = Metrics()
     with opened(small_disk, metrics=metrics) as log:
@@ -526,7 +526,11 @@ def test_a_full_disk(small_disk: Path, caplog: pytest.LogCaptureFixture) -> None
     full = [f"full{number:04}" for number in range(appended)]
     assert [one.event.id for one in entries] == [*(f"before{n}" for n in range(20)), *full, "last"]
     assert len({one.message_id for one in entries}) == len(entries)
-    assert metrics.dropped == {}
+    assert set(metrics.dropped) == {"history"}
+    with reading(small_disk) as reader:
+        kept = [one.id for one in reader.events()]
+    assert len(kept) + metrics.dropped["history"] == 20 + appended + 1
+    assert kept[0] == "last"
 
 
 def test_a_start_on_a_full_disk(small_disk: Path) -> None:

@@ -1,0 +1,64 @@
+"""The history of a daemon that is killed while events arrive, with MQTT off."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.faults.program import watched, write
+from tests.faults.table import FAULTS, Fault
+
+KILLS = int(os.environ.get("FAULTS_CYCLES", "10")) // 50 or 3
+BEEPS = """
+import array, sys, time
+while True:
+    for peak in [9000] * 10 + [0] * 10:
+        sys.stdout.buffer.write(array.array('h', [peak, -peak] * 800).tobytes())
+        sys.stdout.flush()
+        time.sleep(0.1)
+"""
+"""a second of sound, one of silence"""
+
+
+def streamer(state: Path, *arguments: str) -> str:
+    command = [sys.executable, "-m", "streamer", *arguments]
+    environment = {**os.environ, "STATE_DIRECTORY": str(state)}
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+
+
+def events(state: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in streamer(state, "events", "--last", "all", "--json").splitlines()]
+
+
+def test_kills_leave_a_whole_history(tmp_path: Path) -> None:
+    """Every event that the program has logged is in the history; none stays open; the file is whole."""
+    source = {"command": [sys.executable, "-c", BEEPS]}
+    config = write(tmp_path, {"room": source}, detection={"on": 0.2, "merge_gap_s": 0.2})
+    rng = random.Random(1)
+    began = n_ended = 0
+    for kill in range(KILLS + 1):
+        with watched(config, {}, tmp_path) as program:
+            program.says("room: smoke_alarm began", 0)
+            if kill == KILLS:
+                program.says("room: smoke_alarm ended", 0)
+                assert program.daemon.stop() == 0
+            else:
+                time.sleep(rng.uniform(0, 3))
+                program.daemon.process.send_signal(signal.SIGKILL)
+                program.daemon.wait()
+            began += sum("smoke_alarm began" in line for line in program.daemon.lines)
+            n_ended += sum("left open by a crash" in line for line in program.daemon.lines)
+        assert streamer(tmp_path, "store", "check").endswith("whole\n")
+    found = events(tmp_path)
+    assert len(found) >= began
+    assert [one for one in found if one["offset"] is None] == []
+    assert sum(one["is_cut"] for one in found) == n_ended
+    assert all(one["rule"]["on"] == 0.2 and one["model"] == "ast-tiny" for one in found)
+    FAULTS.append(Fault(f"daemon killed while events arrive ({KILLS} times)", lost="no event of the history"))
