@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
-from urllib.parse import urlsplit
 
 import av
 import numpy as np
@@ -18,6 +17,7 @@ from av.audio.frame import AudioFrame
 
 from streamer.capture.channels import Channel, to_mono
 from streamer.core.clock import Clock
+from streamer.core.printable import address_for_people, printable
 from streamer.core.threads import in_thread
 from streamer.errors import InputError, SourceError, StreamerError
 from streamer.types import AudioBlock, Samples
@@ -49,7 +49,7 @@ class Decoder:
         self._address = str(address)
         self._channel = channel
         self.is_file = "://" not in self._address
-        self.name = _printable(self._address if self.is_file else _without_password(self._address))
+        self.name = printable(self._address) if self.is_file else address_for_people(self._address)
         try:
             self._container = self._open()
         except (av.FFmpegError, OSError, ValueError) as error:
@@ -242,7 +242,7 @@ class Stream:
         try:
             self._decoder = await in_thread(self._opened, f"open {self._address}", deadline_s=2 * TIMEOUT_S)
         except TimeoutError as error:
-            raise SourceError(f"{_without_password(str(self._address))}: no answer") from error
+            raise SourceError(f"{address_for_people(str(self._address))}: no answer") from error
         self._sample_rate = self._decoder.sample_rate
         self._stopped = threading.Event()
 
@@ -292,13 +292,3 @@ class Stream:
                 decoder = self._opened()
         finally:
             decoder.close()
-
-
-def _printable(name: str) -> str:
-    """A name may hold line ends, commands to a terminal, and bytes that are no text."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in name)
-
-
-def _without_password(address: str) -> str:
-    parts = urlsplit(address)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

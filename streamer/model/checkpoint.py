@@ -40,6 +40,9 @@ PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 
 T = TypeVar("T")
 
+LABELS_MAX = 100_000
+"""outputs of a model; a larger number is a mistake, and would fill the memory with names"""
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -76,7 +79,10 @@ def load_config(directory: Path) -> tuple[ASTConfig, FbankConfig]:
             f"{directory / CONFIG}: model_type is {values.get('model_type')!r};"
             f" only {MODEL_TYPE!r} can be used"
         )
-    if "id2label" not in values and isinstance(values.get("num_labels"), int):
+    n_labels = values.get("num_labels")
+    if isinstance(n_labels, int) and n_labels > LABELS_MAX:
+        raise ModelError(f"{directory / CONFIG}: num_labels is {n_labels}; at most {LABELS_MAX} can be used")
+    if "id2label" not in values and isinstance(n_labels, int):
         values["id2label"] = {i: f"LABEL_{i}" for i in range(values["num_labels"])}
     config = _parse(ASTConfig, values, directory / CONFIG)
     fbank = _parse(FbankConfig, _read_json(directory / PREPROCESSOR), directory / PREPROCESSOR)

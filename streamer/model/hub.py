@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -96,12 +97,29 @@ def add(directory: Path, name: str) -> Path:
         partial.chmod(0o755)
         for pattern in PATTERNS:
             for path in directory.glob(pattern):
-                shutil.copyfile(path, partial / path.name)
+                _copy(path, directory, partial / path.name)
         manifest.write(partial, str(directory.resolve()))
         partial.rename(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return target
+
+
+def _copy(path: Path, directory: Path, target: Path) -> None:
+    """Copy a file of a model. A link that leads out of the model's directory is refused. Raises ModelError.
+
+    Whoever made the directory may not read another file through us, least of all where we are root.
+    """
+    if not path.resolve().is_relative_to(directory.resolve()):
+        raise ModelError(f"{path}: is a link to a file outside of the model: copy the file itself there")
+    try:
+        descriptor = os.open(path.resolve(), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
+    with os.fdopen(descriptor, "rb") as file, target.open("wb") as copy:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ModelError(f"{path}: is no file")
+        shutil.copyfileobj(file, copy)
 
 
 def pull(name: str, revision: str | None = None, *, endpoint: str | None = None) -> Path:

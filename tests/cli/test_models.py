@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -135,6 +136,16 @@ def test_a_broken_directory_is_not_added(home: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"config\.json: no such file"):
         hub.add(tmp_path, "mine")
     assert not home.exists()
+
+
+def test_a_link_out_of_a_model_is_not_followed(directory: Path, home: Path, tmp_path: Path) -> None:
+    """What the model's maker may not read is not copied for all to read."""
+    linked = Path(shutil.copytree(directory, tmp_path / "linked"))
+    (linked / "preprocessor_config.json").rename(tmp_path / "preprocessor_config.json")
+    (linked / "preprocessor_config.json").symlink_to(tmp_path / "preprocessor_config.json")
+    with pytest.raises(ModelError, match="is a link to a file outside of the model"):
+        hub.add(linked, "linked")
+    assert not list(home.rglob("preprocessor_config.json"))
 
 
 def test_tampering_is_found(directory: Path, home: Path) -> None:
