@@ -59,6 +59,8 @@ class Pipeline:
         source = config.sources.get(source_id)  # a file that is not configured has no settings
         self._calibration_db = None if source is None else source.calibration_db
         self._faults = FaultWatch()
+        self._now: dict[str, float] = {}
+        """score of each sound at the newest moment that may start an event"""
         self.is_silent = False
         """nothing but silence arrives: the input is muted or unplugged"""
         self._sounds = Sounds(
@@ -157,6 +159,7 @@ class Pipeline:
             top={self._labels[i]: float(scores.clip[i]) for i in strongest if scores is not None},
             level_dba=level_dba,
             problem="" if fault is None else fault.text,
+            sounds=self._now,
         )
 
     def inspect(self, sound: str, at: float) -> Inspection | None:
@@ -189,6 +192,8 @@ class Pipeline:
         labels = memory.scores.means()
         levels = memory.levels.means()
         by_sound = self._sound_scores(labels, levels[:, 1])
+        newest = memory.mature - memory.scores.first - 1
+        self._now = {name: float(scores[newest]) for name, scores in by_sound.items()} if newest >= 0 else {}
         events = []
         for name, detector in self._detectors.items():
             scores = self._scores_of(name, memory, labels, levels, by_sound, closing=closing)

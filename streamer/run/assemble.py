@@ -30,6 +30,7 @@ from streamer.ops.systemd import Notifier
 from streamer.run.broker_link import BrokerLink
 from streamer.run.daemon import Daemon
 from streamer.run.model import warn_of_unsupported_sounds, with_measured_hop
+from streamer.run.page import open_page
 from streamer.run.reload import reload
 from streamer.sinks.logger import LogSink
 from streamer.sinks.terminal import TerminalSink
@@ -89,6 +90,12 @@ async def serve(config: Config, *, terminal: bool, reread: Callable[[], Config] 
         else:
             log.info("events: %s", where)
             writer.sinks.append(LogSink())
+        tapes = Tapes()
+        if config.web.enabled:
+            web = open_page(
+                config, lambda: daemon.config, directory, control, health.report, tapes, writer.sinks
+            )
+            await stack.enter_async_context(running(web.run(), "page"))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="streamer-")))
         daemon = Daemon(
             config,
@@ -99,7 +106,7 @@ async def serve(config: Config, *, terminal: bool, reread: Callable[[], Config] 
             sinks=[writer],
             metrics=metrics,
             control=control,
-            tapes=Tapes(),
+            tapes=tapes,
         )
         parts: dict[str, Problem] = {"inference": worker.problem, "event log": writer.problem}
         health.set_parts({"sources": daemon.problem, **parts}, daemon.is_ready)

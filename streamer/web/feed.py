@@ -1,7 +1,7 @@
-"""What the page sees live: one stream of server-sent events for each open page, each with a bounded queue.
+"""What the page sees live: a stream of server-sent events for each open page, with a bounded queue.
 
-A page that is slow or gone harms nobody: its own queue drops levels and spectra, oldest first; an event that does
-not fit becomes `resync`, upon which the page asks for the list anew.
+A page that is slow or gone harms no other: its own queue drops levels and spectra, oldest first; an event that
+does not fit becomes `resync`, upon which the page asks for the list anew.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ import base64
 import json
 import secrets
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from streamer.capture.tapes import Tapes
@@ -55,14 +54,14 @@ class Client:
 
     def put(self, kind: str, text: str) -> None:
         if len(self.waiting) >= QUEUE_MAX:
-            self._make_room(kind)
+            self._make_room()
             kind, text = ("resync", _message("resync", {})) if kind not in DROPPED_FIRST else (kind, text)
         if kind == "resync" and any(waiting == "resync" for waiting, _ in self.waiting):
             return
         self.waiting.append((kind, text))
         self.ready.set()
 
-    def _make_room(self, kind: str) -> None:
+    def _make_room(self) -> None:
         self.dropped += 1
         old = next((i for i, (waiting, _) in enumerate(self.waiting) if waiting in DROPPED_FIRST), None)
         if old is not None:
@@ -104,6 +103,7 @@ class Feed:
                     "source": report.source_id,
                     "phase": report.phase,
                     "reason": report.reason,
+                    "problem": report.problem,
                     "at": report.at,
                 }
                 self._states[report.source_id] = text = _message("state", fields)
@@ -217,10 +217,10 @@ def _heard(hearing: Hearing) -> dict[str, object]:
         "source": hearing.source_id,
         "at": round(hearing.at, 3),
         "level_dbfs": round(hearing.level_dbfs, 1),
-        "level_dba": round(hearing.level_dba, 1),
+        "level_dba": None if hearing.level_dba is None else round(hearing.level_dba, 1),
         "top": {label: round(score, 3) for label, score in hearing.top.items()},
         "sounds": {sound: round(score, 3) for sound, score in hearing.sounds.items() if score >= 0.01},
-        "fault": hearing.fault,
+        "problem": hearing.problem,
     }
 
 

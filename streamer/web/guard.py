@@ -81,7 +81,7 @@ class Guard:
         trusted_proxies: Iterable[str] = (),
         secure: bool = False,
     ) -> None:
-        """`hosts`: names that the server goes by beside loopback; `trusted_proxies`: addresses or networks."""
+        """`hosts`: names of the server beside loopback; `trusted_proxies`: addresses or networks."""
         self._app = app
         self._routes = routes
         self._sessions = sessions
@@ -104,7 +104,9 @@ class Guard:
         send = self._with_headers(send, scope["path"], framed=is_ingress)
 
         if not is_ingress and _host(headers.get("host", "")) not in self._hosts:
-            await _refuse(send, HTTPStatus.MISDIRECTED_REQUEST, "this server does not go by that name: see web.hosts")
+            await _refuse(
+                send, HTTPStatus.MISDIRECTED_REQUEST, "this server does not go by that name: see web.hosts"
+            )
             return
         if scope["method"] not in READING and (reason := _is_foreign(headers)):
             await _refuse(send, HTTPStatus.FORBIDDEN, reason)
@@ -164,8 +166,6 @@ class Guard:
         return sending
 
 
-
-
 class _TooLargeError(Exception):
     pass
 
@@ -200,7 +200,7 @@ def _is_foreign(headers: Headers) -> str:
         return "a page of another site asked for it"
     if headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         return "Content-Type must be application/json"
-    # A page of another site can send neither this header nor JSON without asking first, and is never answered yes.
+    # A page of another site can send neither this header nor JSON without a preflight, which is refused.
     if headers.get("x-streamer") != "1":
         return "the header X-Streamer: 1 is missing"
     return ""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from streamer.core.json_file import Kept
+from streamer.core.json_file import JsonFile
 from streamer.core.threads import in_thread
 from streamer.errors import ConfigError
 
@@ -116,11 +116,11 @@ class TooManyAttemptsError(Exception):
 class Sessions:
     """Sessions and tokens, kept over a restart as hashes."""
 
-    def __init__(self, kept: Kept, owner: PasswordFile, guest: PasswordFile) -> None:
-        self._kept = kept
+    def __init__(self, file: JsonFile, owner: PasswordFile, guest: PasswordFile) -> None:
+        self._file = kept
         self._owner = owner
         self._guest = guest
-        self._sessions = {session.id: session for session in _load(kept.load())}
+        self._sessions = {session.id: session for session in _load(file.load())}
         self._failures: deque[tuple[float, str]] = deque(maxlen=1000)
         self._checking = False
 
@@ -189,7 +189,7 @@ class Sessions:
         self._save()
 
     def _save(self) -> None:
-        self._kept.save(
+        self._file.save(
             {
                 one.id: [one.kind, one.name, sorted(one.scopes), one.created, one.used, one.password]
                 for one in self._sessions.values()
@@ -216,12 +216,19 @@ def _used(session: Session, now: float) -> Session:
     )
 
 
-def _load(kept: dict[str, Any]) -> list[Session]:
+def _load(saved: dict[str, Any]) -> list[Session]:
     """What was saved; what cannot have been is left out."""
     sessions = []
-    for session_id, value in kept.items():
+    for session_id, value in saved.items():
         match value:
-            case ["session" | "token" as kind, str(name), list(scopes), float(created), float(used), str(password)]:
+            case [
+                "session" | "token" as kind,
+                str(name),
+                list(scopes),
+                float(created),
+                float(used),
+                str(password),
+            ]:
                 known: frozenset[Scope] = frozenset(scope for scope in OWNER if scope in scopes)
                 sessions.append(Session(session_id, kind, name, known, created, used, password))
     return sessions

@@ -1,4 +1,4 @@
-"""The page's spectrogram: 64 mel bands, 16 columns a second, one byte each, computed only while somebody looks.
+"""The page's spectrogram: 64 mel bands, 16 columns a second, one byte each, computed only while it is shown.
 
 The server computes it, since a page cannot everywhere: Safari plays no live audio into an analyser.
 """
@@ -10,6 +10,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from streamer.signal.spectrum import power_spectra
 from streamer.types import Samples
 
 N_BANDS = 64
@@ -29,8 +30,7 @@ def columns(samples: Samples, sample_rate: int) -> Columns:
     if n == 0:
         return np.zeros((0, N_BANDS), np.uint8)
     window, filters = _filters(sample_rate, hop)
-    frames = samples[: n * hop].reshape(n, hop) * window
-    power = np.square(np.abs(np.fft.rfft(frames, axis=1)))
+    power = power_spectra(samples[: n * hop], hop, hop, window)
     level = 10 * np.log10(power @ filters + 1e-12)
     scaled = (level - FLOOR_DB) / (CEILING_DB - FLOOR_DB)
     return np.asarray(np.clip(255 * scaled, 0, 255), np.uint8)

@@ -128,7 +128,7 @@ class SourceCard extends LitElement {
         <span class="loud">${level}</span>
         ${can("write") ? html`<input class="switch" type="checkbox" role="switch" aria-label="Listen to ${name}" .checked=${model.control[id]?.listen ?? true} @change=${this.listen}>` : nothing}
       </header>
-      ${heard?.fault || (state?.reason && phase !== "listening") ? html`<p class="fault">${heard?.fault || state.reason}</p>` : nothing}
+      ${heard?.problem || (state?.reason && phase !== "listening") ? html`<p class="fault">${heard?.problem || state.reason}</p>` : nothing}
       <div class="scope">
         ${this.selected ? html`<canvas class="spectrum" width="480" height="64" role="img" aria-label="Spectrogram of the last 30 seconds"></canvas>` : nothing}
         <canvas class="lanes" role="img" aria-label="Scores of the sounds in the last 30 seconds"></canvas>
