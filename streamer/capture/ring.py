@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from streamer.core.clock import STEP_S
 from streamer.metrics import SourceMetrics
 from streamer.types import AudioBlock, Samples
 
@@ -17,8 +18,6 @@ DEAD_ZONE_S = 0.02
 """a clock that is off by less is left alone: times that are exact stay exact"""
 SLEW = 0.005
 """seconds by which the time line may be moved for each second of audio"""
-STEP_S = 1.0
-"""a clock that is off by more has been set: the time line follows at once"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,7 +103,7 @@ class Ring:
             return Excerpt(samples, self._time(first), self._time(last), has_gap)
 
     def between(self, start: float, end: float) -> Excerpt:
-        """The samples of a stretch of time, to the nearest sample."""
+        """The samples of a stretch of time, to the nearest sample: clips of events are cut by it."""
         first, last = (round((time - self._time(0)) * self.sample_rate) for time in (start, end))
         return self.read(first, last)
 

@@ -333,9 +333,7 @@ class _Memory:
             self.late_by = max(0, round((window.end - window.start) / CELL_S) - self.resolution)
 
 
-def _levels(
-    window: Window, since: float, background: Background
-) -> tuple[npt.NDArray[np.float32], float]:
+def _levels(window: Window, since: float, background: Background) -> tuple[npt.NDArray[np.float32], float]:
     """Levels of the audio that is new in this window, which also go into `background`.
 
     (n, 2) [dBFS, dB above background], one row per 125 ms; and the A-weighted level of all of it, dBFS.

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from streamer.core.files import write_text
 from streamer.errors import ModelError
 
 FILE = "sounds.json"
@@ -57,5 +58,5 @@ def read(directory: Path) -> Support | None:
 
 def write(directory: Path, support: Support) -> Path:
     path = directory / FILE
-    path.write_text(json.dumps(asdict(support), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(asdict(support), indent=1, ensure_ascii=False) + "\n")
     return path

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from streamer.core.files import put_directory
 from streamer.data import clips
 from streamer.data.mixtures import Ingredient, Mixer, sharpen
 from streamer.data.teacher import Teacher
@@ -82,7 +83,7 @@ def _write_shards(args: tuple[Path, Path, set[int], list[int]]) -> None:
         np.save(partial / "window.npy", np.asarray(window, np.int32))
         np.save(partial / "times.npy", np.asarray(times, np.float32).reshape(-1, 2))
         np.save(partial / "targets.npy", np.asarray(targets, np.float16).reshape(-1, len(AUDIOSET)))
-        partial.rename(final)
+        put_directory(partial, final)
         log.info("%s: %d windows, %d events", final, SHARD, len(window))
 
 
