@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from streamer.capture.channels import Channel, to_mono
 from streamer.core.clock import Clock
+from streamer.core.tasks import cancel_and_wait
 from streamer.errors import SourceError
 from streamer.types import AudioBlock
 
@@ -97,8 +98,7 @@ class Command:
             await asyncio.wait_for(process.wait(), TERM_S)
         self._signal(process, signal.SIGKILL)  # whatever is left of the group
         if self._listener is not None:
-            self._listener.cancel()
-            await asyncio.wait([self._listener])
+            await cancel_and_wait(self._listener)
         with contextlib.suppress(TimeoutError):  # what it wrote last: a pipe that holds something stays open
             await asyncio.wait_for(process.communicate(), TERM_S)
         await process.wait()

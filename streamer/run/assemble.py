@@ -19,7 +19,7 @@ from streamer.capture.tapes import Tapes
 from streamer.config.control import Control
 from streamer.config.schema import Config, MqttSettings
 from streamer.core.json_file import JsonFile
-from streamer.core.tasks import running
+from streamer.core.tasks import in_background
 from streamer.data.synthesis import write_demo
 from streamer.inference.process import open_worker
 from streamer.metrics import Metrics
@@ -53,7 +53,7 @@ async def serve(config: Config, *, terminal: bool, reread: Callable[[], Config] 
     metrics, notifier = Metrics(), Notifier()
     health = Health(metrics, notifier)
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(running(health.run(), "health"))
+        await stack.enter_async_context(in_background(health.run(), "health"))
         state = state_directory(config.state_dir)
         directory = stack.enter_context(locked(state))
         await stack.enter_async_context(status_server(socket_path(state), health.report))
