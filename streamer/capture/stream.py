@@ -17,7 +17,7 @@ from av.audio.frame import AudioFrame
 
 from streamer.capture.channels import Channel, to_mono
 from streamer.core.clock import Clock
-from streamer.core.printable import address_for_people, printable
+from streamer.core.printable import address_for_people, printable, without_secrets
 from streamer.core.threads import in_thread
 from streamer.errors import InputError, SourceError, StreamerError
 from streamer.types import AudioBlock, Samples
@@ -187,7 +187,7 @@ class Decoder:
             case av.FFmpegError() | OSError():
                 what = f"cannot be opened or read: {error.strerror}"
             case _:
-                what = f"cannot be opened or read: {error}"
+                what = f"cannot be opened or read: {without_secrets(str(error))}"
         return self._failure(what)
 
 
@@ -240,7 +240,7 @@ class Stream:
 
     async def open(self) -> None:
         try:
-            self._decoder = await in_thread(self._opened, f"open {self._address}", deadline_s=2 * TIMEOUT_S)
+            self._decoder = await in_thread(self._opened, "open stream", deadline_s=2 * TIMEOUT_S)
         except TimeoutError as error:
             raise SourceError(f"{address_for_people(str(self._address))}: no answer") from error
         self._sample_rate = self._decoder.sample_rate
