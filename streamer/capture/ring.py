@@ -36,8 +36,8 @@ class Ring:
     """The latest `seconds` of a source. One thread writes, any other may read.
 
     A sample is known by its index, counted from the source's start, and its time is
-    `anchor + index / sample_rate`. The anchor comes from the first block. From then on each block tells how
-    late it is: its capture time less the time that the ring expects. Three things make that differ from zero.
+    `anchor + index / sample_rate`. The anchor comes from the first block. From then on the
+    lateness of a block is its capture time less the time that the ring expects. Three things change it.
 
     * Blocks come late, often in bursts. None comes early, so the *least* lateness of a while is the true one.
     * The sample clock drifts: 50 ppm are 4 s a day. Outside of a dead zone the anchor is slewed after it.
@@ -75,7 +75,7 @@ class Ring:
         self._on_change = on_change
 
     def finish(self) -> None:
-        """Say that no more audio will come."""
+        """Mark the end: no more audio will come."""
         self._finished = True
         self._on_change()
 

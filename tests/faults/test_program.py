@@ -92,7 +92,7 @@ def test_metrics_and_health(tmp_path: Path) -> None:
     config = write(tmp_path, {"room": BESIDE}, health={"port": 19108})
     with watched(config, {}, tmp_path) as program:
         program.says("room: listening", 0)
-        assert "1 of 1 sources heard" in get("/healthz")[1]
+        assert "1 of 1 sources listening" in get("/healthz")[1]
         status, page = get("/metrics")
         assert status == 200
         assert 'streamer_source_state{source="room",state="listening"} 1.0' in page
