@@ -35,11 +35,11 @@ SOUNDS = ("dog_bark", "smoke_alarm")
 EAR = DiscoveryDevice(Topics("streamer", "pi"), "kitchen", SOUNDS, SOUNDS, commands=True)
 ENTITIES = [entity for entity in entities(EAR) if entity.platform != "device_automation"]
 """a device trigger is none"""
-DOG = "binary_sensor.kitchen_ear_dog_bark"
-DETECTION = "event.kitchen_ear_detection"
-LISTEN = "switch.kitchen_ear_listen"
-SENSITIVITY = "select.kitchen_ear_sensitivity"
-THRESHOLD = "number.kitchen_ear_dog_bark_threshold"
+DOG = "binary_sensor.kitchen_dog_bark"
+DETECTION = "event.kitchen_detection"
+LISTEN = "switch.kitchen_listen"
+SENSITIVITY = "select.kitchen_sensitivity"
+THRESHOLD = "number.kitchen_dog_bark_threshold"
 
 
 @asynccontextmanager
@@ -104,16 +104,16 @@ async def works(home: Home, form: Form, *, threshold: str = "0.62", sensitivity:
     await home.shows(DOG, "off")
     await home.shows(DETECTION, '"(dog_bark|smoke_alarm)"', "event_type")
     await home.shows(DETECTION, "0.93", "peak")
-    await home.shows("sensor.kitchen_ear_last_sound", "dog_bark|smoke_alarm")
-    await home.shows("sensor.kitchen_ear_last_sound_time", "20.*")
-    await home.shows("sensor.kitchen_ear_level", "-.*")
-    await home.shows("sensor.kitchen_ear_detection_latency", "200.0")
-    await home.shows("binary_sensor.kitchen_ear_audio_input", "off")
+    await home.shows("sensor.kitchen_last_sound", "dog_bark|smoke_alarm")
+    await home.shows("sensor.kitchen_last_sound_time", "20.*")
+    await home.shows("sensor.kitchen_level", "-.*")
+    await home.shows("sensor.kitchen_detection_latency", "200.0")
+    await home.shows("binary_sensor.kitchen_audio_input", "off")
     await home.shows(LISTEN, "on")
     await home.shows(SENSITIVITY, sensitivity)
     await home.shows(THRESHOLD, threshold)
     await home.until(
-        "the blueprint notifies", lambda: home.said.get("notified") == "dog_bark in kitchen: 0.9"
+        "the blueprint notifies", lambda: home.said.get("notified") == "dog_bark in pi/kitchen: 0.93"
     )
     await home.until("all is available", lambda: not {"", "unavailable"} & set(states(home)))
 
