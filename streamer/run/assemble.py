@@ -22,6 +22,7 @@ from streamer.config.schema import Config, MqttSettings
 from streamer.core.json_file import JsonFile
 from streamer.core.tasks import running
 from streamer.data.synthesis import write_demo
+from streamer.errors import StreamerError
 from streamer.inference.process import open_worker
 from streamer.metrics import Metrics
 from streamer.ops.health import Health, Problem
@@ -127,9 +128,12 @@ def _began_today(directory: Path | None) -> list[tuple[str, str, float]]:
     if directory is None:
         return []
     midnight = datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
-    with reading(directory) as reader:
-        events = reader.events(Filter(since=midnight.timestamp()))
-        return [(event.source, event.sound, event.onset) for event in events]
+    try:
+        with reading(directory) as reader:
+            events = reader.events(Filter(since=midnight.timestamp()))
+            return [(event.source, event.sound, event.onset) for event in events]
+    except StreamerError:  # none yet, or damaged, which the event log itself says
+        return []
 
 
 async def _embedded(mqtt: MqttSettings, stack: AsyncExitStack) -> dict[str, object]:
