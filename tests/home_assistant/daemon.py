@@ -32,7 +32,7 @@ async def main(port: int, state: Path, form: str, sounds: list[str]) -> None:
         {
             "node": "pi",
             "sources": {"kitchen": {"demo": True}},
-            "sounds": {sound: {"labels": ["Dog"]} for sound in sounds},
+            "sounds": {sound: {"labels": ["Dog"], "shown": True} for sound in sounds},
             "mqtt": {"host": "127.0.0.1", "port": port},
             "home_assistant": None if form == "none" else {"form": form},
         }
