@@ -15,7 +15,7 @@ ROOT = Path(streamer.__file__).parent
 
 ORDER = [
     {"types", "errors", "metrics"},
-    {"core"},
+    {"core", "language"},
     {"config"},
     {"capture", "signal", "model"},
     {"detection", "inference"},

@@ -33,11 +33,12 @@ async def running(work: Coroutine[Any, Any, T], name: str) -> AsyncIterator[asyn
 @asynccontextmanager
 async def in_background(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
     """As `running`, for work that nobody awaits: where it fails, the log has its stack at once."""
-    async with running(_logged(work, name), name):
+    async with running(logged(work, name), name):
         yield
 
 
-async def _logged(work: Coroutine[Any, Any, None], name: str) -> None:
+async def logged(work: Coroutine[Any, Any, None], name: str) -> None:
+    """Await work that nobody else awaits: where it fails, the log has its stack at once."""
     try:
         await work
     except Exception:

@@ -155,7 +155,7 @@ class Pipeline:
         return Hearing(
             source_id=self._source_id,
             at=window.end,
-            level_dbfs=level_dbfs(window.samples[-n_new:]),
+            level_dbfs=level_dbfs(_without_offset(window.samples[-n_new:])),
             top={self._labels[i]: float(scores.clip[i]) for i in strongest if scores is not None},
             level_dba=level_dba,
             problem="" if fault is None else fault.text,
@@ -345,5 +345,10 @@ def _levels(window: Window, since: float, background: Background) -> tuple[npt.N
     background_db = background.level_db
     background.add(weighted)
     above_db = np.zeros(n) if background_db is None else weighted - background_db
-    levels = np.stack((levels_dbfs(new, n), above_db), axis=1).astype(np.float32)
+    levels = np.stack((levels_dbfs(_without_offset(new), n), above_db), axis=1).astype(np.float32)
     return levels, level_dbfs(new_weighted)
+
+
+def _without_offset(samples: Samples) -> Samples:
+    """A constant offset of the input is not loudness."""
+    return samples - samples.mean() if samples.size else samples

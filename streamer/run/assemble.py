@@ -12,6 +12,7 @@ import signal
 import tempfile
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from datetime import datetime
 from pathlib import Path
 
 from streamer.capture.sources import open_source
@@ -21,6 +22,7 @@ from streamer.config.schema import Config, MqttSettings
 from streamer.core.json_file import JsonFile
 from streamer.core.tasks import in_background
 from streamer.data.synthesis import write_demo
+from streamer.errors import StreamerError
 from streamer.inference.process import open_worker
 from streamer.metrics import Metrics
 from streamer.ops.health import Health, Problem
@@ -36,6 +38,7 @@ from streamer.sinks.terminal import TerminalSink
 from streamer.store.directory import locked, state_directory
 from streamer.store.history import Model
 from streamer.store.log import Keep, Log
+from streamer.store.query import Filter, reading
 from streamer.store.writer import Writer
 from streamer.types import SoundEvent
 
@@ -82,6 +85,7 @@ async def serve(config: Config, *, terminal: bool, reread: Callable[[], Config] 
         if config.mqtt.enabled:
             address = await _embedded(config.mqtt, stack) if config.mqtt.embedded else {}
             broker = BrokerLink(config, directory, writer.consumer(MQTT), metrics, address, control)
+            broker.count_earlier(await asyncio.to_thread(_began_today, directory))
             writer.sinks.append(broker.sink)
         where = "nowhere: mqtt.enabled is false" if broker is None else broker.subscription
         if terminal:
@@ -119,8 +123,27 @@ def _rule(control: Control, event: SoundEvent) -> str:
     return config.sound(event.sound).model_dump_json() if event.sound in config.sounds else ""
 
 
+def _began_today(directory: Path | None) -> list[tuple[str, str, float]]:
+    """Source, sound and onset of the events of the history that began since midnight, local time."""
+    if directory is None:
+        return []
+    midnight = datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
+    try:
+        with reading(directory) as reader:
+            events = reader.events(Filter(since=midnight.timestamp()))
+            return [(event.source, event.sound, event.onset) for event in events]
+    except StreamerError:  # none yet, or damaged, which the event log itself says
+        return []
+
+
 async def _embedded(mqtt: MqttSettings, stack: AsyncExitStack) -> dict[str, object]:
     """Start the embedded broker; its address, as settings of `mqtt`."""
     from streamer.mqtt.broker import HOST, embedded_broker  # noqa: PLC0415  # amqtt is slow to load
 
-    return {"host": HOST, "port": await stack.enter_async_context(embedded_broker(mqtt.port or 1883))}
+    port = await stack.enter_async_context(embedded_broker(mqtt.port or 1883))
+    log.info(
+        "embedded broker: %s:%d, to try things on this machine alone, MQTT 3.1.1; for a home use Mosquitto",
+        HOST,
+        port,
+    )
+    return {"host": HOST, "port": port}

@@ -20,6 +20,9 @@ from streamer.types import Report, Sink, Source, SourcePhase, SourceState, Stats
 STATS_S = 30.0
 """seconds between two statistics"""
 
+UNNAMED: dict[str, object] = {"name": None, "area": None}
+"""of a source: what people call it is no reason to open it anew"""
+
 
 class Daemon:
     """Listens to every source until it is stopped, or until every source has come to its end."""
@@ -111,7 +114,8 @@ class Daemon:
     async def _follow_config(self, group: asyncio.TaskGroup) -> None:
         self._changed.clear()
         configured = {
-            source_id: (settings, self.config.windows) for source_id, settings in self.config.sources.items()
+            source_id: (settings.model_copy(update=UNNAMED), self.config.windows)
+            for source_id, settings in self.config.sources.items()
         }
         stale = [source_id for source_id, built in self._built.items() if configured.get(source_id) != built]
         ending = [self._tasks.pop(source_id) for source_id in stale if source_id in self._tasks]
@@ -144,6 +148,7 @@ class Daemon:
             metrics=self._metrics,
             limits=source_limits(settings),
             enabled=lambda: self._control.listens(source_id),
+            muted=lambda: self._control.muted_s(source_id) > 0,
             tapes=self._tapes,
         )
         self._tasks[source_id] = group.create_task(listener.run(), name=f"source[{source_id}]")

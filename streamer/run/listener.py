@@ -54,6 +54,10 @@ STREAM_BACKOFF = Backoff(first_s=1.2, longest_s=72.0, jitter=1 / 3)
 """0.8 to 1.2 s at first, around a minute in the end"""
 
 
+UNNAMED: dict[str, object] = {"name": None, "shown": None}
+"""of a sound: what people call it, and whether they see it, are no rules"""
+
+
 @dataclass(frozen=True, slots=True)
 class SourceLimits:
     """When a source counts as stalled or stuck, and how soon it is opened again."""
@@ -101,9 +105,13 @@ class Listener:
         metrics: Metrics,
         limits: SourceLimits = STREAM,
         enabled: Callable[[], bool] = lambda: True,
+        muted: Callable[[], bool] = lambda: False,
         tapes: Tapes | None = None,
     ) -> None:
-        """`enabled` gives whether it is to be listened to; while not, the source is closed."""
+        """`enabled` gives whether it is to be listened to; while not, the source is closed.
+
+        `muted` gives whether its events are not to notify; critical ones always do.
+        """
         self._id = source_id
         self._source = source
         self._config = config
@@ -115,6 +123,7 @@ class Listener:
         self._own = metrics.source(source_id)
         self._limits = limits
         self._enabled = enabled
+        self._muted = muted
         self._tapes = tapes if tapes is not None else Tapes()
         self._state: SourceState | None = None
         self._was_lost = False
@@ -259,6 +268,8 @@ class Listener:
 
     def _emit_events(self, events: Sequence[SoundEvent]) -> None:
         for event in events:
+            if event.notify and event.priority != "critical" and self._muted():
+                event = replace(event, notify=False)  # noqa: PLW2901  the same event
             if event.phase == "start":
                 self._own.events += 1
                 self._metrics.sounds[event.sound] = self._metrics.sounds.get(event.sound, 0) + 1
@@ -336,7 +347,8 @@ class Listener:
 
 def _rules(config: Config) -> tuple[object, ...]:
     """What decides on events."""
-    return config.detection, config.sounds
+    unnamed = {name: sound.model_copy(update=UNNAMED) for name, sound in config.sounds.items()}
+    return config.detection, unnamed
 
 
 class _SkippedHops:

@@ -292,3 +292,11 @@ def test_importing_it_leaves_torch_alone() -> None:
     """Configuration, detection and pipeline start in milliseconds."""
     code = "import sys, streamer.detection.pipeline; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_constant_offset_is_not_loudness() -> None:
+    """A cheap sound card shifts all samples; the level is that of the sound alone."""
+    heard = window(30)
+    shifted = replace(heard, samples=heard.samples + np.float32(0.3))
+    level_dbfs = pipeline().hearing(shifted, frame_scores(shifted, bark())).level_dbfs
+    assert level_dbfs == pytest.approx(-20, abs=0.01)
