@@ -81,6 +81,17 @@ def entries(
     return found
 
 
+def validating(
+    data: Path, folds: Iterable[int], folders: Sequence[str], held_out: Iterable[str]
+) -> list[Entry]:
+    """The clips of other folds and of the sources that are held out. Raises InputError."""
+    wanted, apart = set(folds), set(held_out)
+    found = [entry for fold, entry in _esc50(data / ESC50) if fold in wanted]
+    for folder in folders:
+        found += [entry for entry in indexed(data / folder) if entry.source in apart]
+    return found
+
+
 def _rows(path: Path) -> list[dict[str, str]]:
     try:
         with path.open(newline="", encoding="utf-8") as file:

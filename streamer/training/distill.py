@@ -30,6 +30,7 @@ from streamer.training.folder import CHECKPOINT, LOG, MODEL, load_checkpoint, sa
 from streamer.training.pool import PLAN, Batch, Making, Pool, make, plan
 from streamer.training.progress import Watch
 from streamer.training.settings import DistillSettings
+from streamer.training.sharpen import sharpen
 
 DB = math.log(10) / 10
 """one decibel, in the natural logarithm of power"""
@@ -277,7 +278,7 @@ def write_attribution(path: Path, used: Sequence[Entry]) -> None:
 
 
 def distill(recipe: DistillSettings, *, resume: bool, watch: Watch) -> Path:
-    """Read the clips, start the makers, train for the recipe's hours, and write the model directory.
+    """Read the clips, start the makers, train for the recipe's hours, sharpen, and write the model directory.
 
     What is in OUTPUT/pieces and OUTPUT/pool already is used. Without `resume`, a training begins anew. Raises
     StreamerError.
@@ -288,8 +289,9 @@ def distill(recipe: DistillSettings, *, resume: bool, watch: Watch) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     folders = [name for name in recipe.shares if name != clips.ESC50]
     used = clips.entries(recipe.data, recipe.folds, folders, recipe.held_out)
-    watch.say(f"reading {len(used)} clips into {out / 'pieces'}")
-    clips.prepare(used, out / "pieces", Teacher(recipe.data / "teacher" / "mn04_as.onnx"))
+    validating = clips.validating(recipe.data, recipe.validation_folds, folders, recipe.held_out)
+    watch.say(f"reading {len(used) + len(validating)} clips into {out / 'pieces'}")
+    clips.prepare([*used, *validating], out / "pieces", Teacher(recipe.data / "teacher" / "mn04_as.onnx"))
     if not resume:
         (out / CHECKPOINT).unlink(missing_ok=True)
         (out / LOG).unlink(missing_ok=True)
@@ -310,5 +312,8 @@ def distill(recipe: DistillSettings, *, resume: bool, watch: Watch) -> Path:
         watch.end()
         for maker in makers:
             maker.terminate()
+    network = trainer.averaged()
+    sharpen(network, trainer.fbank, clips.load(validating, out / "pieces"))
+    save(out / MODEL, network, trainer.fbank)
     write_attribution(out / MODEL / ATTRIBUTION, used)
     return out / MODEL

@@ -187,6 +187,8 @@ class DistillSettings(TrainSettings):
     """Folder that holds `esc50-free`, the folders of `shares` and `teacher`."""
     folds: list[int] = Field(default=[1, 2, 3], min_length=1)
     """Folds of ESC-50 that are trained on."""
+    validation_folds: list[int] = Field(default=[4], min_length=1)
+    """Folds of ESC-50 that validate, beside `held_out`."""
     shares: dict[str, Annotated[Number, Field(ge=0)]] = Field(
         default={"esc50-free": 1.0, "more-free": 1.5, "more-free-2": 4.0}, min_length=1
     )

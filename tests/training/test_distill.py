@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from streamer.data.clips import entries
+from streamer.data.clips import entries, validating
 from streamer.data.crops import WHOLE, Mixer, Stock, n_frames
 from streamer.errors import InputError, StreamerError
 from streamer.model import checkpoint
@@ -210,6 +210,8 @@ def test_every_clip_that_is_trained_on_is_credited(tmp_path: Path) -> None:
         (("Dog", "Bark"), True),
         (("Music", "Piano"), True),
     ]
+    apart = validating(tmp_path, [4], ["more-free"], held_out=["di/sounds"])
+    assert [entry.path.name for entry in apart] == ["4-b.opus", "d.opus"]
     write_attribution(tmp_path / "ATTRIBUTION.csv", found)
     rows = (tmp_path / "ATTRIBUTION.csv").read_text().splitlines()
     assert rows[1:] == ["1-a.opus,CC0-1.0,Ann,barks", "c.opus,CC-BY-4.0,Cy,cy/sounds: c.wav"]
