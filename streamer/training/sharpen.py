@@ -1,8 +1,8 @@
 """Makes the scores of a timid model bold: 0.5 is where a label's F1 is highest on clips that validate.
 
 A student of soft targets says what its teacher says, whose median score for the true label is 0.34. Each
-label's logit z becomes SLOPE * (z - threshold), which is folded into the last linear map of each head, so that
-the model keeps its format. The order of a label's scores stays, and with it its average precision.
+label's logit z becomes SLOPE * (z - threshold), which is folded into the last linear map of each head: the
+model keeps its format. The order of a label's scores stays, and with it its average precision.
 """
 
 from __future__ import annotations
