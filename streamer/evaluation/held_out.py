@@ -68,7 +68,7 @@ def truth(pieces: Sequence[Piece], labels: Sequence[str]) -> Truth:
 def precisions(
     pieces: Sequence[Piece], sounds: dict[str, list[str]], scores: Matrix
 ) -> Iterator[tuple[str, int, int, float]]:
-    """(sound, clips, sources, average precision) of (n, n_labels) scores, for sounds that enough clips have."""
+    """(sound, clips, sources, average precision) of (n, n_labels) scores, for sounds with enough clips."""
     for name, labels in sounds.items():
         known = truth(pieces, labels)
         if known.has.sum() >= _FEWEST:

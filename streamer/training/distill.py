@@ -119,15 +119,23 @@ def at(stages: Sequence[Sequence[float]], progress: float) -> float:
     return next(value for begin, value in reversed(stages) if progress >= begin or begin == stages[0][0])
 
 
+def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """The sum over all of them."""
+    return F.binary_cross_entropy_with_logits(logits.float(), targets.to(logits.device), reduction="sum")
+
+
 class Trainer:
     """The training's state, one step after the other."""
 
     def __init__(self, recipe: DistillSettings) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.out = recipe, recipe.output
-        self.network = starting_model(recipe).train()
-        self.vector = nn.Linear(self.network.config.hidden_size, N_VECTOR)
-        self.vector_mean, self.vector_std = torch.zeros(N_VECTOR), torch.ones(N_VECTOR)
+        auto = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = torch.device(auto if recipe.device == "auto" else recipe.device)
+        self.network = starting_model(recipe).train().to(self.device)
+        self.vector = nn.Linear(self.network.config.hidden_size, N_VECTOR).to(self.device)
+        self.vector_mean = torch.zeros(N_VECTOR, device=self.device)
+        self.vector_std = torch.ones(N_VECTOR, device=self.device)
         self.parameters = list(self.network.parameters())
         self.average = [p.detach().clone() for p in self.parameters]
         self.optimizers = optimizers(self.network, self.vector, recipe)
@@ -185,16 +193,17 @@ class Trainer:
         if k < self.rows:
             order = rng.random((n, self.rows, batch.steps)).argsort(axis=1)
             keep = torch.from_numpy(order[:, :k])
-        start = torch.from_numpy(rng.integers(0, self.steps - batch.steps + 1, n))
-        with torch.autocast("cpu", torch.bfloat16):
+        start = torch.from_numpy(rng.integers(0, self.steps - batch.steps + 1, n)).to(self.device)
+        x, keep = x.to(self.device), None if keep is None else keep.to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16):
             tokens = self.network.tokens(x, keep, start)
             logits, frame_logits = self.network.classify(tokens, batch.steps)
             assert frame_logits is not None  # noqa: S101  # the model has a frame head
             vector = self.vector((tokens[:, 0] + tokens[:, 1]) / 2)
-        crop_loss = F.binary_cross_entropy_with_logits(logits.float(), batch.crop, reduction="sum") / n
-        frame_loss = F.binary_cross_entropy_with_logits(frame_logits.float(), batch.frames, reduction="sum")
+        crop_loss = _cross_entropy(logits, batch.crop) / n
+        frame_loss = _cross_entropy(frame_logits, batch.frames)
         frame_loss = frame_loss / (n * batch.steps)
-        vector_loss = F.mse_loss(vector.float(), self._standardised(batch.vectors))
+        vector_loss = F.mse_loss(vector.float(), self._standardised(batch.vectors.to(self.device)))
         recipe = self.recipe
         torch.autograd.backward(
             crop_loss + recipe.frame_weight * frame_loss + recipe.vector_weight * vector_loss
@@ -238,8 +247,9 @@ class Trainer:
             return
         self.network.load_state_dict(state["network"])
         self.vector.load_state_dict(state["vector"])
-        self.vector_mean, self.vector_std = state["vector_mean"], state["vector_std"]
-        self.average = state["average"]
+        self.vector_mean.copy_(state["vector_mean"])
+        self.vector_std.copy_(state["vector_std"])
+        self.average = [mean.to(self.device) for mean in state["average"]]
         for opt, opt_state in zip(self.optimizers, state["optimizers"], strict=True):
             opt.load_state_dict(opt_state)
         self.step, self.n_crops, self.seconds = state["step"], state["n_crops"], state["seconds"]

@@ -235,6 +235,8 @@ class DistillSettings(TrainSettings):
     """Weight of the loss of the time steps beside that of the crop."""
     vector_weight: Annotated[Number, Field(ge=0)] = 2.0
     """Weight of the distance to the teacher's penultimate vector, a linear map of the class tokens."""
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    """Device that trains; the makers run on the CPU."""
     seed: Count = 1
     """Seed of all draws."""
 
