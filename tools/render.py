@@ -1,6 +1,6 @@
 """Music and speech that programs make, with labels that are certain: a folder like `more-free-2`.
 
-    python -m streamer.data.render data/rendered --soundfont /usr/share/sounds/sf2/FluidR3_GM.sf2
+    python -m tools.render data/rendered --soundfont /usr/share/sounds/sf2/FluidR3_GM.sf2
 
 Music: pieces of a few bars for every instrument of General MIDI, alone and together, played by fluidsynth
 with a free sound font. Speech: sentences in many languages and voices, by espeak-ng and flite.

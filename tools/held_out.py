@@ -1,6 +1,6 @@
 """How well models hear the sounds of a configuration on recordings of a kind that they never saw.
 
-    python -m streamer.evaluation.held_out configs/train/ast-tiny.yaml configs/home.yaml --model ast-tiny
+    python -m tools.held_out configs/train/ast-tiny.yaml configs/home.yaml --model ast-tiny
 
 The clips are those that the recipe holds out: a fold of ESC-50 and whole sources. A clip has a sound where a
 person named one of its labels or, in the sources, where the teacher gives one at least 0.5; it has not where

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from streamer.data.clips import ESC50, Piece
-from streamer.evaluation.held_out import precisions, truth
 from tests.data.test_crops import DOG, piece, scores
+from tools.held_out import precisions, truth
 
 
 def clip(folder: str, source: str, named: bool, teacher: float) -> Piece:
