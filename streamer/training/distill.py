@@ -325,5 +325,6 @@ def distill(recipe: DistillSettings, *, resume: bool, watch: Watch) -> Path:
     network = trainer.averaged()
     sharpen(network, trainer.fbank, clips.load(validating, out / "pieces"))
     save(out / MODEL, network, trainer.fbank)
-    write_attribution(out / MODEL / ATTRIBUTION, used)
+    rooms = clips.indexed(recipe.data / "more-free" / "rir")
+    write_attribution(out / MODEL / ATTRIBUTION, [*used, *rooms])
     return out / MODEL
