@@ -28,7 +28,7 @@ from streamer.model.labels import AUDIOSET
 from streamer.training.card import ATTRIBUTION
 from streamer.training.folder import CHECKPOINT, LOG, MODEL, load_checkpoint, save_checkpoint
 from streamer.training.pool import PLAN, Batch, Making, Pool, make, plan
-from streamer.training.progress import Watch
+from streamer.training.progress import Progress
 from streamer.training.settings import DistillSettings
 from streamer.training.sharpen import sharpen
 
@@ -150,7 +150,7 @@ class Trainer:
     def progress(self) -> float:
         return self.seconds / (3600 * self.recipe.hours)
 
-    def run(self, pool: Pool, folder: Path, watch: Watch, makers: Sequence[BaseProcess] = ()) -> None:
+    def run(self, pool: Pool, folder: Path, bar: Progress, makers: Sequence[BaseProcess] = ()) -> None:
         """Train until the hours are over; the checkpoint is never older than SAVE_S.
 
         Raises StreamerError where a maker has ended: the pool would come again and again.
@@ -172,7 +172,7 @@ class Trainer:
                 self.step += 1
                 self.n_crops += len(batch.features)
                 now = time.monotonic()
-                watch.advance(round(now - before))
+                bar.advance(round(now - before))
                 self.seconds, before = self.seconds + now - before, now
                 if self.step % REPORT_STEPS == 0:
                     speed = (self.n_crops - crops_reported) / max(1e-9, self.seconds - reported)
@@ -287,7 +287,7 @@ def write_attribution(path: Path, used: Sequence[Entry]) -> None:
         rows.writerows((entry.path.name, *entry.credit) for entry in used)
 
 
-def distill(recipe: DistillSettings, *, resume: bool, watch: Watch) -> Path:
+def distill(recipe: DistillSettings, *, resume: bool, bar: Progress) -> Path:
     """Read the clips, start the makers, train for the recipe's hours, sharpen, and write the model directory.
 
     What is in OUTPUT/pieces and OUTPUT/pool already is used. Without `resume`, a training begins anew. Raises
@@ -300,7 +300,7 @@ def distill(recipe: DistillSettings, *, resume: bool, watch: Watch) -> Path:
     folders = [name for name in recipe.shares if name != clips.ESC50]
     used = clips.entries(recipe.data, recipe.folds, folders, recipe.held_out)
     validating = clips.validating(recipe.data, recipe.validation_folds, folders, recipe.held_out)
-    watch.say(f"reading {len(used) + len(validating)} clips into {out / 'pieces'}")
+    bar.message(f"reading {len(used) + len(validating)} clips into {out / 'pieces'}")
     clips.prepare([*used, *validating], out / "pieces", Teacher(recipe.data / "teacher" / "mn04_as.onnx"))
     if not resume:
         (out / CHECKPOINT).unlink(missing_ok=True)
@@ -314,12 +314,12 @@ def distill(recipe: DistillSettings, *, resume: bool, watch: Watch) -> Path:
     ]
     for maker in makers:
         maker.start()
-    watch.say(f"training for {recipe.hours:g} hours; the loss is in {out / LOG}")
-    watch.begin("training", round(3600 * recipe.hours), round(trainer.seconds))
+    bar.message(f"training for {recipe.hours:g} hours; the loss is in {out / LOG}")
+    bar.begin("training", round(3600 * recipe.hours), round(trainer.seconds))
     try:
-        trainer.run(Pool(folder, recipe.passes, recipe.pool // 2), folder, watch, makers)
+        trainer.run(Pool(folder, recipe.passes, recipe.pool // 2), folder, bar, makers)
     finally:
-        watch.end()
+        bar.end()
         for maker in makers:
             maker.terminate()
     network = trainer.averaged()

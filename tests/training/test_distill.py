@@ -17,9 +17,9 @@ from streamer.model.labels import AUDIOSET
 from streamer.training import pool as pools
 from streamer.training.distill import N_VECTOR, SILENCE, Trainer, at, augment, rate, write_attribution
 from streamer.training.pool import Pool, shards
-from streamer.training.progress import Nobody
 from streamer.training.settings import DistillSettings, load_recipe
 from tests.data.test_crops import piece
+from tests.training.progress import NoProgress
 
 SIREN = AUDIOSET.index("Siren")
 
@@ -75,7 +75,7 @@ def test_a_model_comes_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     """Crops first, whole windows later; the directory loads, with a frame head, and the log has its rows."""
     monkeypatch.setattr("streamer.training.distill.REPORT_STEPS", 1)
     trainer = Trainer(recipe(tmp_path, seconds=6.0, adamw_lr=0.02))
-    trainer.run(Pool(filled(tmp_path / "pool"), passes=1, fewest=9), tmp_path / "pool", Nobody())
+    trainer.run(Pool(filled(tmp_path / "pool"), passes=1, fewest=9), tmp_path / "pool", NoProgress())
     loaded = checkpoint.load(tmp_path / "model")
     assert loaded.network.config.frame_head
     assert loaded.labels == AUDIOSET
@@ -107,7 +107,7 @@ def test_a_maker_that_ended_ends_the_training(tmp_path: Path) -> None:
     trainer = Trainer(recipe(tmp_path, seconds=600.0))
     pool = Pool(filled(tmp_path / "pool"), passes=9, fewest=1)
     with pytest.raises(StreamerError, match="--resume"):
-        trainer.run(pool, tmp_path / "pool", Nobody(), [Ended()])  # type: ignore[list-item]
+        trainer.run(pool, tmp_path / "pool", NoProgress(), [Ended()])  # type: ignore[list-item]
     assert (tmp_path / "checkpoint.pt").exists()
 
 
