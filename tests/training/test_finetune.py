@@ -24,7 +24,7 @@ from streamer.inference.engines.torch import TorchEngine
 from streamer.model import checkpoint
 from streamer.run.offline import detect
 from streamer.training.finetune import finetune
-from streamer.training.folder import writing
+from streamer.training.folder import errors_for_people
 from streamer.training.settings import FinetuneSettings
 from streamer.types import Window
 from tests.training.progress import NoProgress
@@ -229,7 +229,7 @@ def test_clips_that_cannot_be_used_are_listed_and_skipped(tmp_path: Path) -> Non
 
     model, lines = train(recipe(tmp_path / "run", clips, epochs=1))
 
-    assert any("torn.wav: cannot be read" in line for line in lines)
+    assert any("torn.wav: this is not audio, or it is damaged" in line for line in lines)
     assert any("silent.wav: silent" in line for line in lines)
     assert any(line.startswith("2 of 8 clips are skipped") for line in lines)
     assert "2 more were unreadable or silent" in (model / "README.md").read_text()
@@ -278,12 +278,12 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path) -> None:
 
 def test_what_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     """The system's own reason is told, also where torch wraps it."""
-    with pytest.raises(StreamerError, match="No space left on device"), writing(tmp_path):
+    with pytest.raises(StreamerError, match="No space left on device"), errors_for_people(tmp_path):
         Path("/dev/full").write_text("x")
     with (
         Path("/dev/full").open("wb", buffering=0) as full,
         pytest.raises(StreamerError) as told,
-        writing(tmp_path),
+        errors_for_people(tmp_path),
     ):
         torch.save({"x": torch.zeros(10_000)}, full)
     assert "\n" not in str(told.value)
