@@ -5,8 +5,9 @@
 Beside each recording lies its truth, NAME.tsv. There should be hours of them: with events, with other sounds,
 and with music, speech and ambience (`streamer eval false-alarms --keep` writes the latter two). All of a grid
 of thresholds are tried on all recordings. A profile says how many false alarms of one sound are borne in an
-hour; of the thresholds that keep to it the one is taken at which most is found, and of equal ones the
-strictest. A sound that never occurs gets the lowest that keeps to it.
+hour; of the thresholds that keep to it the one is taken at which most is found. Of equally good ones it is
+the middle one: recordings of another kind score lower, and other sounds higher. A sound that never occurs
+gets the lowest that keeps to the limit.
 
 One clip decides nothing: of the false alarms of a sound those for its worst clip are left out of account, and
 counts are smoothed over neighbours on the grid.
@@ -72,8 +73,8 @@ def choose(counts: Sequence[Count], hours: float, most_false_an_hour: float) -> 
     lowest = min(int(too_many[-1]) + 1, len(counts) - 1) if too_many.size else 0
     if not counts[0].true:
         return lowest
-    best = found[lowest:].max()
-    return int(np.flatnonzero(found[lowest:] >= best)[-1]) + lowest
+    equal = np.flatnonzero(found[lowest:] >= found[lowest:].max())
+    return lowest + int(equal[len(equal) // 2])
 
 
 def _smoothed(counts: Sequence[int]) -> npt.NDArray[np.float64]:
