@@ -185,7 +185,7 @@ class Sink(Protocol):
     """Takes what the daemon emits: a broker, the log, the terminal."""
 
     def put(self, report: Report) -> None:
-        """Take a report. Never blocks; what a sink cannot keep it drops and counts."""
+        """Take a report. Never blocks; what finds no room is dropped and counted."""
 
     async def run(self) -> None:
         """Deliver until cancelled."""

@@ -18,7 +18,7 @@ from streamer.signal.alarms import CADENCES, AlarmWatch, CadenceName
 from streamer.signal.faults import FaultWatch, find_fault
 from streamer.signal.gate import Gate
 from streamer.signal.level import FAST_S, Background, a_weighted, level_dbfs, levels_dbfs
-from streamer.types import Hearing, Priority, Samples, Scores, SoundEvent, Window
+from streamer.types import SILENCE_DBFS, Hearing, Priority, Samples, Scores, SoundEvent, Window
 
 _TOP = 5
 _GUESS = 0.01
@@ -141,19 +141,21 @@ class Pipeline:
         return events
 
     def hearing(self, window: Window, scores: Scores | None) -> Hearing:
-        """The level of the newest hop, the window's strongest labels if it was scored, and input faults."""
+        """The level of the newest hop, the window's strongest labels if it was scored, and input faults.
+
+        Call it once a window, after `update` or `skip`.
+        """
         n_new = max(1, round(self._hop_s * window.sample_rate))
-        new = window.samples[-n_new:]
         strongest = [] if scores is None else np.argsort(-scores.clip, kind="stable")[:_TOP].tolist()
         fault = self._faults.update(find_fault(window, n_new), window.end - window.start, self._hop_s)
         self.is_silent = fault is not None and fault.kind == "silence"
         level_dba = None
-        if self._calibration_db is not None:
-            level_dba = level_dbfs(a_weighted(new, window.sample_rate)) + self._calibration_db
+        if self._calibration_db is not None and self._memory is not None:
+            level_dba = self._memory.weighted_dbfs + self._calibration_db
         return Hearing(
             source_id=self._source_id,
             at=window.end,
-            level_dbfs=level_dbfs(new),
+            level_dbfs=level_dbfs(window.samples[-n_new:]),
             top={self._labels[i]: float(scores.clip[i]) for i in strongest if scores is not None},
             level_dba=level_dba,
             problem="" if fault is None else fault.text,
@@ -294,6 +296,8 @@ class _Memory:
         self._end = origin
         self.mature = self.final = self.late_by = 0
         self.resolution = 1
+        self.weighted_dbfs = SILENCE_DBFS
+        """A-weighted level of what was new in the latest window"""
 
     def add(
         self,
@@ -306,7 +310,7 @@ class _Memory:
     ) -> None:
         """Take a window, with its scores if it was scored."""
         since, self._end = self._end, window.end
-        levels = _levels(window, since, background)
+        levels, self.weighted_dbfs = _levels(window, since, background)
         self.levels.add(levels, since, window.end, (window.end - since) / len(levels))
         if scores is None:
             # Not scored: the last scores again, with a tiny weight. Frame-level scores overwrite them later;
@@ -329,15 +333,17 @@ class _Memory:
             self.late_by = max(0, round((window.end - window.start) / CELL_S) - self.resolution)
 
 
-def _levels(window: Window, since: float, background: Background) -> npt.NDArray[np.float32]:
-    """(n, 2) [dBFS, dB above background] of the audio that is new in this window, one row per 125 ms.
+def _levels(window: Window, since: float, background: Background) -> tuple[npt.NDArray[np.float32], float]:
+    """Levels of the audio that is new in this window, which also go into `background`.
 
-    Updates `background`.
+    (n, 2) [dBFS, dB above background], one row per 125 ms; and the A-weighted level of all of it, dBFS.
     """
     n = max(1, round((window.end - since) / FAST_S))
     new = window.samples[-max(n, round((window.end - since) * window.sample_rate)) :]
-    weighted = levels_dbfs(a_weighted(new, window.sample_rate), n)
+    new_weighted = a_weighted(new, window.sample_rate)
+    weighted = levels_dbfs(new_weighted, n)
     background_db = background.level_db
     background.add(weighted)
     above_db = np.zeros(n) if background_db is None else weighted - background_db
-    return np.stack((levels_dbfs(new, n), above_db), axis=1).astype(np.float32)
+    levels = np.stack((levels_dbfs(new, n), above_db), axis=1).astype(np.float32)
+    return levels, level_dbfs(new_weighted)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from streamer.core.files import put_directory
 from streamer.errors import ModelError
 from streamer.model import manifest, support
 from streamer.model.support import Heard
@@ -100,7 +101,7 @@ def add(directory: Path, name: str) -> Path:
             for path in directory.glob(pattern):
                 _copy(path, directory, partial / path.name)
         manifest.write(partial, str(directory.resolve()))
-        partial.rename(target)
+        put_directory(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return target
@@ -159,7 +160,7 @@ def pull(name: str, revision: str | None = None, *, endpoint: str | None = None)
     except ModelError:
         shutil.rmtree(partial)  # what is wrong must not be taken for what was fetched already
         raise
-    partial.rename(target)
+    put_directory(partial, target)
     return target
 
 

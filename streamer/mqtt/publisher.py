@@ -20,6 +20,7 @@ from streamer.config.schema import MqttSettings
 from streamer.core.backoff import Backoff
 from streamer.core.json_file import JsonFile
 from streamer.core.rate_limit import PACE_S, RateLimit
+from streamer.core.tasks import in_background, running
 from streamer.errors import ConfigError, StreamerError
 from streamer.metrics import Metrics
 from streamer.mqtt.commands import CommandError, Commands
@@ -210,25 +211,24 @@ class MqttSink:
         """Raises ConnectionLostError when the connection is lost or in doubt."""
         self._discovery_due = True
         self._rewind()
-        publishing = asyncio.create_task(self._publish_all(connection), name="mqtt publish")
-        subscribing = asyncio.create_task(self._subscribe(connection), name="mqtt subscribe")
-        try:
-            await asyncio.shield(publishing)
-        except asyncio.CancelledError:
-            self._stopping = True
-            self._wake.set()
+        async with (
+            running(self._publish_all(connection), "mqtt publish") as publishing,
+            in_background(self._subscribe(connection), "mqtt subscribe"),
+        ):
             try:
-                await self._publish_last(connection, publishing)
-            except (ConnectionLostError, TimeoutError):
-                await connection.drop()  # the will says offline
-            raise
-        finally:
-            subscribing.cancel()
-            for timer in self._timers:
-                timer.cancel()
-            self._timers.clear()
-            with suppress(asyncio.CancelledError):
-                await subscribing
+                await asyncio.shield(publishing)
+            except asyncio.CancelledError:
+                self._stopping = True
+                self._wake.set()
+                try:
+                    await self._publish_last(connection, publishing)
+                except (ConnectionLostError, TimeoutError):
+                    await connection.drop()  # the will says offline
+                raise
+            finally:
+                for timer in self._timers:
+                    timer.cancel()
+                self._timers.clear()
 
     async def _publish_all(self, connection: Connection) -> None:
         """Publish until the sink stops and no event is left. Raises ConnectionLostError."""

@@ -7,14 +7,13 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import fields
 from http import HTTPStatus
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from streamer.metrics import Metrics, SourceMetrics
+from streamer.metrics import Metrics
 from streamer.ops.health import Health
 from streamer.types import SourcePhase
 
@@ -27,12 +26,23 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 LOCAL = ("127.0.0.1", "localhost", "[::1]")
 """host names of this machine; any other is a web page that rebinds DNS"""
 
+_COUNTERS = {
+    "blocks": "blocks that a source gave",
+    "overflows": "blocks before which audio was lost",
+    "gap_s": "seconds of audio lost",
+    "bad_samples": "samples that were NaN, infinite or beyond full scale",
+    "reopens": "how often it was opened again",
+    "windows": "windows cut",
+    "windows_skipped": "hops skipped while the model was busy",
+    "events": "events begun",
+}
+
 log = logging.getLogger(__name__)
 
 
 @contextlib.asynccontextmanager
 async def metrics_server(port: int, metrics: Metrics, health: Health) -> AsyncIterator[int]:
-    """Answer in the block; yields the port. Where it is taken, the block runs without; the log says so."""
+    """Serve in the block; yields the port. Where the port is taken, that is logged, and 0 is yielded."""
     registry = CollectorRegistry()
     registry.register(_Collected(metrics, health))
 
@@ -68,7 +78,7 @@ async def metrics_server(port: int, metrics: Metrics, health: Health) -> AsyncIt
     try:
         server = await asyncio.start_server(answer, HOST, port, limit=HEAD_MAX)
     except OSError as error:
-        log.error("%s:%d: there will be no /metrics: %s", HOST, port, error.strerror)  # noqa: TRY400  # one line says it
+        log.error("%s:%d: no /metrics: %s", HOST, port, error.strerror)  # noqa: TRY400  # one line says it
         yield 0
         return
     async with server:
@@ -110,13 +120,11 @@ class _Collected(Collector):
 
     def _of_sources(self) -> Iterator[Metric]:
         sources = list(self._metrics.sources.items())
-        for field in fields(SourceMetrics):
-            if field.type not in ("int", "float"):
-                continue
-            name = f"streamer_source_{field.name.removesuffix('_s')}{'_seconds' * field.name.endswith('_s')}"
-            family = CounterMetricFamily(name, f"{field.name} of a source", labels=["source"])
+        for counter, description in _COUNTERS.items():
+            name = f"streamer_source_{counter.removesuffix('_s')}{'_seconds' * counter.endswith('_s')}"
+            family = CounterMetricFamily(name, description, labels=["source"])
             for source_id, own in sources:
-                family.add_metric([source_id], getattr(own, field.name))
+                family.add_metric([source_id], getattr(own, counter))
             yield family
         state = GaugeMetricFamily(
             "streamer_source_state", "1 for the state it is in", labels=["source", "state"]
@@ -173,9 +181,7 @@ class _Collected(Collector):
         yield CounterMetricFamily(
             "streamer_outbox_refused", "events the broker refused", value=outbox.refused
         )
-        dropped = CounterMetricFamily(
-            "streamer_dropped", "reports that a sink could not keep", labels=["sink"]
-        )
+        dropped = CounterMetricFamily("streamer_dropped", "reports that a sink dropped", labels=["sink"])
         for sink, count in metrics.dropped.items():
             dropped.add_metric([sink], count)
         yield dropped

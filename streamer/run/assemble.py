@@ -19,7 +19,7 @@ from streamer.capture.tapes import Tapes
 from streamer.config.control import Control
 from streamer.config.schema import Config, MqttSettings
 from streamer.core.json_file import JsonFile
-from streamer.core.tasks import running
+from streamer.core.tasks import in_background
 from streamer.data.synthesis import write_demo
 from streamer.inference.process import open_worker
 from streamer.metrics import Metrics
@@ -30,7 +30,7 @@ from streamer.ops.systemd import Notifier
 from streamer.run.broker_link import BrokerLink
 from streamer.run.daemon import Daemon
 from streamer.run.model import warn_of_unsupported_sounds, with_measured_hop
-from streamer.run.reload import reload
+from streamer.run.reload import Reloader
 from streamer.sinks.logger import LogSink
 from streamer.sinks.terminal import TerminalSink
 from streamer.store.directory import locked, state_directory
@@ -53,7 +53,7 @@ async def serve(config: Config, *, terminal: bool, reread: Callable[[], Config] 
     metrics, notifier = Metrics(), Notifier()
     health = Health(metrics, notifier)
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(running(health.run(), "health"))
+        await stack.enter_async_context(in_background(health.run(), "health"))
         state = state_directory(config.state_dir)
         directory = stack.enter_context(locked(state))
         await stack.enter_async_context(status_server(socket_path(state), health.report))
@@ -104,9 +104,9 @@ async def serve(config: Config, *, terminal: bool, reread: Callable[[], Config] 
         parts: dict[str, Problem] = {"inference": worker.problem, "event log": writer.problem}
         health.set_parts({"sources": daemon.problem, **parts}, daemon.is_ready)
         if reread is not None:
-            asyncio.get_running_loop().add_signal_handler(
-                signal.SIGHUP, lambda: reload(daemon, broker, control, model, reread, notifier)
-            )
+            reloader = Reloader(daemon, broker, control, model, reread, notifier)
+            await stack.enter_async_context(in_background(reloader.run(), "reload"))
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.request)
         try:
             await daemon.run()
         finally:

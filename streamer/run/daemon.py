@@ -10,6 +10,7 @@ from streamer.capture.tapes import Tapes
 from streamer.config.control import Control
 from streamer.config.schema import Config
 from streamer.config.sources import SourceSettings
+from streamer.core.tasks import first_of, running
 from streamer.errors import InputError
 from streamer.inference.worker import Worker
 from streamer.metrics import Metrics
@@ -67,11 +68,8 @@ class Daemon:
                     stats = listening.create_task(self._emit_stats(), name="stats")
                     await self._follow_config(listening)
                     while self._tasks:
-                        changed = asyncio.create_task(self._changed.wait(), name="configuration changed")
-                        await asyncio.wait(
-                            (*self._tasks.values(), changed), return_when=asyncio.FIRST_COMPLETED
-                        )
-                        changed.cancel()
+                        async with running(self._changed.wait(), "configuration changed") as changed:
+                            await first_of(*self._tasks.values(), changed)
                         failures += self._over()
                         if self._changed.is_set():
                             await self._follow_config(listening)

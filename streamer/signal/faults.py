@@ -77,15 +77,20 @@ class FaultWatch:
         if fault is not None and fault.kind in LASTING:
             self._lasted_s = self._lasted_s + hop_s if self._lasted_s else window_s
             if self._lasted_s >= LASTING_S - hop_s / 2:
-                self._current = fault
+                self._hold(fault)
             return self._current
         self._lasted_s = 0.0
         if fault is not None:
             if sum(one is not None and one.kind == fault.kind for one in self._recent) >= _RECURS:
-                self._current = fault
+                self._hold(fault)
         elif self._current is not None and (self._current.kind in LASTING or not any(self._recent)):
             self._current = None
         return self._current
+
+    def _hold(self, fault: Fault) -> None:
+        """One text for as long as a fault lasts, though its figures change with each hop."""
+        if self._current is None or self._current.kind != fault.kind:
+            self._current = fault
 
 
 def _loop(samples: Samples, rate: int) -> float:

@@ -19,7 +19,7 @@ from rich.text import Text
 from streamer.types import SILENCE_DBFS, Hearing, Report, SoundEvent, SourcePhase, SourceState
 
 TICK_S = 0.25
-"""seconds between two looks for changes; the view is drawn only where there are some"""
+"""seconds between two checks for changes; the view is drawn only where there are some"""
 FLOOR_DBFS = -80.0
 """where the level meter begins; a quiet room is not far above"""
 KEPT_EVENTS = 100

@@ -74,7 +74,7 @@ class _Measures(Dataset[Measure]):
 
 def save_statistics(path: Path, statistics: Statistics, of: str) -> None:
     """Keep what was measured on the clips with the fingerprint `of`."""
-    path.write_text(json.dumps({"of": of, **asdict(statistics)}, indent=2) + "\n")
+    write_text(path, json.dumps({"of": of, **asdict(statistics)}, indent=2) + "\n")
 
 
 def load_statistics(path: Path, of: str) -> Statistics | None:

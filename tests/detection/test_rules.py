@@ -191,10 +191,14 @@ def test_a_calibrated_source_has_a_level_in_dba() -> None:
         }
     )
     tone = np.sin(2 * np.pi * 1000 * np.arange(10 * RATE) / RATE).astype(np.float32)
-    window = Window("room", 20, 0.5 * tone + np.float32(0.1), RATE, BEGIN, BEGIN + 10)
+    samples = 0.5 * tone + np.float32(0.1)
+    windows = [Window("room", 20 + k, samples, RATE, BEGIN + k, BEGIN + k + 10) for k in range(5)]
 
     pipeline = Pipeline("room", settings, LABELS)
-    hearings = [pipeline.hearing(window, None) for _ in range(5)]
+    hearings = []
+    for window in windows:
+        pipeline.skip(window, window.end)
+        hearings.append(pipeline.hearing(window, None))
 
     assert hearings[-1].level_dba == pytest.approx(94 - 9.03, abs=0.1)
     assert hearings[0].problem == ""
