@@ -35,7 +35,7 @@ ORDER = [
 TORCH = {"model", "inference", "data", "training", "evaluation"}
 ONLY_IMPORTERS = {
     "sounddevice": "capture/microphone.py",
-    "av": "capture/stream.py",
+    "av": "capture/stream.py data/paths.py",
     "aiomqtt": "mqtt/aiomqtt_internals.py mqtt/connection.py",
     "amqtt": "mqtt/broker.py",
     "prometheus_client": "ops/prometheus.py",

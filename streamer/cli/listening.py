@@ -180,8 +180,8 @@ def _model_line(config: Config) -> str:
 
     engine = open_engine(config.model)
     Pipeline("check", config, engine.labels)  # refuses sounds whose labels the model does not have
-    lacking = hub.lacking(config.model.path, {name: s.labels for name, s in config.sounds.items()})
-    return f"{engine.describe()}; {lacking}" if lacking else engine.describe()
+    doubts = hub.doubts(config.model.path, {name: s.labels for name, s in config.sounds.items()})
+    return f"{engine.describe()}; {doubts}" if doubts else engine.describe()
 
 
 def _devices_line() -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from streamer.core.files import put_directory
 from streamer.errors import ModelError
 from streamer.model import manifest, support
+from streamer.model.support import Heard
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
@@ -187,20 +188,34 @@ def info(directory: Path) -> dict[str, object]:
         "window_s": loaded.fbank.window_s,
         "n_labels": len(loaded.labels),
         "labels": list(loaded.labels),
-        "supported": sorted(measured.labels) if measured is not None else "not measured",
+        **_verdicts(measured),
     }
 
 
-def lacking(model: str, sounds: Mapping[str, Sequence[str]]) -> str:
-    """A line that names the sounds (by name, their labels) that a model is not known to hear; or nothing."""
+def _verdicts(measured: support.Support | None) -> dict[str, object]:
+    """The labels by what may be said of them; those that were not measured are counted."""
+    if measured is None:
+        return {"not_measured": "all labels"}
+    by_verdict = measured.by_verdict({label: (label,) for label in sorted(measured.labels)})
+    few = by_verdict.pop(Heard.UNKNOWN, [])
+    return {
+        **{verdict.replace(" ", "_"): names for verdict, names in by_verdict.items()},
+        "not_measured": [*few, "and all other labels"],
+        "measured_on": measured.measured_on,
+    }
+
+
+def doubts(model: str, sounds: Mapping[str, Sequence[str]]) -> str:
+    """A line about the sounds (name and labels) that a model is not known to hear well; or nothing."""
     measured = support.read(resolve(model))
-    names = measured.lacks(sounds) if measured is not None else []
-    if not names:
+    if measured is None:
         return ""
-    return (
-        f"{model} is not known to hear these sounds well: {', '.join(names)}; expect misses and false alarms,"
-        f" or take a larger model; what it hears: streamer models info {model}"
-    )
+    by_verdict = measured.by_verdict(sounds)
+    by_verdict.pop(Heard.WELL, None)
+    if not by_verdict:
+        return ""
+    found = "; ".join(f"{verdict}: {', '.join(names)}" for verdict, names in by_verdict.items())
+    return f"{model}: {found} (expect misses and false alarms; streamer models info {model})"
 
 
 @contextmanager
