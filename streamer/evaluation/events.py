@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from streamer.config.schema import Config
-from streamer.detection.pipeline import Pipeline
+from streamer.detection.decider import Decider
 from streamer.errors import InputError
 from streamer.inference.worker import Scorer
 from streamer.run.offline import detect
-from streamer.types import Scores, SoundEvent, Window
+from streamer.types import Scores, Sensed, SoundEvent, Window
 
 SHARE = 0.5
 """of an event that lies in the truth, or of the truth that is covered, that makes it right"""
@@ -161,31 +161,31 @@ class SavedScores:
 
     def replay(self, name: str, config: Config) -> list[SoundEvent]:
         """The events of a recording by its saved scores alone, without audio."""
-        pipeline = Pipeline(name, config, self.labels)
-        nothing = np.zeros(round(10 * self.window_s), np.float32)
+        decider = Decider(name, config, self.labels)
+        silence = np.zeros((1, 2), np.float32)
         events: list[SoundEvent] = []
         end = 0.0
         for k in range(len(self._kept[name]["frames"])):
             end = (k + 1) * config.hop_s
             start = end - self.window_s
-            window = Window(name, k, nothing, 10, start, end, warm_up=start < 0)
-            events += pipeline.update(window, self._score(window), end)
-        return events + pipeline.close(end, end)
+            sensed = Sensed(k, start, end, max(start, 0.0), end - config.hop_s, silence)
+            events += decider.decide(sensed, self._score(name, k, start, end), end)
+        return events + decider.close(end, end)
 
     def hours(self, hop_s: float) -> float:
         """The length of all that is kept."""
         return sum(len(kept["frames"]) for kept in self._kept.values()) * hop_s / 3600
 
     def score(self, windows: Sequence[Window]) -> list[Scores]:
-        return [self._score(window) for window in windows]
+        return [self._score(window.source_id, window.index, window.start, window.end) for window in windows]
 
-    def _score(self, window: Window) -> Scores:
-        kept = self._kept[window.source_id]
-        frames = kept["frames"][window.index].astype(np.float32)
+    def _score(self, name: str, index: int, start: float, end: float) -> Scores:
+        kept = self._kept[name]
+        frames = kept["frames"][index].astype(np.float32)
         frame_s = float(kept["frame_s"][0])
         says_when = frames if frame_s else None
         clip = frames.max(axis=0)
-        return Scores(window.source_id, window.index, window.start, window.end, clip, says_when, frame_s)
+        return Scores(name, index, start, end, clip, says_when, frame_s)
 
 
 class _Recording:

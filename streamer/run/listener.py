@@ -229,25 +229,22 @@ class Listener:
             await self._source.close()
 
     async def _score(self, window: Window) -> None:
+        sensed = await asyncio.to_thread(self._pipeline.sense, window)  # milliseconds of arithmetic
         try:
-            scores = await self._worker.score(window) if self._pipeline.wants(window) else None
+            scores = await self._worker.score(window) if sensed.is_wanted else None
         except InferenceError as error:  # the next window holds most of the same audio
+            self._pipeline.miss(sensed)
             self._own.windows_skipped += 1
             log.warning("%s: a window was skipped: %s", self._id, error)
             return
         now = self._clock.follow(window.end)
         if self._rules_changed:
-            self._emit_events(self._pipeline.close(window.end, now))
-            before, self._pipeline = self._pipeline, Pipeline(self._id, self._config, self._labels)
-            self._pipeline.carry_on(before)
+            self._emit_events(self._pipeline.change(self._config, window.end, now))
             self._rules_changed = False
-        if scores is None:
-            self._emit_events(self._pipeline.skip(window, now))
-        else:
-            self._emit_events(self._pipeline.update(window, scores, now))
-        hearing = self._pipeline.hearing(window, scores)
+        self._emit_events(self._pipeline.decide(sensed, scores, now))
+        hearing = self._pipeline.hearing(sensed, scores)
         self._own.level_dbfs, self._own.level_dba = hearing.level_dbfs, hearing.level_dba
-        self._is_silent = self._pipeline.is_silent
+        self._is_silent = sensed.is_silent
         hearing = replace(hearing, problem=hearing.problem or self._flow_problem)
         self._note_problem(hearing.problem)
         self._emit(hearing)

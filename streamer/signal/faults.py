@@ -44,14 +44,15 @@ def find_fault(window: Window, n_new: int) -> Fault | None:
     Silence, a stuck value and a loop count once the whole window is so.
     """
     samples = window.samples
+    new = samples[-n_new:]
     if not window.warm_up and not window.has_gap and samples.size:
-        if np.abs(samples).max() < _SILENT:
+        # The newest hop goes first: as a rule it is neither, and then the whole window is not, either.
+        if _peak(new) < _SILENT and _peak(samples) < _SILENT:
             return Fault("silence", f"digital silence for {LASTING_S:.0f} s: is it muted or unplugged?")
-        if np.ptp(samples) == 0:
+        if np.ptp(new) == 0 and np.ptp(samples) == 0:
             return Fault("stuck", f"stuck at {samples[0]:g}: the device hangs, or it is no audio input")
         if loop_s := _loop(samples, window.sample_rate):
             return Fault("loop", f"the same {1000 * loop_s:.0f} ms again and again: the driver hangs")
-    new = samples[-n_new:]
     if share := _clipped(new):
         return Fault("clipping", f"clipping, {share:.1%} of it: turn the gain down")
     offset = float(new.mean()) if new.size else 0.0
@@ -106,6 +107,10 @@ def _loop(samples: Samples, rate: int) -> float:
             repeats = np.array_equal(samples[period:], samples[:-period])
             return period / rate if repeats and period >= _SHORTEST_LOOP_S * rate else 0.0
     return 0.0
+
+
+def _peak(samples: Samples) -> float:
+    return float(np.abs(samples).max())
 
 
 def _clipped(samples: Samples) -> float:

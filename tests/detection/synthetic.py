@@ -92,7 +92,7 @@ def listen(
     for index in indexes:
         heard = window(index, hop_s, begin=begin)
         end = heard.end
-        events += pipeline.update(heard, score(heard), emitted_at=end)
+        events += pipeline.decide(pipeline.sense(heard), score(heard), emitted_at=end)
     return events + (pipeline.close(end, emitted_at=end) if close else [])
 
 

@@ -135,7 +135,7 @@ def hear(settings: Config, samples: Samples, *spans: tuple[str, float, float, fl
     for k in range(len(samples) // RATE):
         heard = past[(k + 1) * RATE : (k + 11) * RATE]
         window = Window("room", k, heard, RATE, BEGIN + k - 9, BEGIN + k + 1, warm_up=k < 9)
-        events += pipeline.update(window, frame_scores(window, truth(*spans)), window.end)
+        events += pipeline.decide(pipeline.sense(window), frame_scores(window, truth(*spans)), window.end)
     return events + pipeline.close(BEGIN + len(samples) // RATE, BEGIN + len(samples) // RATE)
 
 
@@ -195,10 +195,7 @@ def test_a_calibrated_source_has_a_level_in_dba() -> None:
     windows = [Window("room", 20 + k, samples, RATE, BEGIN + k, BEGIN + k + 10) for k in range(5)]
 
     pipeline = Pipeline("room", settings, LABELS)
-    hearings = []
-    for window in windows:
-        pipeline.skip(window, window.end)
-        hearings.append(pipeline.hearing(window, None))
+    hearings = [pipeline.hearing(pipeline.sense(window), None) for window in windows]
 
     assert hearings[-1].level_dba == pytest.approx(94 - 9.03, abs=0.1)
     assert hearings[0].problem == ""
