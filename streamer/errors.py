@@ -3,7 +3,7 @@
 StreamerError
 ├── UsageError      the command line is off                    64
 ├── InputError      no such file, or not audio                 66
-├── SourceError     a source cannot be heard now; try again    75
+├── SourceError     a source cannot be opened or read now      75
 │   └── StuckError  a driver never returned: only a new process can go on
 ├── ModelError      the model cannot be loaded                 78
 ├── InferenceError  the model cannot score any more            70

@@ -62,7 +62,7 @@ class Metrics:
     worker_restarts: int = 0
     """how often the process of the model was started again"""
     dropped: dict[str, int] = field(default_factory=dict)
-    """reports that a sink could not keep, by sink"""
+    """reports that a sink dropped, by sink"""
     reconnects: int = 0
     sounds: dict[str, int] = field(default_factory=dict)
     """events, by sound"""

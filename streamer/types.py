@@ -68,6 +68,47 @@ class Scores:
 
 
 @dataclass(frozen=True, slots=True)
+class Beeps:
+    """A group of beeps in the rhythm of an alarm, found in the signal."""
+
+    cadence: str
+    """the name of the rhythm, as `streamer.signal.alarms.CADENCES` has it"""
+    begin: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sensed:
+    """What the samples of one window show without a model. Events depend on this and on `Scores` alone."""
+
+    index: int
+    """of the window"""
+    start: float
+    """of the window"""
+    end: float
+    """of the window"""
+    audio_start: float
+    """`start`, but in a source's first windows, which begin before it did"""
+    since: float
+    """begin of the audio that no window before has shown"""
+    levels: Samples
+    """(n, 2) of the audio since then, one row per 125 ms: dBFS, and dB of the A-weighted level above the
+    background"""
+    is_wanted: bool = True
+    """whether the model has to score the window: the silence gate's decision"""
+    beeps: tuple[Beeps, ...] = ()
+    """groups of beeps that were complete first in this window"""
+    level_dbfs: float = SILENCE_DBFS
+    """of the newest hop"""
+    level_dba: float | None = None
+    """A-weighted sound level of the audio since then in dB(A); None where the source is not calibrated"""
+    problem: str = ""
+    """what is wrong with the input, a clause for people"""
+    is_silent: bool = False
+    """nothing but silence arrives: the input is muted or unplugged"""
+
+
+@dataclass(frozen=True, slots=True)
 class SoundEvent:
     """One message about one occurrence of a sound: it starts, goes on, ends."""
 
@@ -185,7 +226,7 @@ class Sink(Protocol):
     """Takes what the daemon emits: a broker, the log, the terminal."""
 
     def put(self, report: Report) -> None:
-        """Take a report. Never blocks; what a sink cannot keep it drops and counts."""
+        """Take a report. Never blocks; what finds no room is dropped and counted."""
 
     async def run(self) -> None:
         """Deliver until cancelled."""

@@ -15,7 +15,7 @@ ROOT = Path(streamer.__file__).parent
 
 ORDER = [
     {"types", "errors", "metrics"},
-    {"core"},
+    {"core", "language"},
     {"config"},
     {"capture", "signal", "model"},
     {"detection", "inference"},
@@ -36,7 +36,7 @@ ORDER = [
 TORCH = {"model", "inference", "data", "training", "evaluation"}
 ONLY_IMPORTERS = {
     "sounddevice": "capture/microphone.py",
-    "av": "capture/stream.py",
+    "av": "capture/stream.py data/paths.py",
     "aiomqtt": "mqtt/aiomqtt_internals.py mqtt/connection.py",
     "amqtt": "mqtt/broker.py",
     "starlette": "web/api.py web/guard.py web/server.py",

@@ -2,13 +2,17 @@
 
 The soundscapes, the peer (YAMNet by Frigate's rule) and the figures come from a folder of tools that is no
 part of it: make_soundscape.py, yamnet_fixed_windows.py, score.py, groups.yaml, requirements.txt. They
-run in an environment of their own, which is made once.
+run in an environment of their own, which is made once; so does sed_scores_eval, for PSDS1 and PSDS2.
+
+There is a table for dense recordings, seven sounds a minute; with `--bed` one more for the same with faint
+music and speech beneath, and one for an hour with a sound every ten minutes, music, speech and ambience.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import venv
@@ -17,10 +21,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
+from streamer.capture.stream import read_file
 from streamer.config.schema import load_config
+from streamer.data.synthesis import write_wav
 from streamer.errors import StreamerError, UsageError
+from streamer.evaluation import bed
+from streamer.evaluation.frames import write_scores
+from streamer.evaluation.thresholds import open_scorer
 from streamer.mqtt.messages import event_message
 from streamer.run.offline import detect
 from tools.spans import SpanScorer
@@ -28,6 +38,11 @@ from tools.spans import SpanScorer
 _PARTS = ("make_soundscape.py", "yamnet_fixed_windows.py", "score.py", "groups.yaml", "requirements.txt")
 _BEST_CASE = ("--threshold", "0.3", "--max-not-heard", "2", "--offset-at", "last-heard", "--min-rms", "0")
 """Frigate itself refuses thresholds below 0.5."""
+_DENSE = ("--events-per-minute", "6", "--distractors-per-minute", "1")
+_SPARSE = ("--events-per-minute", "0.1", "--distractors-per-minute", "0.0166667")
+_FAINT_DBFS = (-52.0, -42.0)
+"""of music and speech beneath: about as loud as the background of the soundscapes"""
+_HOME_DBFS = (-45.0, -25.0)
 _COLUMNS = {
     "hits": "hits",
     "FA/h": "false_alarms_per_hour",
@@ -36,6 +51,8 @@ _COLUMNS = {
     "onset F1": "micro.onset.f1",
     "intersection F1": "micro.intersection.f1",
     "segment F1": "micro.segment.f1",
+    "PSDS1": "psds1",
+    "PSDS2": "psds2",
     "onset error": "onset_error.median",
     "offset error": "offset_error.median",
     "delay": "delay.median",
@@ -51,17 +68,31 @@ class Tools:
     out: Path
 
     def run(self, script: str, *arguments: str | Path) -> str:
-        """What a tool prints. Raises UsageError with the last line that it said."""
-        command = [str(self.python), str(self.folder / script), *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        """What a tool of the folder prints. Raises UsageError with its last line."""
+        return self._python(str(self.folder / script), *arguments)
+
+    def run_own(self, module: str, *arguments: str | Path) -> str:
+        """What a module of this folder prints, run in the environment of the tools. Raises UsageError."""
+        return self._python("-m", f"tools.{module}", *arguments)
+
+    def _python(self, *arguments: str | Path) -> str:
+        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+        done = subprocess.run(
+            [str(self.python), *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
+        )
         if done.returncode:
             said = (done.stderr or done.stdout).strip().splitlines()
-            raise UsageError(f"{script}: {said[-1] if said else f'exit code {done.returncode}'}")
+            what = " ".join(map(str, arguments[:2])) if arguments[0] == "-m" else Path(arguments[0]).name
+            raise UsageError(f"{what}: {said[-1] if said else f'exit code {done.returncode}'}")
         return done.stdout
 
-    def score(self, name: str, recordings: Sequence[Path]) -> dict[str, Any]:
-        """The figures of the events `NAME-RECORDING.tsv`, and all of them in NAME.txt."""
-        figures = self.out / f"{name}.json"
+    def score(self, name: str, kind: str, recordings: Sequence[Path]) -> dict[str, Any]:
+        """The figures of the events `NAME-RECORDING.tsv` and its scores, and all of them in NAME-KIND.txt."""
+        figures = self.out / f"{name}-{kind}.json"
         text = self.run(
             "score.py",
             "--reference",
@@ -73,10 +104,20 @@ class Tools:
         )
         figures.with_suffix(".txt").write_text(text, encoding="utf-8")
         found: dict[str, Any] = json.loads(figures.read_text(encoding="utf-8"))
+        found |= {"psds1": None, "psds2": None}
+        scores = [self.scores(name, recording) for recording in recordings]
+        if all(path.exists() for path in scores):
+            truths = [recording.with_suffix(".tsv") for recording in recordings]
+            found |= json.loads(self.run_own("psds", "--truth", *truths, "--scores", *scores))
         return found
 
     def events(self, name: str, recording: Path) -> Path:
         return self.out / f"{name}-{recording.stem}.tsv"
+
+    def scores(self, name: str, recording: Path) -> Path:
+        """Where scores over time lie; the rules of a peer have the scores of its model."""
+        folder = self.out / ("scores-yamnet" if name in {"frigate", "yamnet"} else f"scores-{name}")
+        return folder / f"{recording.stem}-scores.tsv"
 
 
 def find_tools(folder: Path, out: Path) -> Tools:
@@ -91,29 +132,72 @@ def find_tools(folder: Path, out: Path) -> Tools:
         print("installing what the tools need …", file=sys.stderr)
         venv.create(home, with_pip=True)
         install = [str(python), "-m", "pip", "install", "-q", "-r", str(folder / "requirements.txt")]
+        install += ["sed_scores_eval", "pandas<3"]  # it writes into arrays that pandas 3 protects
         if subprocess.run(install, check=False).returncode:
             raise UsageError(f"{folder / 'requirements.txt'} cannot be installed into {home}")
         installed.touch()
     return Tools(folder, python, out)
 
 
-def soundscapes(
-    tools: Tools, clips: Path, seeds: Sequence[int], folds: Sequence[int], duration_s: int
-) -> list[Path]:
-    """Make the recordings that are not there yet."""
-    recordings = []
-    for seed in seeds:
-        recording = tools.out / f"folds{''.join(map(str, folds))}-{duration_s}s-seed{seed}.wav"
-        if not recording.exists():
-            print(f"making {recording} …", file=sys.stderr)
-            tools.run(
-                "make_soundscape.py",
-                *("--labels", clips / "labels.csv", "--audio-dir", clips / "audio"),
-                *("--folds", *map(str, folds), "--seed", str(seed), "--duration", str(duration_s)),
-                *("--output", recording.with_suffix("")),
-            )
-        recordings.append(recording)
-    return recordings
+@dataclass(frozen=True)
+class Clips:
+    """What soundscapes are made of."""
+
+    folder: Path
+    folds: Sequence[int]
+    bed: Mapping[str, Sequence[Path]]
+    """files of music, speech and ambience; none where there is no bed"""
+
+
+def soundscape(tools: Tools, clips: Clips, seed: int, duration_s: int, density: Sequence[str]) -> Path:
+    """A recording with its truth, made unless it is there."""
+    kind = "" if density == _DENSE else "sparse-"
+    name = f"{kind}folds{''.join(map(str, clips.folds))}-{duration_s}s-seed{seed}"
+    recording = tools.out / f"{name}.wav"
+    if not recording.exists():
+        print(f"making {recording} …", file=sys.stderr)
+        tools.run(
+            "make_soundscape.py",
+            *("--labels", clips.folder / "labels.csv", "--audio-dir", clips.folder / "audio"),
+            *("--folds", *map(str, clips.folds), "--seed", str(seed), "--duration", str(duration_s)),
+            *density,
+            "--output",
+            recording.with_suffix(""),
+        )
+    return recording
+
+
+def with_bed(
+    recording: Path, clips: Mapping[str, Sequence[Path]], level_dbfs: tuple[float, float], seed: int
+) -> Path:
+    """The recording with a bed beneath, and its truth beside it: the bed has no sound that is judged."""
+    path = recording.with_name(f"bed-{recording.name}")
+    if not path.exists():
+        print(f"making {path} …", file=sys.stderr)
+        samples, rate = read_file(recording)
+        laid, _ = bed.lay(np.random.default_rng((30_000, seed)), samples, rate, clips, level_dbfs)
+        for suffix in (".tsv", ".json"):
+            path.with_suffix(suffix).write_bytes(recording.with_suffix(suffix).read_bytes())
+        write_wav(path, laid, rate)
+    return path
+
+
+def make_recordings(tools: Tools, clips: Clips, options: argparse.Namespace) -> dict[str, list[Path]]:
+    """By kind; the kind is the heading of its table."""
+    dense = [soundscape(tools, clips, seed, options.duration, _DENSE) for seed in options.seeds]
+    found = {"seven sounds a minute": dense}
+    if clips.bed:
+        beneath = {kind: files for kind, files in clips.bed.items() if kind != "ambience"}
+        found["the same, faint music and speech beneath"] = [
+            with_bed(recording, beneath, _FAINT_DBFS, seed)
+            for recording, seed in zip(dense, options.seeds, strict=True)
+        ]
+        seed = options.seeds[0]
+        sparse = soundscape(tools, clips, seed, 6 * options.duration, _SPARSE)
+        found["a sound in ten minutes, music, speech and ambience"] = [
+            with_bed(sparse, clips.bed, _HOME_DBFS, seed)
+        ]
+    return found
 
 
 def write_events(path: Path, messages: Iterable[Mapping[str, Any]], known: set[str]) -> None:
@@ -168,9 +252,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--model", help="another than the configuration's")
     add("--seeds", type=int, nargs="+", default=[1, 2, 3])
     add("--folds", type=int, nargs="+", default=[1, 2, 3, 4])
-    add("--duration", type=int, default=600, help="seconds of each recording (%(default)s)")
+    add("--duration", type=int, default=600, help="seconds of a dense recording (%(default)s)")
     add("--teacher", action="store_true", help="judge the detection with the scores of the teacher, too")
     add("--teacher-config", type=Path, help="thresholds for that; else those of --config")
+    add("--bed", type=Path, nargs="+", default=[], help="tables of clips of music, speech and ambience")
     add("--out", type=Path, default=Path("out/quality"))
     options = parser.parse_args(arguments)
     try:
@@ -185,25 +270,32 @@ def _measure(options: argparse.Namespace) -> str:
     out, data = options.out, options.data
     out.mkdir(parents=True, exist_ok=True)
     tools = find_tools(options.soundscapes, out)
-    recordings = soundscapes(tools, data / "esc50-free", options.seeds, options.folds, options.duration)
-    groups = yaml.safe_load((options.soundscapes / "groups.yaml").read_text(encoding="utf-8"))["groups"]
+    config = load_config(options.config)
+    files = bed.choose_clips(options.bed, config) if options.bed else {}
+    recordings = make_recordings(tools, Clips(data / "esc50-free", options.folds, files), options)
+    groups = options.soundscapes / "groups.yaml"
+    known = set(yaml.safe_load(groups.read_text(encoding="utf-8"))["groups"])
+    scorer, _ = open_scorer(config, options.model)
     yamnet = ("--model", data / "yamnet/yamnet.tflite", "--class-map", data / "yamnet/yamnet_class_map.csv")
-    for recording in recordings:
-        print(f"listening to {recording} …", file=sys.stderr)
-        write_events(
-            tools.events("streamer", recording), ours(recording, options.config, options.model), set(groups)
-        )
+    for recording in [recording for kind in recordings.values() for recording in kind]:
+        print(f"scoring {recording} …", file=sys.stderr)
+        events = ours(recording, options.config, options.model)
+        write_events(tools.events("streamer", recording), events, known)
+        write_scores(tools.scores("streamer", recording).parent, [recording], config, scorer)
         for name, settings in (("frigate", ()), ("yamnet", _BEST_CASE)):
             if not tools.events(name, recording).exists():
                 tools.run(
                     "yamnet_fixed_windows.py", recording, tools.events(name, recording), *yamnet, *settings
                 )
+        if not (scores := tools.scores("yamnet", recording)).exists():
+            scores.parent.mkdir(exist_ok=True)
+            tools.run_own("yamnet", recording, scores, "--folder", data / "yamnet", "--groups", groups)
         if options.teacher:
-            config = load_config(options.teacher_config or options.config)
-            scorer = SpanScorer(data / "teacher/mn04_as.onnx")
-            events = detect(recording, config, scorer, source_id=recording.stem)
-            messages = (event_message(event, config.node, origin=0.0) for event in events)
-            write_events(tools.events("teacher", recording), messages, set(groups))
+            rules = load_config(options.teacher_config or options.config)
+            teacher = SpanScorer(data / "teacher/mn04_as.onnx")
+            detected = detect(recording, rules, teacher, source_id=recording.stem)
+            messages = (event_message(event, rules.node, origin=0.0) for event in detected)
+            write_events(tools.events("teacher", recording), messages, known)
     rows = {
         "streamer": "streamer",
         "Frigate's defaults, YAMNet": "frigate",
@@ -211,7 +303,18 @@ def _measure(options: argparse.Namespace) -> str:
     }
     if options.teacher:
         rows["streamer's detection, teacher's scores"] = "teacher"
-    return _table({title: tools.score(name, recordings) for title, name in rows.items()})
+    parts = []
+    for i, (kind, made) in enumerate(recordings.items()):
+        minutes = sum(read_length(recording) for recording in made) / 60
+        found = {title: tools.score(name, str(i), made) for title, name in rows.items()}
+        parts.append(f"{minutes:.0f} minutes, {kind}\n\n{_table(found)}")
+    return "\n\n".join(parts)
+
+
+def read_length(recording: Path) -> float:
+    """Seconds, as the facts beside a recording have it."""
+    facts = json.loads(recording.with_suffix(".json").read_text(encoding="utf-8"))
+    return float(facts["duration"])
 
 
 if __name__ == "__main__":

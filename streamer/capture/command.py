@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 from streamer.capture.channels import Channel, to_mono
 from streamer.core.clock import Clock
+from streamer.core.printable import printable, without_secrets
+from streamer.core.tasks import cancel_and_wait
 from streamer.errors import SourceError
 from streamer.types import AudioBlock
 
@@ -97,8 +99,7 @@ class Command:
             await asyncio.wait_for(process.wait(), TERM_S)
         self._signal(process, signal.SIGKILL)  # whatever is left of the group
         if self._listener is not None:
-            self._listener.cancel()
-            await asyncio.wait([self._listener])
+            await cancel_and_wait(self._listener)
         with contextlib.suppress(TimeoutError):  # what it wrote last: a pipe that holds something stays open
             await asyncio.wait_for(process.communicate(), TERM_S)
         await process.wait()
@@ -141,7 +142,7 @@ class Command:
                 how = f"it ended with exit code {code}"
         lines = self._tail.decode(errors="replace").split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-        return f"{self._command[0]}: {how}" + (f": {last}" if last else "")
+        return f"{self._command[0]}: {how}" + (f": {printable(without_secrets(last))}" if last else "")
 
     @staticmethod
     def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:

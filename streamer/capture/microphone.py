@@ -65,8 +65,8 @@ def list_devices() -> list[Device]:
 class Microphone:
     """A source that listens to an input of this machine.
 
-    `device` is a part of its name, or `default`. PortAudio's callback copies a block and returns. Three
-    things tell that a device is gone or hangs: PortAudio says so, no block comes, or a call does not return.
+    `device` is a part of its name, or `default`. PortAudio's callback copies a block and returns. A device is
+    gone or hangs when PortAudio reports it, when no block comes, or when a call does not return.
     """
 
     def __init__(self, device: str, *, channel: Channel = "mix") -> None:
@@ -260,7 +260,7 @@ def _find(devices: list[Device], wanted: str) -> Device:
         case _:
             matches = ", ".join(device.name for device in found)
             raise SourceError(
-                f"microphone {wanted}: the name fits {len(found)} devices, say more of it: {matches}"
+                f"microphone {wanted}: the name fits {len(found)} devices, give more of it: {matches}"
             )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from streamer.core.clock import STEP_S
 from streamer.metrics import SourceMetrics
 from streamer.types import AudioBlock, Samples
 
@@ -17,8 +18,6 @@ DEAD_ZONE_S = 0.02
 """a clock that is off by less is left alone: times that are exact stay exact"""
 SLEW = 0.005
 """seconds by which the time line may be moved for each second of audio"""
-STEP_S = 1.0
-"""a clock that is off by more has been set: the time line follows at once"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,8 +36,8 @@ class Ring:
     """The latest `seconds` of a source. One thread writes, any other may read.
 
     A sample is known by its index, counted from the source's start, and its time is
-    `anchor + index / sample_rate`. The anchor comes from the first block. From then on each block tells how
-    late it is: its capture time less the time that the ring expects. Three things make that differ from zero.
+    `anchor + index / sample_rate`. The anchor comes from the first block. From then on the
+    lateness of a block is its capture time less the time that the ring expects. Three things change it.
 
     * Blocks come late, often in bursts. None comes early, so the *least* lateness of a while is the true one.
     * The sample clock drifts: 50 ppm are 4 s a day. Outside of a dead zone the anchor is slewed after it.
@@ -76,7 +75,7 @@ class Ring:
         self._on_change = on_change
 
     def finish(self) -> None:
-        """Say that no more audio will come."""
+        """Mark the end: no more audio will come."""
         self._finished = True
         self._on_change()
 
@@ -104,7 +103,7 @@ class Ring:
             return Excerpt(samples, self._time(first), self._time(last), has_gap)
 
     def between(self, start: float, end: float) -> Excerpt:
-        """The samples of a stretch of time, to the nearest sample."""
+        """The samples of a stretch of time, to the nearest sample: clips of events are cut by it."""
         first, last = (round((time - self._time(0)) * self.sample_rate) for time in (start, end))
         return self.read(first, last)
 

@@ -1,4 +1,4 @@
-"""Which source a piece of configuration means."""
+"""Makes the source that a piece of configuration describes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def open_source(settings: SourceSettings, demo: Callable[[], Path]) -> Source:
     """The source that `settings` describe, not opened yet. `demo` makes the recording that the demo plays.
 
     Where a microphone has the demo as its fallback and this machine has no microphone at all, it is the demo,
-    and the log says so. To find that out blocks for some ten milliseconds.
+    which is logged. Listing the microphones blocks for some ten milliseconds.
     """
     match settings:
         case MicrophoneSettings():

@@ -17,7 +17,7 @@ from av.audio.frame import AudioFrame
 
 from streamer.capture.channels import Channel, to_mono
 from streamer.core.clock import Clock
-from streamer.core.printable import address_for_people, printable
+from streamer.core.printable import address_for_people, printable, without_secrets
 from streamer.core.threads import in_thread
 from streamer.errors import InputError, SourceError, StreamerError
 from streamer.types import AudioBlock, Samples
@@ -70,7 +70,7 @@ class Decoder:
     def blocks(self, start: float = 0.0) -> Iterator[AudioBlock]:
         """Blocks of 100 ms, the last one shorter; once. Sample n was captured at `start + n / sample_rate`.
 
-        Samples that are missing according to the time stamps count; the block after them says so.
+        Samples that are missing according to the time stamps count; the block after them is a discontinuity.
         """
         n_block = round(BLOCK_S * self.sample_rate)
         pending: Samples = np.zeros(0, np.float32)
@@ -107,7 +107,7 @@ class Decoder:
             if path.is_file() and not path.stat().st_size:
                 raise self._failure("the file is empty")
             if path.is_fifo() and path.resolve().is_fifo():  # to open it waits; /dev/stdin resolves to none
-                raise self._failure("this is a pipe; a source hears it with `command: [cat, …]`")
+                raise self._failure("this is a pipe; listen to it with `command: [cat, …]`")
             # `file:`, since a name may hold a colon.
             return av.open(f"file:{path}", options=_FILES, metadata_errors="replace")
         # RTSP over TCP, since UDP loses packets; the sound alone, since a picture costs far more.
@@ -149,7 +149,7 @@ class Decoder:
             if shape != (frame.format.name, frame.layout.name, frame.sample_rate) or resampler is None:
                 shape = (frame.format.name, frame.layout.name, frame.sample_rate)
                 self._checked(frame)
-                # The layout stays: FFmpeg's own mix to mono weighs channels, and float32 is not kept below 1.
+                # The layout stays: FFmpeg's own mix to mono weighs channels, and lets float32 exceed 1.
                 # Packed: to read eight planes or more crashes PyAV 18.1, and the process.
                 resampler = av.AudioResampler("flt", frame.layout, self.sample_rate)
             at = frame.time if frame.time is not None else expected
@@ -187,7 +187,7 @@ class Decoder:
             case av.FFmpegError() | OSError():
                 what = f"cannot be opened or read: {error.strerror}"
             case _:
-                what = f"cannot be opened or read: {error}"
+                what = f"cannot be opened or read: {without_secrets(str(error))}"
         return self._failure(what)
 
 
@@ -240,7 +240,7 @@ class Stream:
 
     async def open(self) -> None:
         try:
-            self._decoder = await in_thread(self._opened, f"open {self._address}", deadline_s=2 * TIMEOUT_S)
+            self._decoder = await in_thread(self._opened, "open stream", deadline_s=2 * TIMEOUT_S)
         except TimeoutError as error:
             raise SourceError(f"{address_for_people(str(self._address))}: no answer") from error
         self._sample_rate = self._decoder.sample_rate

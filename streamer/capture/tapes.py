@@ -24,6 +24,6 @@ class Tapes:
         return self._rings.get(source_id)
 
     def between(self, source_id: str, start: float, end: float) -> tuple[Excerpt, int] | None:
-        """The samples of a stretch of time and their rate, Hertz; None while nobody listens there."""
+        """The samples of a stretch of time and their rate, Hertz; None while the source is closed."""
         ring = self._rings.get(source_id)
         return None if ring is None else (ring.between(start, end), ring.sample_rate)

@@ -11,6 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from streamer.core.files import write_text
+
 
 class Rival(StrEnum):
     TRANSFORMERS = "transformers"
@@ -52,7 +54,7 @@ def bench(
         progress=lambda line: typer.echo(line, err=True),
     )
     if out is not None:
-        out.write_text(json.dumps(report, indent=2) + "\n")
+        write_text(out, json.dumps(report, indent=2) + "\n")
     if as_json:
         typer.echo(json.dumps(report))
         return

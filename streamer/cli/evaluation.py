@@ -101,44 +101,40 @@ def clips(
 
 
 @app.command()
-def frames(recordings: RecordingsArgument, config: ConfigOption = HOME, model: ModelOption = None) -> None:
+def frames(
+    recordings: RecordingsArgument,
+    config: ConfigOption = HOME,
+    model: ModelOption = None,
+    scores: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write the scores over time there, as sed_scores_eval reads them."),
+    ] = None,
+) -> None:
     """Average precision of frame scores over the moments of recordings whose events are known.
 
-    Example: streamer eval frames out/s201.wav out/s202.wav
+    Example: streamer eval frames out/s201.wav out/s202.wav --scores out/scores
     """
     from streamer.evaluation.frames import report  # noqa: PLC0415  # loads torch
 
-    typer.echo(report(recordings, load_config(config), model))
+    typer.echo(report(recordings, load_config(config), model, scores))
 
 
 @app.command()
 def thresholds(
     recordings: RecordingsArgument,
-    nothing_in: Annotated[
-        list[Path] | None, typer.Option(metavar="WAV", help="A recording without events; may be repeated.")
-    ] = None,
     config: ConfigOption = HOME,
     model: ModelOption = None,
-    false_alarms: Annotated[float, typer.Option(help="At most so many an hour.")] = 20.0,
     scores: Annotated[Path, typer.Option(help="Folder that keeps scores for a second run.")] = Path(
         "out/scores"
     ),
 ) -> None:
-    """Choose the threshold of each sound on recordings whose events are known; prints YAML.
+    """Choose each sound's threshold for three profiles on recordings whose events are known; prints YAML.
 
-    Example: streamer eval thresholds out/s201.wav out/s202.wav --nothing-in out/others.wav --false-alarms 1
+    Example: streamer eval thresholds out/s201.wav out/s202.wav out/others.wav out/bed.wav
     """
     from streamer.evaluation.thresholds import report  # noqa: PLC0415  # loads torch
 
-    found = report(
-        load_config(config),
-        recordings,
-        nothing_in=nothing_in or (),
-        model=model,
-        false_alarms=false_alarms,
-        scores=scores,
-    )
-    typer.echo(found)
+    typer.echo(report(load_config(config), recordings, model=model, scores=scores))
 
 
 @app.command("false-alarms")
@@ -149,24 +145,29 @@ def false_alarms(
     model: ModelOption = None,
     minutes: Annotated[float, typer.Option(help="Length of each recording.")] = 60.0,
     seed: Annotated[int, typer.Option(help="Another one draws other recordings.")] = 1,
+    bed: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="CSV", help="Clips of music, speech and ambience; may be repeated."),
+    ] = None,
     keep: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write the recordings there, and score nothing.")
     ] = None,
 ) -> None:
-    """Count false events an hour: in background noise, and in clips of sounds that are not configured.
+    """Count false events an hour: in noise, in clips of other sounds, in music, speech and ambience.
 
-    Example: streamer eval false-alarms data/esc50-free --seed 2
+    Example: streamer eval false-alarms data/esc50-free --bed held-out.csv --seed 2
     """
     from streamer.evaluation import false_alarms as measured  # noqa: PLC0415  # loads torch
 
     settings = load_config(config)
     if keep is None:
-        found = measured.report(settings, folder, fold=fold, model=model, minutes=minutes, seed=seed)
+        found = measured.report(
+            settings, folder, fold=fold, model=model, minutes=minutes, seed=seed, bed_tables=bed or ()
+        )
         typer.echo(found)
         return
-    room, others, _, _ = measured.recordings(settings, folder, fold, minutes, seed)
-    typer.echo(measured.write(keep, "background", room))
-    typer.echo(measured.write(keep, "others", others))
+    for recording in measured.recordings(settings, folder, fold, minutes, seed, bed or ()):
+        typer.echo(measured.write(keep, recording))
 
 
 @app.command()
@@ -174,17 +175,21 @@ def support(
     model: Annotated[str, typer.Argument(help="A directory or a model's name.")],
     folder: ClipsArgument,
     fold: FoldOption = 4,
+    also: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="CSV", help="More clips: file, labels, source, unsure; may be repeated."),
+    ] = None,
     write: Annotated[
         bool, typer.Option("--write", help="Write sounds.json in the model's directory.")
     ] = False,
 ) -> None:
-    """Which labels a model hears, and at which threshold, on clips and synthesised sounds.
+    """Which labels a model hears well, poorly, or nobody knows, on clips and synthesised sounds.
 
-    Example: streamer eval support ast-tiny data/esc50-free
+    Example: streamer eval support ast-tiny data/esc50-free --also held-out.csv
     """
     from streamer.evaluation.support import report  # noqa: PLC0415  # loads torch
 
-    typer.echo(report(model, folder, fold=fold, write=write))
+    typer.echo(report(model, folder, fold=fold, also=also or (), write=write))
 
 
 def recipe_at(path: Path) -> FinetuneSettings | None:

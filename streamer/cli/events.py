@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import json
 import re
@@ -198,14 +199,27 @@ def forget(
     last: Annotated[str | None, typer.Option("--last", help="So far back: 1h, 7d.", metavar="TIME")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All that is kept.")] = False,
     source: SourceOption = None,
+    broker: Annotated[
+        bool,
+        typer.Option("--broker", help="Instead: what the broker retains, so devices go from Home Assistant."),
+    ] = False,
     config: ConfigOption = None,
 ) -> None:
     """Delete events, with all that was said of them, from the history and from what waits to be sent.
 
-    What sounds just now stays until it has ended.
+    What sounds just now stays until it has ended. With --broker it is the states and devices of this node at
+    the broker that are deleted, and no events; stop the daemon first, which would publish them again.
 
     Example: streamer forget --last 1h --source bedroom
     """
+    if broker:
+        if last is not None or everything or source is not None:
+            raise UsageError("--broker goes alone: it deletes no events")
+        if config is None:
+            raise UsageError("say which broker and node: --broker --config FILE")
+        n = forget_at_broker(config)
+        typer.echo(f"forgotten: {n} retained messages at the broker")
+        return
     if (last is None) == (not everything):
         raise UsageError("say how much: --last TIME, or --all")
     since = None if last is None else _since(last)
@@ -218,6 +232,15 @@ def forget(
 def register(to: typer.Typer) -> None:
     to.add_typer(app, name="events")
     to.command()(forget)
+
+
+def forget_at_broker(path: Path) -> int:
+    """Delete what a node has left at its broker; the number of messages. Raises StreamerError."""
+    from streamer.mqtt.retained import clear_node  # noqa: PLC0415  # slow to load
+
+    config = load_config(path)
+    prefix = "homeassistant" if config.home_assistant is None else config.home_assistant.discovery_prefix
+    return len(asyncio.run(clear_node(config.mqtt, config.node, [prefix])))
 
 
 def clip_path(directory: Path, event: Event) -> Path:

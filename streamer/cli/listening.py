@@ -19,7 +19,7 @@ import typer
 
 from streamer.config.schema import Config, MqttSettings, load_config
 from streamer.config.sources import SourceSettings
-from streamer.core.logs import LogThread
+from streamer.core.logs import LineFormatter, LogThread
 from streamer.data.synthesis import write_demo
 from streamer.errors import ConfigError, SourceError, StreamerError, UsageError
 from streamer.types import AudioBlock
@@ -124,10 +124,9 @@ def _run(config: Config, *, plain: bool, reread: Callable[[], Config] | None = N
     terminal = sys.stdout.isatty() and not plain
     faulthandler.enable()  # systemd's watchdog ends a daemon that hangs by SIGABRT: say where it hung
     # Not by descriptor 2: sounddevice turns that off for a moment whenever it looks for devices.
-    formatter = logging.Formatter("%(asctime)s %(levelname)-7s %(message)s")
-    thread = None if terminal else LogThread(os.dup(2), formatter)
+    thread = None if terminal else LogThread(os.dup(2), LineFormatter())
     handler: logging.Handler = logging.StreamHandler() if thread is None else thread.handler
-    handler.setFormatter(formatter if thread is None else None)
+    handler.setFormatter(LineFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     try:
         asyncio.run(_until_stopped(serve(config, terminal=terminal, reread=None if terminal else reread)))
@@ -181,8 +180,8 @@ def _model_line(config: Config) -> str:
 
     engine = open_engine(config.model)
     Pipeline("check", config, engine.labels)  # refuses sounds whose labels the model does not have
-    lacking = hub.lacking(config.model.path, {name: s.labels for name, s in config.sounds.items()})
-    return f"{engine.describe()}; {lacking}" if lacking else engine.describe()
+    doubts = hub.doubts(config.model.path, {name: s.labels for name, s in config.sounds.items()})
+    return f"{engine.describe()}; {doubts}" if doubts else engine.describe()
 
 
 def _devices_line() -> str:

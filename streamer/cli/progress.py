@@ -31,7 +31,7 @@ class Bar:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
 
-    def say(self, line: str) -> None:
+    def message(self, line: str) -> None:
         self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def begin(self, what: str, total: int, done: int = 0) -> None:

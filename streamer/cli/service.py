@@ -13,9 +13,10 @@ from typing import Annotated
 import typer
 
 import streamer
+from streamer.cli.events import forget_at_broker
 from streamer.config.schema import load_config
 from streamer.core.files import write_text
-from streamer.errors import InputError, UsageError
+from streamer.errors import InputError, StreamerError, UsageError
 
 app = typer.Typer(help="Run at boot, under systemd.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -75,7 +76,7 @@ def install(
 
 @app.command()
 def uninstall(root: RootOption = Path("/")) -> None:
-    """Stop it and take the unit away. Configuration and state stay.
+    """Stop it and take the unit away. Configuration and state stay, its devices in Home Assistant go.
 
     Example: sudo streamer service uninstall
     """
@@ -85,6 +86,7 @@ def uninstall(root: RootOption = Path("/")) -> None:
         raise UsageError(f"{unit} does not exist: nothing is installed")
     _systemctl(root, "stop", UNIT)
     _systemctl(root, "disable", UNIT)
+    _forget_at_broker(root / "etc/streamer/streamer.yaml")
     unit.unlink()
     shutil.rmtree(unit.with_name(f"{UNIT}.d"), ignore_errors=True)
     _systemctl(root, "daemon-reload")
@@ -102,6 +104,21 @@ def status() -> None:
     _refuse_without_systemd()
     done = subprocess.run(["systemctl", "--no-pager", "status", UNIT], check=False)
     raise typer.Exit(done.returncode)
+
+
+def _forget_at_broker(settings: Path) -> None:
+    """Delete its states and devices at the broker; one that cannot be reached does not keep the unit here."""
+    try:
+        config = load_config(settings)
+        if config.mqtt.enabled and not config.mqtt.embedded:
+            typer.echo(f"deleted {forget_at_broker(settings)} retained messages at the broker")
+    except StreamerError as error:
+        line = str(error).splitlines()[0]
+        typer.echo(
+            f"the broker still has its states and devices ({line}): when it can be reached, "
+            f"streamer forget --broker --config {settings}",
+            err=True,
+        )
 
 
 def _refuse_elsewhere(root: Path) -> None:

@@ -53,30 +53,28 @@ def run(
     Example: streamer train configs/train/esc50.yaml --fold 2 --output runs/esc50-2
     """
     settings = load_recipe(recipe)
-    with bar(plain=plain) as watch:
+    with bar(plain=plain) as shown:
         try:
-            model = _train(settings, watch, resume=resume, output=output, fold=fold)
+            model = _train(settings, shown, resume=resume, output=output, fold=fold)
         except KeyboardInterrupt:
-            watch.say("stopped; the same command with --resume goes on from the last checkpoint")
+            shown.message("stopped; the same command with --resume goes on from the last checkpoint")
             raise typer.Exit(_INTERRUPTED) from None
     typer.echo(model)
 
 
-def _train(
-    settings: TrainSettings, watch: Bar, *, resume: bool, output: Path | None, fold: int | None
-) -> Path:
+def _train(settings: TrainSettings, bar: Bar, *, resume: bool, output: Path | None, fold: int | None) -> Path:
     """Each task to its own program."""
     match settings:
         case FinetuneSettings():
             from streamer.training.finetune import finetune  # noqa: PLC0415  # loads torch
 
-            return finetune(settings.with_command_line(output, fold), resume=resume, watch=watch)
+            return finetune(settings.with_command_line(output, fold), resume=resume, bar=bar)
         case DistillSettings():
             if output is not None or fold is not None:
                 raise UsageError("--output and --fold are for fine-tuning; edit the recipe instead")
             from streamer.training.distill import distill  # noqa: PLC0415  # loads torch
 
-            return distill(settings, resume=resume, watch=watch)
+            return distill(settings, resume=resume, bar=bar)
         case _:
             raise UsageError(f"task {settings.task} cannot be trained")
 
@@ -112,8 +110,8 @@ def stats(
     if recipe is not None and recipe.max_length is not None:
         fbank = replace(fbank, max_length=recipe.max_length)
     short: Literal["pad", "place"] = "pad" if recipe is None else recipe.data.short
-    with bar(plain=plain) as watch:
-        found = measure(examples, fbank, short=short, workers=workers, watch=watch)
+    with bar(plain=plain) as shown:
+        found = measure(examples, fbank, short=short, workers=workers, bar=shown)
     for reason in found.skipped.values():
         typer.echo(f"skipped: {reason}")
     typer.echo(f"clips {found.n_clips - len(found.skipped)}, skipped {len(found.skipped)}")

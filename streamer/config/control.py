@@ -1,7 +1,8 @@
-"""What is in force: the configuration, and what was changed since: listening, thresholds, profiles."""
+"""What is in force: the configuration, and what was changed since: listening, mute, thresholds, profiles."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -11,6 +12,8 @@ from streamer.core.json_file import JsonFile
 
 LOWEST, HIGHEST = 0.01, 0.99
 """of a threshold that is set by command"""
+MUTE_S = 3600.0
+"""seconds for which a source that is muted has no notifications"""
 PROFILES = {"low": 2.0, "normal": 1.0, "high": 0.5}
 """how sensitive: by how much the odds that a sound needs are multiplied"""
 
@@ -34,7 +37,24 @@ class SetProfile:
     profile: str
 
 
-Command: TypeAlias = SetListen | SetThreshold | SetProfile
+@dataclass(frozen=True, slots=True)
+class SetListenFor:
+    """Whether a sound is listened for."""
+
+    source: str
+    sound: str
+    listen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SetMute:
+    """Until when the events of a source do not notify, seconds since the epoch; critical ones always do."""
+
+    source: str
+    until: float
+
+
+Command: TypeAlias = SetListen | SetThreshold | SetProfile | SetListenFor | SetMute
 
 
 class Control:
@@ -58,6 +78,7 @@ class Control:
         self.sources = tuple(config.sources)
         self.sounds = tuple(self._rules)
         """those that have a threshold"""
+        self.all_sounds = tuple(config.sounds)
         for source in self.sources:
             self._notify(source)
 
@@ -78,6 +99,17 @@ class Control:
         command = self._commands.get(f"{source} listen")
         return command.listen if isinstance(command, SetListen) else True
 
+    def listens_for(self, source: str, sound: str) -> bool:
+        command = self._commands.get(f"{source} sound {sound}")
+        return command.listen if isinstance(command, SetListenFor) else True
+
+    def muted_s(self, source: str) -> float:
+        """Seconds for which the events of a source do not notify; 0 where they do."""
+        command = self._commands.get(f"{source} mute")
+        left_s = command.until - time.time() if isinstance(command, SetMute) else 0.0
+        # After the clock was set back by a lot, the mute would last too long.
+        return left_s if 0 < left_s <= MUTE_S else 0.0
+
     def profile(self, source: str) -> str:
         command = self._commands.get(f"{source} profile")
         return command.profile if isinstance(command, SetProfile) else "normal"
@@ -96,14 +128,23 @@ class Control:
 
     def in_force(self, source: str) -> Config:
         """The configuration in force for a source; the very same object where no command changed it."""
-        if self.profile(source) == "normal" and not any(
-            f"{source} threshold {sound}" in self._commands for sound in self.sounds
+        off = {sound for sound in self.all_sounds if not self.listens_for(source, sound)}
+        if (
+            not off
+            and self.profile(source) == "normal"
+            and not any(f"{source} threshold {sound}" in self._commands for sound in self.sounds)
         ):
             return self._config
         sounds = dict(self._config.sounds)
         for name in self.sounds:
-            on, off = self.on_off(source, name)
-            sounds[name] = sounds[name].model_copy(update={"on": on, "off": off})
+            on, until = self.on_off(source, name)
+            sounds[name] = sounds[name].model_copy(update={"on": on, "off": until})
+        for name in off:
+            del sounds[name]
+        for name, sound in sounds.items():
+            if off.intersection(sound.unless):
+                guards = tuple(guard for guard in sound.unless if guard not in off)
+                sounds[name] = sound.model_copy(update={"unless": guards})
         return self._config.model_copy(update={"sounds": sounds})
 
     def _notify(self, source: str) -> None:
@@ -117,14 +158,20 @@ def _key(command: Command) -> str:
             return f"{source} listen"
         case SetProfile(source):
             return f"{source} profile"
+        case SetListenFor(source, sound):
+            return f"{source} sound {sound}"
+        case SetMute(source):
+            return f"{source} mute"
         case SetThreshold(source, sound):
             return f"{source} threshold {sound}"
 
 
 def _value(command: Command) -> bool | str | float:
     match command:
-        case SetListen(_, listen):
+        case SetListen(_, listen) | SetListenFor(_, _, listen):
             return listen
+        case SetMute(_, until):
+            return until
         case SetProfile(_, profile):
             return profile
         case SetThreshold(_, _, on):
@@ -140,6 +187,10 @@ def _commands(saved: dict[str, object]) -> list[Command]:
                 commands.append(SetListen(source, value))
             case [source, "profile"], str() if value in PROFILES:
                 commands.append(SetProfile(source, value))
+            case [source, "sound", sound], bool():
+                commands.append(SetListenFor(source, sound, value))
+            case [source, "mute"], float():
+                commands.append(SetMute(source, value))
             case [source, "threshold", sound], float() if LOWEST <= value <= HIGHEST:
                 commands.append(SetThreshold(source, sound, value))
     return commands

@@ -10,7 +10,8 @@ from pydantic import AfterValidator, Field, ValidationInfo, create_model, field_
 from pydantic.fields import FieldInfo
 
 from streamer.config.sources import SourceSettings
-from streamer.config.yaml import NAME, Section, load_yaml
+from streamer.config.yaml import NAME, DisplayName, Section, load_yaml
+from streamer.language import FALLBACK, Language, Names
 from streamer.types import Priority
 
 Id = Annotated[str, Field(pattern=NAME)]
@@ -112,6 +113,10 @@ else:
 class SoundKeys(Section):
     """What a sound has beside the rules that `detection` has, too."""
 
+    name: DisplayName | None = None
+    """What people read, in any script; where not set, the name in `language`."""
+    shown: bool | None = None
+    """Whether Home Assistant enables its entity at first; priority high or critical does, where not set."""
     labels: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = ()
     """Labels of the model; the sound's score is the highest of theirs."""
     above_background_db: Annotated[float, Field(ge=3, le=100)] | None = None
@@ -209,6 +214,8 @@ class HomeAssistantSettings(Section):
 
     discovery_prefix: TopicPrefix = "homeassistant"
     """Discovery prefix as set in Home Assistant; its birth message comes on <discovery_prefix>/status."""
+    page_url: Annotated[str, Field(pattern=r"^https?://[^\s]+$")] | None = None
+    """Address at which a browser in the home reaches this daemon's page: the device then has a link to it."""
     form: Literal["device", "entity"] = "device"
     """One discovery message a device, or one an entity: for Home Assistant before 2024.11 and others."""
 
@@ -269,6 +276,8 @@ class Config(Section):
     """Name of this daemon among others; part of every topic."""
     state_dir: File | None = None
     """Directory for what survives a restart; $STATE_DIRECTORY or ~/.local/state/streamer where not set."""
+    language: Language = FALLBACK
+    """Language of the names of sounds and entities; what is not translated is English."""
     sources: Annotated[dict[Id, SourceSettings], Field(min_length=1)]
     """The places that are listened to, by name."""
     model: ModelSettings = ModelSettings()
@@ -294,6 +303,20 @@ class Config(Section):
                 if other not in self.sounds or other == name:
                     raise ValueError(f"sounds.{name}.unless: {other!r} is not another sound of this file")
         return self
+
+    @property
+    def names(self) -> Names:
+        """What people read of sources and sounds."""
+        return Names(
+            self.language,
+            {key: source.name for key, source in self.sources.items() if source.name is not None},
+            {key: sound.name for key, sound in self.sounds.items() if sound.name is not None},
+        )
+
+    def is_shown(self, name: str) -> bool:
+        """Whether the entity of one of `sounds` is enabled at first."""
+        sound = self.sounds[name]
+        return sound.priority in ("high", "critical") if sound.shown is None else sound.shown
 
     def sound(self, name: str) -> SoundRule:
         """The rules of one of `sounds`."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Discriminator, Field, Tag
 
-from streamer.config.yaml import Section
+from streamer.config.yaml import DisplayName, Section
 
 KINDS = ("microphone", "stream", "command", "demo")
 """the key that makes a source what it is"""
@@ -15,6 +15,10 @@ KINDS = ("microphone", "stream", "command", "demo")
 class CommonSourceSettings(Section):
     """What every source has."""
 
+    name: DisplayName | None = None
+    """What people read, in any script, where its key is not good enough; the key stays in topics and ids."""
+    area: DisplayName | None = None
+    """The room that Home Assistant suggests for its device."""
     channel: Literal["mix"] | Annotated[int, Field(ge=1, le=64)] = "mix"
     """The channel to listen to, counted from 1; `mix` is the mean of all."""
     calibration_db: Annotated[float, Field(ge=-50, le=200)] | None = None

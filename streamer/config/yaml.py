@@ -5,10 +5,10 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar, get_args
+from typing import Annotated, Any, TypeAlias, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Tag, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Tag, ValidationError
 from pydantic_core import ErrorDetails
 
 from streamer.core.nearest import suggestion
@@ -16,6 +16,16 @@ from streamer.errors import ConfigError
 
 NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 """what may be the name of a source, a sound or a node"""
+
+
+def _is_one_line(text: str) -> str:
+    if not text.isprintable() or not text.strip():
+        raise ValueError("a name is one line of text that can be seen")
+    return text
+
+
+DisplayName: TypeAlias = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_is_one_line)]
+"""What people read: any script, at most 64 characters."""
 
 
 class Section(BaseModel):

@@ -14,8 +14,13 @@ def writing(path: Path, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
     """A file to write in the block, which takes the place of `path` at its end.
 
     It is written beside `path`, synced, and renamed; where the block raises, it is removed and `path` stays.
-    Raises OSError.
+    Links are followed, and a device or a pipe is written as it is. Raises OSError.
     """
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        with path.open("wb") as file:
+            yield file
+        return
     draft = path.with_name(f".{path.name}.part")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
@@ -37,11 +42,25 @@ def write_text(path: Path, text: str, *, mode: int = 0o644) -> None:
         file.write(text.encode())
 
 
+def put_directory(draft: Path, path: Path) -> None:
+    """Rename a directory that is written whole, after its files are on the disk. Raises OSError."""
+    for file in draft.rglob("*"):
+        if file.is_file():
+            _sync(file, os.O_RDONLY)
+    sync_directory(draft)
+    draft.rename(path)
+    sync_directory(path.parent)
+
+
 def sync_directory(path: Path) -> None:
-    """Make a rename in a directory last. Some file systems cannot; they keep it as they keep all."""
+    """Let a rename in a directory survive a power cut. File systems that cannot sync a directory need not."""
     with suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

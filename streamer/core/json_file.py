@@ -1,4 +1,4 @@
-"""A small JSON file: written whole or not at all, and never a reason not to start."""
+"""A small JSON file for state; a damaged one is set aside, and the program starts without it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LARGEST = 1 << 20
 
 
 class JsonFile:
-    """A mapping that survives a restart; empty, and not kept, where there is no directory."""
+    """A mapping that survives a restart. Without a directory it is empty, and saved nowhere."""
 
     def __init__(self, directory: Path | None, name: str) -> None:
         self._path = None if directory is None else directory / name
@@ -32,7 +32,7 @@ class JsonFile:
             loaded = None
         if isinstance(loaded, dict):
             return loaded
-        log.warning("%s: not as it was saved: it is set aside as %s.damaged", self._path, self._path.name)
+        log.warning("%s: damaged: set aside as %s.damaged", self._path, self._path.name)
         with suppress(OSError):
             self._path.replace(self._path.with_name(f"{self._path.name}.damaged"))
         return {}

@@ -10,7 +10,8 @@ import os
 import queue
 import threading
 from contextlib import suppress
-from logging.handlers import QueueHandler
+
+from streamer.core.printable import printable, without_secrets
 
 WAITING_MAX = 1000
 """lines that wait for the reader; further ones are dropped and counted"""
@@ -18,28 +19,44 @@ CLOSE_S = 0.5
 """seconds that a stop waits for the reader"""
 
 
-class _DroppingHandler(QueueHandler):
-    """Puts records into a bounded queue; never blocks."""
+class LineFormatter(logging.Formatter):
+    """One line a message, whatever is in it, and no secret of an address, also not in a stack."""
 
-    def __init__(self, waiting: queue.Queue[logging.LogRecord | None]) -> None:
-        super().__init__(waiting)
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's
+        return printable(super().formatMessage(record))
+
+    def format(self, record: logging.LogRecord) -> str:
+        return without_secrets(super().format(record))
+
+
+class _DroppingHandler(logging.Handler):
+    """Puts lines into a bounded queue; never blocks."""
+
+    def __init__(self, waiting: queue.Queue[str | None]) -> None:
+        super().__init__()
+        self._waiting = waiting
         self.dropped = 0
 
-    def enqueue(self, record: logging.LogRecord) -> None:
+    def emit(self, record: logging.LogRecord) -> None:
         try:
-            self.queue.put_nowait(record)
+            self._waiting.put_nowait(self.format(record))
         except queue.Full:
             self.dropped += 1
+        except Exception:
+            self.handleError(record)
 
 
 class LogThread:
-    """Writes the records of a handler to a file descriptor in a thread."""
+    """Writes the lines of a handler to a file descriptor in a thread."""
 
     def __init__(self, descriptor: int, formatter: logging.Formatter) -> None:
         self._descriptor = descriptor
-        self._waiting: queue.Queue[logging.LogRecord | None] = queue.Queue(WAITING_MAX)
+        self._waiting: queue.Queue[str | None] = queue.Queue(WAITING_MAX)
         self.handler = _DroppingHandler(self._waiting)
-        self._formatter = formatter
+        self.handler.setFormatter(formatter)
         self._reported = 0
         # A daemon thread, and no buffered stream or handler: at its end the interpreter waits for their
         # locks, and a write that never returns would hold them.
@@ -60,16 +77,16 @@ class LogThread:
         self._thread.join(CLOSE_S)
 
     def _run(self) -> None:
-        while (record := self._waiting.get()) is not None:
-            self._write(record)
+        while (line := self._waiting.get()) is not None:
+            self._write(line)
             lost, self._reported = self.dropped - self._reported, self.dropped
             if lost:
-                line = f"{lost} lines of the log were lost: its reader was too slow"
-                values = {"msg": line, "levelno": logging.WARNING, "levelname": "WARNING"}
-                self._write(logging.makeLogRecord(values))
+                text = f"{lost} lines of the log were lost: its reader was too slow"
+                values = {"msg": text, "levelno": logging.WARNING, "levelname": "WARNING"}
+                self._write(self.handler.format(logging.makeLogRecord(values)))
 
-    def _write(self, record: logging.LogRecord) -> None:
-        data = f"{self._formatter.format(record)}\n".encode(errors="backslashreplace")
+    def _write(self, line: str) -> None:
+        data = f"{line}\n".encode(errors="backslashreplace")
         with suppress(OSError):  # the reader is gone
             while data:
                 data = data[os.write(self._descriptor, data) :]

@@ -13,22 +13,30 @@ def printable(text: str) -> str:
 def address_for_people(address: str) -> str:
     """Scheme, host and port of an address; nothing else of it, since any other part may hold a secret.
 
-    Not by a parser: passwords contain `#`, `/`, `?`, `[` and `@` as they are, and the last `@` ends the
-    user's part however the rest is written.
+    Not by a parser: passwords contain `#`, `/`, `?`, `[` and `@` as they are. The host follows the last `@`,
+    or, where that one belongs to a path or query, the last before them. Where both could be hosts, neither
+    is shown.
     """
     match = re.match(r"([A-Za-z][A-Za-z0-9+.-]{0,30})://(.*)", address, re.DOTALL)
     if match is None:
         return "an address without a scheme"
     scheme, rest = match.groups()
-    host = re.match(
-        r"\[[0-9A-Fa-f:.%]{1,60}\](?::\d{1,5})?|[\w.-]{1,253}(?::\d{1,5})?", rest.rpartition("@")[2]
-    )
-    if host is None or not _is_whole(rest, host.group(), "@" in rest):
-        return f"{scheme}://…"
-    return printable(f"{scheme}://{host.group()}")
+    hosts = {_host(rest.rpartition("@")[2]), _host(re.split(r"[/?#]", rest)[0].rpartition("@")[2])} - {""}
+    return printable(f"{scheme}://{hosts.pop()}") if len(hosts) == 1 else f"{scheme}://…"
 
 
-def _is_whole(rest: str, host: str, has_user: bool) -> bool:
-    """The host ends where a host may end; else it is a part of something else."""
-    after = rest.rpartition("@")[2][len(host) :] if has_user else rest[len(host) :]
-    return not after or after[0] in "/?#"
+def without_secrets(text: str) -> str:
+    """Text of others, such as a program's error, with each address in it as `address_for_people` shows it."""
+    return re.sub(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://\S+", lambda found: _shown(found.group()), text)
+
+
+def _shown(address: str) -> str:
+    """An address and the punctuation that follows it."""
+    bare = address.rstrip(".,:;!?\"')>]}")
+    return address_for_people(bare) + address[len(bare) :]
+
+
+def _host(text: str) -> str:
+    """The host and port with which `text` begins; nothing where it begins with something else."""
+    found = re.match(r"(\[[0-9A-Fa-f:.%]{1,60}\]|[\w.-]{1,253})(:\d{1,5})?(?=\Z|[/?#])", text, re.DOTALL)
+    return "" if found is None else found.group()

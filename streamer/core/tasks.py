@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 async def cancel_and_wait(*tasks: asyncio.Task[Any] | asyncio.Future[Any]) -> None:
@@ -25,6 +28,21 @@ async def running(work: Coroutine[Any, Any, T], name: str) -> AsyncIterator[asyn
         yield task
     finally:
         await cancel_and_wait(task)
+
+
+@asynccontextmanager
+async def in_background(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
+    """As `running`, for work that nobody awaits: where it fails, the log has its stack at once."""
+    async with running(logged(work, name), name):
+        yield
+
+
+async def logged(work: Coroutine[Any, Any, None], name: str) -> None:
+    """Await work that nobody else awaits: where it fails, the log has its stack at once."""
+    try:
+        await work
+    except Exception:
+        log.exception("%s: ended by a fault in the program", name)
 
 
 async def first_of(*tasks: asyncio.Task[Any], timeout_s: float | None = None) -> None:

@@ -1,111 +1,218 @@
-"""The recordings to train on: read once, at one rate, with their labels and their loud part.
+"""The recordings that crops are made of: decoded once, with what is known of each, kept in a run's folder.
 
-`esc50-free`: `labels.csv` (file, labels, fold) and `audio/`. `more-free`: `index.csv` (clips that nobody
-labelled), their files, and `rir/` (impulse responses of rooms).
+`esc50-free`: `labels.csv` (file, labels, fold) and `audio/`. `more-free`, `more-free-2` and what `render`
+makes: `index.csv` (file, source, licence, author, and labels where they are certain). `rir/`: responses of
+rooms.
 """
 
 from __future__ import annotations
 
 import csv
+import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from streamer.data.audio import decode
+from streamer.data.teacher import Teacher
 from streamer.errors import InputError
+from streamer.model.labels import AUDIOSET
 from streamer.types import Samples
+
+Scores = npt.NDArray[np.float32]
 
 RATE = 32000
 """Hertz: the teacher's rate, and twice the student's"""
+ESC50 = "esc50-free"
+PEAK = 30_000
+"""of every piece, in steps of int16"""
+_ENDS_BELOW_DB = 25.0
+_GAP_S = 0.6
+"""a shorter pause does not end a sound: two steps are one stretch, two barks mostly are not"""
+_FRAME_S = 0.02
+_RESPONSE_S = 1.0
+"""of a room's response that is kept: what comes later is under the noise of most recordings"""
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Clip:
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A row of a table: a file, and what is known of it without listening."""
+
     path: Path
-    samples: Samples
-    """(n,) at RATE: the part that sounds, peak-normalised"""
+    folder: str
+    """the data set's"""
+    source: str
+    """whose recordings: what is held out is held out by source"""
     labels: tuple[str, ...]
-    """labels that a person gave; empty where nobody did"""
+    """that are certain; empty where none is"""
     exact: bool
     """the labels say just what it is, not only something near"""
+    credit: tuple[str, str, str]
+    """licence, author, title or link"""
 
 
-def active_part(samples: Samples, rate: int = RATE, *, below_db: float = 20.0, gap_s: float = 1.0) -> slice:
-    """The loudest stretch whose 20 ms frames stay within `below_db` of the loudest frame, gaps bridged."""
-    frame = rate // 50
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    entry: Entry
+    samples: npt.NDArray[np.int16]
+    """(n,) at RATE, peak PEAK"""
+    active: npt.NDArray[np.float32]
+    """(k, 2) seconds: from when to when it sounds"""
+    rms: float
+    """of where it sounds, in steps of int16"""
+    scores: Scores
+    """(n_labels,) what the teacher says of it alone"""
+
+
+def entries(
+    data: Path, folds: Iterable[int], folders: Sequence[str], held_out: Iterable[str] = ()
+) -> list[Entry]:
+    """All that may be trained on. Raises InputError where a table is missing."""
+    wanted, apart = set(folds), set(held_out)
+    found = [entry for fold, entry in _esc50(data / ESC50) if fold in wanted]
+    for folder in folders:
+        found += [entry for entry in indexed(data / folder) if entry.source not in apart]
+    return found
+
+
+def validating(
+    data: Path, folds: Iterable[int], folders: Sequence[str], held_out: Iterable[str]
+) -> list[Entry]:
+    """The clips of other folds and of the sources that are held out. Raises InputError."""
+    wanted, apart = set(folds), set(held_out)
+    found = [entry for fold, entry in _esc50(data / ESC50) if fold in wanted]
+    for folder in folders:
+        found += [entry for entry in indexed(data / folder) if entry.source in apart]
+    return found
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}: see docs/training.md for what is needed") from error
+
+
+def _esc50(folder: Path) -> Iterator[tuple[int, Entry]]:
+    for row in _rows(folder / "labels.csv"):
+        labels = tuple(row["audioset_labels"].split("|"))
+        credit = (row["clip_licence"], row["author"], row["title"])
+        exact = row["audioset_exact"] == "1"
+        yield (
+            int(row["fold"]),
+            Entry(folder / "audio" / row["file"], folder.name, row["esc50_label"], labels, exact, credit),
+        )
+
+
+def indexed(folder: Path) -> Iterator[Entry]:
+    """The clips of a folder with an `index.csv`. Raises InputError."""
+    for row in _rows(folder / "index.csv"):
+        labels = tuple(label for label in (row.get("labels") or "").split("|") if label in AUDIOSET)
+        link = row["link"] or f"{row['source_repo']}: {row['source_path']}"
+        credit = (row["licence"], row["author"], link)
+        yield Entry(folder / row["file"], folder.name, row["source_repo"], labels, bool(labels), credit)
+
+
+def sounding(samples: npt.NDArray[np.int16], rate: int = RATE) -> npt.NDArray[np.float32]:
+    """(k, 2) seconds: the stretches within _ENDS_BELOW_DB of the loudest 20 ms, short pauses bridged."""
+    frame = int(_FRAME_S * rate)
     n = len(samples) // frame
     if n < 1:
-        return slice(0, len(samples))
-    energy = np.square(samples[: n * frame].reshape(n, frame), dtype=np.float64).mean(axis=1)
-    loud = np.flatnonzero(energy >= energy.max() * 10 ** (-below_db / 10))
-    parts = np.split(loud, np.flatnonzero(np.diff(loud) > gap_s * 50) + 1)
-    best = max(parts, key=lambda part: energy[part[0] : part[-1] + 1].sum())
-    return slice(int(best[0]) * frame, (int(best[-1]) + 1) * frame)
+        return np.array([[0.0, len(samples) / rate]], np.float32)
+    energy = np.square(samples[: n * frame].reshape(n, frame).astype(np.float32)).mean(axis=1)
+    loud = np.flatnonzero(energy >= energy.max() * 10 ** (-_ENDS_BELOW_DB / 10))
+    parts = np.split(loud, np.flatnonzero(np.diff(loud) > _GAP_S / _FRAME_S) + 1)
+    return np.array([[part[0] * _FRAME_S, (part[-1] + 1) * _FRAME_S] for part in parts], np.float32)
 
 
-def read(path: Path, labels: tuple[str, ...], exact: bool) -> Clip | None:
-    """None, with a line in the log, where the file is unreadable, silent or shorter than 0.1 s."""
-    try:
-        samples = decode(path, RATE)
-    except InputError as error:
-        log.warning("skipped: %s", error)
-        return None
-    samples = samples[active_part(samples)]
+def _rms(samples: npt.NDArray[np.int16], active: npt.NDArray[np.float32]) -> float:
+    parts = [samples[int(begin * RATE) : int(end * RATE)] for begin, end in active]
+    return float(np.sqrt(np.square(np.concatenate(parts).astype(np.float32)).mean()) + 1e-3)
+
+
+def measure(entry: Entry, samples: Samples, teacher: Teacher) -> Piece | None:
+    """A piece of (n,) samples at RATE; None where it is silent or shorter than 0.1 s."""
     peak = float(np.max(np.abs(samples), initial=0.0))
     if not np.isfinite(peak) or peak < 1e-4 or len(samples) < RATE // 10:
-        log.warning("%s: skipped: silent or too short", path)
         return None
-    return Clip(path, samples / peak, labels, exact)
+    whole = (samples * (PEAK / peak)).astype(np.int16)
+    active = sounding(whole)
+    # The teacher was trained on ten seconds; a clip of a fraction of one says more when it comes again.
+    heard: Samples = whole.astype(np.float32) / np.float32(65536)
+    if len(heard) < 3 * RATE:
+        again = min(6, 3 * RATE // len(heard))
+        heard = np.tile(np.concatenate((heard, np.zeros(RATE // 5, np.float32))), max(1, again))
+    return Piece(entry, whole, active, _rms(whole, active), teacher.score(heard[: 10 * RATE]))
 
 
-def esc50(folder: Path, folds: set[int]) -> Iterator[Clip]:
-    """Those of some folds; what cannot be used is left out, and counted in the log."""
-    with (folder / "labels.csv").open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if int(row["fold"]) in folds]
-    clips = (
-        read(
-            folder / "audio" / row["file"],
-            tuple(row["audioset_labels"].split("|")),
-            row["audioset_exact"] == "1",
-        )
-        for row in rows
+def prepare(found: Sequence[Entry], folder: Path, teacher: Teacher) -> int:
+    """Decode and measure what `folder` does not hold yet; the number that it then holds of `found`.
+
+    A data set is a file of samples (`NAME.s16`), one of numbers (`NAME.npz`) and one of names (`NAME.json`).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    n = 0
+    for name in dict.fromkeys(entry.folder for entry in found):
+        own = [entry for entry in found if entry.folder == name]
+        if not (folder / f"{name}.json").exists():
+            _write(own, folder / name, teacher)
+        n += len(json.loads((folder / f"{name}.json").read_text()))
+    return n
+
+
+def _write(own: Sequence[Entry], base: Path, teacher: Teacher) -> None:
+    names, begins, actives, counts, rms, scores = [], [0], [], [], [], []
+    with base.with_suffix(".s16").open("wb") as file:
+        for entry in own:
+            try:
+                piece = measure(entry, decode(entry.path, RATE), teacher)
+            except InputError as error:
+                log.warning("skipped: %s", error)
+                continue
+            if piece is None:
+                log.warning("%s: skipped: silent or too short", entry.path)
+                continue
+            file.write(piece.samples.tobytes())
+            names.append(entry.path.name)
+            begins.append(begins[-1] + len(piece.samples))
+            actives.append(piece.active)
+            counts.append(len(piece.active))
+            rms.append(piece.rms)
+            scores.append(piece.scores)
+    np.savez(
+        base.with_suffix(".npz"),
+        begins=np.array(begins, np.int64),
+        active=np.concatenate(actives),
+        counts=np.array(counts, np.int64),
+        rms=np.array(rms, np.float32),
+        scores=np.stack(scores),
     )
-    yield from _usable(folder, clips)
+    partial = base.with_suffix(".partial")
+    partial.write_text(json.dumps(names))
+    partial.replace(base.with_suffix(".json"))
 
 
-def _usable(folder: Path, clips: Iterable[Clip | None]) -> Iterator[Clip]:
-    n_used = n_skipped = 0
-    for clip in clips:
-        if clip is None:
-            n_skipped += 1
-        else:
-            n_used += 1
-            yield clip
-    log.warning("%s: %d clips used, %d skipped", folder, n_used, n_skipped)
-
-
-def credits(data: Path, folds: set[int]) -> Iterator[tuple[str, str, str, str]]:
-    """(file, licence, author, title or link) of every clip that is trained on, as the licences ask."""
-    with (data / "esc50-free" / "labels.csv").open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if int(row["fold"]) in folds:
-                yield row["file"], row["clip_licence"], row["author"], row["title"]
-    with (data / "more-free" / "index.csv").open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            link = row["link"] or f"{row['source_repo']}: {row['source_path']}"
-            yield Path(row["file"]).name, row["licence"], row["author"], link
-
-
-def unlabelled(folder: Path) -> Iterator[Clip]:
-    """Clips that nobody labelled; what cannot be used is left out, and counted in the log."""
-    with (folder / "index.csv").open(newline="", encoding="utf-8") as file:
-        files = [row["file"] for row in csv.DictReader(file)]
-    yield from _usable(folder, (read(folder / name, (), exact=False) for name in files))
+def load(found: Sequence[Entry], folder: Path) -> list[Piece]:
+    """What `prepare` left of these entries; the samples stay on disk until they are used."""
+    pieces = []
+    for name in dict.fromkeys(entry.folder for entry in found):
+        own = {entry.path.name: entry for entry in found if entry.folder == name}
+        values = np.load(folder / f"{name}.npz")
+        begins, rms, scores = values["begins"], values["rms"], values["scores"]
+        actives = np.split(values["active"], np.cumsum(values["counts"])[:-1])
+        samples = np.memmap(folder / f"{name}.s16", np.int16, mode="r")
+        for i, file in enumerate(json.loads((folder / f"{name}.json").read_text())):
+            if file in own:
+                part = samples[begins[i] : begins[i + 1]]
+                pieces.append(Piece(own[file], part, actives[i], float(rms[i]), scores[i]))
+    return pieces
 
 
 def room_responses(folder: Path) -> list[Samples]:
@@ -113,6 +220,6 @@ def room_responses(folder: Path) -> list[Samples]:
     responses = []
     for path in sorted(folder.glob("*.flac")):
         response = decode(path, RATE)
-        response = response[int(np.argmax(np.abs(response))) :][: 2 * RATE]
+        response = response[int(np.argmax(np.abs(response))) :][: int(_RESPONSE_S * RATE)]
         responses.append(response / float(np.sqrt(np.square(response).sum())))
     return responses

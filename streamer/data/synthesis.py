@@ -116,6 +116,21 @@ def fast_smoke_beeps(rng: Rng, rate: int, seconds: float) -> Sound:
     )
 
 
+def warbling_smoke_alarm(rng: Rng, rate: int, seconds: float) -> Sound:
+    """A smoke alarm as EN 14604 allows: a pitch that sweeps or alternates, held or in long beeps."""
+    n = int(seconds * rate)
+    t = np.arange(n) / rate
+    low = rng.uniform(2200, 3100)
+    high = low * rng.uniform(1.08, 1.5)
+    cycle = (t * rng.uniform(1.5, 12)) % 1
+    kind = rng.choice(["saw", "triangle", "two tones"])
+    swing = cycle if kind == "saw" else np.abs(2 * cycle - 1) if kind == "triangle" else (cycle < 0.5)
+    tone = _tone(rng, (low + (high - low) * swing).astype(np.float32), n, rate, str(rng.choice(SHAPES)))
+    if rng.random() < 0.5:
+        tone = tone * _gate([(rng.uniform(0.3, 1.5), rng.uniform(0.1, 1.0))], n, rate)
+    return Sound(tone, ("Smoke detector, smoke alarm", "Fire alarm", "Alarm"))
+
+
 def siren(rng: Rng, rate: int, seconds: float) -> Sound:
     """Wail, yelp, or two tones in turn."""
     n = int(seconds * rate)
@@ -306,6 +321,7 @@ ALARMS: tuple[Generator, ...] = (
     temporal_three,
     temporal_four,
     fast_smoke_beeps,
+    warbling_smoke_alarm,
     siren,
     telephone_bell,
     ringtone,

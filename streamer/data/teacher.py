@@ -37,11 +37,16 @@ class Teacher:
 
     def score(self, samples: Samples) -> npt.NDArray[np.float32]:
         """(n,) at 32 kHz -> (527,) posteriors."""
+        return self.listen(samples)[0]
+
+    def listen(self, samples: Samples) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """(n,) at 32 kHz -> (527,) posteriors and (384,) the vector that they are made of."""
         x = torch.from_numpy(np.pad(samples, (0, max(0, _SHORTEST - len(samples)))))
         x = x[1:] - 0.97 * x[:-1]
         spectrum = torch.stft(
             x, 1024, 320, 800, self._window, center=True, pad_mode="reflect", return_complex=True
         )  # (513, n_frames)
-        mel = ((self._banks @ spectrum.abs().square() + 1e-5).log() + 4.5) / 5
-        logits = self._session.run(["logits"], {"spec": mel[None, None].numpy()})[0][0]
-        return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
+        power = torch.view_as_real(spectrum).square().sum(dim=-1)
+        mel = ((self._banks @ power + 1e-5).log() + 4.5) / 5
+        logits, features = self._session.run(["logits", "features"], {"spec": mel[None, None].numpy()})
+        return np.asarray(1 / (1 + np.exp(-logits[0])), np.float32), np.asarray(features[0], np.float32)

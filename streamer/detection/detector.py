@@ -20,7 +20,6 @@ from hashlib import sha256
 import numpy as np
 
 from streamer.config.schema import SoundRule
-from streamer.detection.smoothing import median
 from streamer.detection.timeline import CELL_S
 from streamer.types import SILENCE_DBFS, Phase, Samples, SoundEvent
 
@@ -69,7 +68,7 @@ class SoundScores:
     """The scores of one sound on the timeline, one row a cell; row 0 is cell `first`."""
 
     scores: Samples
-    """(n,) of the sound"""
+    """(mature - first,) of the sound, smoothed: what thresholds are compared with"""
     labels: Samples
     """(n, n_labels) of each of its labels"""
     levels: Samples
@@ -143,7 +142,6 @@ class SoundDetector:
         self._source_id = source_id
         self._sound = sound
         self._rule = rule
-        self._width = 2 * max(0, round((rule.smoothing_s / CELL_S - 1) / 2)) + 1
         self._min_duration = _cells(rule.min_duration_s)
         # Cells that touch have no pause between them: the shortest pause is a cell.
         self._gap = max(1, _cells(rule.merge_gap_s))
@@ -168,6 +166,11 @@ class SoundDetector:
         return State.ACTIVE if occurrence.is_above else State.STOPPING
 
     @property
+    def is_quiet(self) -> bool:
+        """It has no occurrence: where its scores stay below `on`, an update has nothing to do."""
+        return self._occurrence is None
+
+    @property
     def event(self) -> Span | None:
         """Where the open event is, else where the latest one was."""
         occurrence = self._occurrence
@@ -176,9 +179,7 @@ class SoundDetector:
 
     def update(self, sound: SoundScores, moment: Moment) -> list[SoundEvent]:
         """The messages that a further window leads to, in order. When closing, nothing stays open."""
-        if self._occurrence is None and sound.scores.max(initial=0) < self._rule.on:
-            return []  # the usual case, cheaply: a median is never above its highest score
-        scores = self.smooth(sound)
+        scores = sound.scores
         events: list[SoundEvent] = []
         if self._occurrence is not None and not moment.closing:  # a close is no hop
             self._occurrence.hops.append(True)
@@ -207,10 +208,6 @@ class SoundDetector:
                 self._done = max(self._done, occurrence.until)
             self._occurrence = None
         return events
-
-    def smooth(self, sound: SoundScores) -> Samples:
-        """(mature - first,): the scores that thresholds are compared with."""
-        return median(sound.scores, self._width)[: max(0, sound.mature - sound.first)]
 
     def pending(self, cell: int) -> Span | None:
         """The occurrence at a cell that has not started an event; None where there is none."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from streamer.config.schema import SoundRule
-from streamer.detection.pipeline import Inspection
+from streamer.detection.decider import Inspection
 from streamer.types import SoundEvent
 
 

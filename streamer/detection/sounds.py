@@ -47,7 +47,10 @@ class Sounds:
 
     def highest(self, picked: Samples) -> Samples:
         """(n, n_picked) -> (n, n_sounds)."""
-        return np.maximum.reduceat(picked, self._starts, axis=1) if len(self) else picked
+        if not len(self):
+            return picked
+        by_label = np.ascontiguousarray(picked.T)  # faster than along the rows
+        return np.maximum.reduceat(by_label, self._starts, axis=0).T
 
 
 def _hint(label: str, labels: Sequence[str]) -> str:

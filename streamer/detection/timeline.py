@@ -63,10 +63,10 @@ class Timeline:
         self._weights[rows] += weights
         self.until = max(self.until, until)
 
-    def means(self) -> Samples:
-        """(until - first, n_columns)."""
+    def means(self, rows: slice = slice(None), columns: slice = slice(None)) -> Samples:
+        """(until - first, n_columns), or a part of that."""
         n = self.until - self.first
-        return self._sums[:n] / self._weights[:n]
+        return self._sums[:n][rows, columns] / self._weights[:n][rows]
 
     def _forget(self, until: int) -> None:
         """Make room for the cells up to `until`."""

@@ -5,17 +5,17 @@ from __future__ import annotations
 import csv
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from streamer.config.schema import Config
-from streamer.detection.pipeline import Pipeline
+from streamer.detection.decider import Decider
 from streamer.errors import InputError
 from streamer.inference.worker import Scorer
 from streamer.run.offline import detect
-from streamer.types import Scores, SoundEvent, Window
+from streamer.types import Scores, Sensed, SoundEvent, Window
 
 SHARE = 0.5
 """of an event that lies in the truth, or of the truth that is covered, that makes it right"""
@@ -28,6 +28,8 @@ class Span:
     sound: str
     onset: float
     offset: float
+    clip: str = ""
+    """the file that it was made of, where that is known"""
 
 
 @dataclass(slots=True)
@@ -37,18 +39,34 @@ class Count:
     true: int = 0
     found: int = 0
     false: int = 0
+    false_for: Counter[str] = field(default_factory=Counter, compare=False)
+    """the false events by the clip that they are for, or by the minute where nothing sounds"""
+
+    @property
+    def false_but_worst(self) -> int:
+        """False events without those for the clip that causes most of them: no clip decides alone."""
+        return self.false - max(self.false_for.values(), default=0)
 
 
 def read_truth(path: Path) -> list[Span]:
-    """A table with tabs: onset, offset, event_label. Raises InputError."""
+    """A table with tabs: onset, offset, event_label and, where it is known, clip. Raises InputError."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = csv.DictReader(file, delimiter="\t")
-            return [Span(row["event_label"], float(row["onset"]), float(row["offset"])) for row in rows]
+            return [
+                Span(row["event_label"], float(row["onset"]), float(row["offset"]), row.get("clip") or "")
+                for row in rows
+            ]
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path}: not a table of onset, offset and event_label ({error})") from error
+
+
+def write_truth(path: Path, spans: Iterable[Span]) -> None:
+    """What `read_truth` reads. Raises OSError."""
+    lines = [f"{span.onset:.3f}\t{span.offset:.3f}\t{span.sound}\t{span.clip}\n" for span in spans]
+    path.write_text("".join(["onset\toffset\tevent_label\tclip\n", *lines]), encoding="utf-8")
 
 
 def ended(events: Iterable[SoundEvent]) -> list[Span]:
@@ -62,15 +80,18 @@ def count(truth: Iterable[Span], detected: Iterable[Span]) -> dict[str, Count]:
     An event is right if at least half of it lies in true events of its sound; a true event is found if right
     ones cover at least half of it.
     """
+    truth = list(truth)
     counts: dict[str, Count] = defaultdict(Count)
     true_of, detected_of = _by_sound(truth), _by_sound(detected)
     for sound in true_of.keys() | detected_of.keys():
         own, found = true_of.get(sound, []), detected_of.get(sound, [])
         right = [span for span in found if _covered(span, own) >= SHARE * (span.offset - span.onset)]
+        wrong = [span for span in found if span not in right]
         counts[sound] = Count(
             true=len(own),
             found=sum(_covered(span, right) >= SHARE * (span.offset - span.onset) for span in own),
-            false=len(found) - len(right),
+            false=len(wrong),
+            false_for=Counter(_cause(span, truth) for span in wrong),
         )
     return counts
 
@@ -80,6 +101,14 @@ def _by_sound(spans: Iterable[Span]) -> dict[str, list[Span]]:
     for span in spans:
         by_sound[span.sound].append(span)
     return by_sound
+
+
+def _cause(span: Span, truth: Iterable[Span]) -> str:
+    """The clip, or else the sound, that an event overlaps most; the minute where nothing sounds."""
+    most = max(truth, key=lambda other: _covered(span, (other,)), default=None)
+    if most is None or not _covered(span, (most,)):
+        return f"minute {int(span.onset // 60)}"
+    return most.clip or most.sound
 
 
 def _covered(span: Span, by: Iterable[Span]) -> float:
@@ -132,31 +161,31 @@ class SavedScores:
 
     def replay(self, name: str, config: Config) -> list[SoundEvent]:
         """The events of a recording by its saved scores alone, without audio."""
-        pipeline = Pipeline(name, config, self.labels)
-        nothing = np.zeros(round(10 * self.window_s), np.float32)
+        decider = Decider(name, config, self.labels)
+        silence = np.zeros((1, 2), np.float32)
         events: list[SoundEvent] = []
         end = 0.0
         for k in range(len(self._kept[name]["frames"])):
             end = (k + 1) * config.hop_s
             start = end - self.window_s
-            window = Window(name, k, nothing, 10, start, end, warm_up=start < 0)
-            events += pipeline.update(window, self._score(window), end)
-        return events + pipeline.close(end, end)
+            sensed = Sensed(k, start, end, max(start, 0.0), end - config.hop_s, silence)
+            events += decider.decide(sensed, self._score(name, k, start, end), end)
+        return events + decider.close(end, end)
 
     def hours(self, hop_s: float) -> float:
         """The length of all that is kept."""
         return sum(len(kept["frames"]) for kept in self._kept.values()) * hop_s / 3600
 
     def score(self, windows: Sequence[Window]) -> list[Scores]:
-        return [self._score(window) for window in windows]
+        return [self._score(window.source_id, window.index, window.start, window.end) for window in windows]
 
-    def _score(self, window: Window) -> Scores:
-        kept = self._kept[window.source_id]
-        frames = kept["frames"][window.index].astype(np.float32)
+    def _score(self, name: str, index: int, start: float, end: float) -> Scores:
+        kept = self._kept[name]
+        frames = kept["frames"][index].astype(np.float32)
         frame_s = float(kept["frame_s"][0])
         says_when = frames if frame_s else None
         clip = frames.max(axis=0)
-        return Scores(window.source_id, window.index, window.start, window.end, clip, says_when, frame_s)
+        return Scores(name, index, start, end, clip, says_when, frame_s)
 
 
 class _Recording:
@@ -174,8 +203,10 @@ class _Recording:
 
 def total(counts: Iterable[Mapping[str, Count]]) -> dict[str, Count]:
     """The counts of several recordings, by sound."""
-    by_sound: dict[str, Counter[str]] = defaultdict(Counter)
+    by_sound: dict[str, Count] = defaultdict(Count)
     for each in counts:
         for sound, own in each.items():
-            by_sound[sound] += Counter(true=own.true, found=own.found, false=own.false)
-    return {sound: Count(c["true"], c["found"], c["false"]) for sound, c in by_sound.items()}
+            sums = by_sound[sound]
+            sums.true, sums.found = sums.true + own.true, sums.found + own.found
+            sums.false, sums.false_for = sums.false + own.false, sums.false_for + own.false_for
+    return dict(by_sound)

@@ -3,9 +3,9 @@
     streamer eval false-alarms data/esc50-free --config configs/home.yaml
 
 An hour of synthesised background (coloured noise whose colour and level change every half minute, with hum),
-and an hour of clips of ESC-50 that the model never saw, of classes that are not configured, at levels
-from -40 to -10 dBFS over background. `--keep` writes both, to choose thresholds by; judge these with another
-`--seed`.
+an hour of clips of ESC-50 that the model never saw, of classes that are not configured, at levels from -40
+to -10 dBFS over background, and with `--bed` an hour of music, speech and ambience from tables of clips.
+`--keep` writes them, to choose thresholds by; judge these with another `--seed`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ import numpy as np
 from streamer.config.schema import Config, ModelSettings
 from streamer.data.synthesis import coloured_noise, write_wav
 from streamer.errors import InputError
+from streamer.evaluation import bed
+from streamer.evaluation.events import Span, count, ended, read_truth, write_truth
 from streamer.evaluation.fold import FOLD, read_clips, read_rows
 from streamer.inference.engines import open_engine
 from streamer.inference.worker import Scorer
@@ -45,8 +48,8 @@ def background(rng: np.random.Generator, minutes: float) -> Samples:
     return np.concatenate(pieces)
 
 
-def strangers(clips: Path, fold: int, config: Config) -> list[tuple[str, Samples]]:
-    """Class and samples of the clips of other sounds. Raises InputError if there are none."""
+def strangers(clips: Path, fold: int, config: Config) -> list[tuple[str, str, Samples]]:
+    """Class, file and samples of the clips of other sounds. Raises InputError if there are none."""
     listened = {label for sound in config.sounds.values() for label in sound.labels}
     listened |= descendants(listened)
     rows = []
@@ -54,58 +57,83 @@ def strangers(clips: Path, fold: int, config: Config) -> list[tuple[str, Samples
         labels = set(row["audioset_labels"].split("|"))
         if int(row["fold"]) == fold and not (labels | descendants(labels)) & listened:
             rows.append(row)
-    found = [(row["esc50_label"], samples) for row, samples in read_clips(clips, rows, RATE)]
+    found = [(row["esc50_label"], row["file"], samples) for row, samples in read_clips(clips, rows, RATE)]
     if not found:
         raise InputError(f"{clips}: every clip of fold {fold} is one that is listened for")
     return found
 
 
 def scattered(
-    rng: np.random.Generator, clips: Sequence[tuple[str, Samples]], minutes: float
-) -> tuple[Samples, list[tuple[float, str]]]:
-    """Clips one after the other over background, in random order, again and again; and when each begins."""
+    rng: np.random.Generator, clips: Sequence[tuple[str, str, Samples]], minutes: float
+) -> tuple[Samples, list[Span]]:
+    """Clips (class, file, samples) one after the other over background, in random order, again and again."""
     samples = background(rng, minutes)
     at = 0
-    begins: list[tuple[float, str]] = []
+    spans: list[Span] = []
     order: list[int] = []
     while True:
         order = order or rng.permutation(len(clips)).tolist()
-        name, clip = clips[order.pop()]
+        name, file, clip = clips[order.pop()]
         if at + len(clip) > len(samples):
-            return np.clip(samples, -1, 1), begins
+            return np.clip(samples, -1, 1), spans
         rms = float(np.sqrt(np.square(clip).mean())) + 1e-9
         samples[at : at + len(clip)] += clip * (10 ** (rng.uniform(-40, -10) / 20) / rms)
-        begins.append((at / RATE, name))
+        spans.append(Span(name, at / RATE, (at + len(clip)) / RATE, f"{name} {file}"))
         at += len(clip)
 
 
-def write(folder: Path, name: str, samples: Samples) -> Path:
-    """A recording, and beside it the truth: nothing."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.wav"
-    write_wav(path, samples, RATE)
-    path.with_suffix(".tsv").write_text("onset\toffset\tevent_label\n", encoding="utf-8")
-    return path
-
-
-def detected(recording: Path, config: Config, scorer: Scorer) -> list[tuple[str, float]]:
-    """Sound and onset of every event, without those of loudness, which are never false."""
-    return [
-        (event.sound, event.onset)
-        for event in detect(recording, config, scorer, source_id=recording.stem)
-        if event.phase == "end" and config.sounds[event.sound].labels
-    ]
+@dataclass(frozen=True, slots=True, eq=False)
+class Recording:
+    name: str
+    samples: Samples
+    """(n,) at RATE"""
+    truth: list[Span]
+    """what sounds, none of it to be told of but music and speech where these are configured"""
+    about: str
+    """for people"""
 
 
 def recordings(
-    config: Config, clips: Path, fold: int, minutes: float, seed: int
-) -> tuple[Samples, Samples, list[tuple[float, str]], str]:
-    """Background, clips of other sounds over background, when each of them begins, and a line about them."""
+    config: Config, clips: Path, fold: int, minutes: float, seed: int, bed_tables: Sequence[Path] = ()
+) -> list[Recording]:
+    """Background; clips of other sounds over it; with tables of clips music, speech and ambience over it.
+
+    Raises InputError.
+    """
     found = strangers(clips, fold, config)
     rng = np.random.default_rng((20_000, seed))
     room = background(rng, minutes)
-    others, begins = scattered(rng, found, minutes)
-    return room, others, begins, f"{len(found)} clips of {len({name for name, _ in found})} classes"
+    others, spans = scattered(rng, found, minutes)
+    about = f"{len(found)} clips of {len({name for name, _, _ in found})} classes"
+    made = [Recording("background", room, [], "background"), Recording("others", others, spans, about)]
+    if bed_tables:
+        chosen = bed.choose_clips(bed_tables, config)
+        samples, laid = bed.lay(rng, background(rng, minutes), RATE, chosen)
+        made.append(Recording("bed", samples, bed.truth(laid, config), "music, speech and ambience"))
+    return made
+
+
+def write(folder: Path, recording: Recording) -> Path:
+    """NAME.wav, and beside it NAME.tsv: what sounds. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{recording.name}.wav"
+    write_wav(path, recording.samples, RATE)
+    write_truth(path.with_suffix(".tsv"), recording.truth)
+    return path
+
+
+def false_events(recording: Path, config: Config, scorer: Scorer) -> Counter[str]:
+    """False events by sound and by what they were for; those of loudness are never false."""
+    truth = read_truth(recording.with_suffix(".tsv"))
+    events = ended(detect(recording, config, scorer, source_id=recording.stem))
+    labelled = [event for event in events if config.sounds[event.sound].labels]
+    return Counter(
+        {
+            f"{sound} for {cause}": n
+            for sound, own in count(truth, labelled).items()
+            for cause, n in own.false_for.items()
+        }
+    )
 
 
 def report(
@@ -116,23 +144,15 @@ def report(
     model: str | None = None,
     minutes: float = 60.0,
     seed: int = 1,
+    bed_tables: Sequence[Path] = (),
 ) -> str:
-    """False events an hour in background and in clips of other sounds. Raises StreamerError."""
-    room, others, begins, about = recordings(config, clips, fold, minutes, seed)
+    """False events an hour in each recording. Raises StreamerError."""
+    made = recordings(config, clips, fold, minutes, seed, bed_tables)
     engine = open_engine(config.model if model is None else ModelSettings(path=model))
-    with tempfile.TemporaryDirectory() as name:
-        in_room = detected(write(Path(name), "background", room), config, engine)
-        in_others = detected(write(Path(name), "others", others), config, engine)
-    hours = minutes / 60
-    starts = [start for start, _ in begins]
-    taken = Counter(
-        f"{sound} for {begins[max(0, int(np.searchsorted(starts, onset, 'right')) - 1)][1]}"
-        for sound, onset in in_others
-    )
-    return "\n".join(
-        [
-            f"background: {len(in_room) / hours:.1f} an hour {dict(Counter(sound for sound, _ in in_room))}",
-            f"{about}: {len(in_others) / hours:.1f} an hour",
-            *(f"  {n:3} {what}" for what, n in taken.most_common()),
-        ]
-    )
+    lines = []
+    with tempfile.TemporaryDirectory() as folder:
+        for recording in made:
+            false = false_events(write(Path(folder), recording), config, engine)
+            lines.append(f"{recording.about}: {false.total() / (minutes / 60):.1f} an hour")
+            lines += [f"  {n:3} {what}" for what, n in false.most_common()]
+    return "\n".join(lines)

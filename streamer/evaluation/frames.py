@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from streamer.config.schema import Config
 from streamer.detection.pipeline import Pipeline
+from streamer.detection.smoothing import median
 from streamer.detection.sounds import Sounds
 from streamer.detection.timeline import CELL_S, Timeline
 from streamer.evaluation.events import every_window, read_truth
@@ -83,6 +84,33 @@ def _lines(recording: Path, config: Config, scorer: Scorer, sounds: Sounds) -> d
     return {what: sounds.highest(line.means()) for what, line in lines.items()}
 
 
+def write_scores(folder: Path, recordings: Sequence[Path], config: Config, scorer: Scorer) -> list[Path]:
+    """NAME-scores.tsv of each recording: what the thresholds are compared with, in sed_scores_eval's format.
+
+    Tables with tabs: onset and offset of each cell in seconds, and the smoothed score of each sound. The
+    guards of `unless` are not applied. Raises OSError, StreamerError.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    sounds = Sounds({name: s.labels for name, s in config.sounds.items() if s.labels}, scorer.labels)
+    widths = [2 * max(0, round((config.sound(x).smoothing_s / CELL_S - 1) / 2)) + 1 for x in sounds.parts]
+    written = []
+    for recording in recordings:
+        line = _lines(recording, config, scorer, sounds)[FRAMES]
+        smoothed = np.stack([median(x, width) for x, width in zip(line.T, widths, strict=True)], axis=1)
+        onsets = np.arange(len(line)) * CELL_S
+        path = folder / f"{recording.stem}-scores.tsv"
+        np.savetxt(
+            path,
+            np.column_stack((onsets, onsets + CELL_S, smoothed)),
+            fmt="%.4f",
+            delimiter="\t",
+            header="\t".join(("onset", "offset", *sounds.parts)),
+            comments="",
+        )
+        written.append(path)
+    return written
+
+
 def table(found: Mapping[str, Mapping[str, float]]) -> str:
     """Markdown: a row for each use of the scores, then each sound's average precision of its frames."""
     lines = ["| scores | mean average precision |", "|---|---|"]
@@ -91,7 +119,14 @@ def table(found: Mapping[str, Mapping[str, float]]) -> str:
     return "\n".join([*lines, "", ", ".join(f"{name} {value:.2f}" for name, value in best)])
 
 
-def report(recordings: Sequence[Path], config: Config, model: str | None = None) -> str:
-    """The table for recordings (NAME.wav with NAME.tsv beside it). Raises StreamerError."""
+def report(
+    recordings: Sequence[Path], config: Config, model: str | None = None, scores: Path | None = None
+) -> str:
+    """The table for recordings (NAME.wav with NAME.tsv beside it); their scores go to the folder `scores`.
+
+    Raises StreamerError.
+    """
     scorer, name = open_scorer(config, model)
+    if scores is not None:
+        write_scores(scores, recordings, config, scorer)
     return f"{name}\n\n{table(judge(recordings, config, scorer))}"

@@ -14,6 +14,7 @@ import torch
 
 from streamer.capture.windows import cut
 from streamer.config.schema import ModelSettings
+from streamer.core.files import write_text
 from streamer.data.audio import read_audio
 from streamer.data.examples import Example, check_labels
 from streamer.errors import InputError, ModelError, UsageError
@@ -140,7 +141,7 @@ def write(folder: Path, figures: str, scored: Scored) -> list[Path]:
     report, curves, matrix = (folder / f for f in ("report.json", "precision-recall.png", "confusion.png"))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        report.write_text(figures + "\n", encoding="utf-8")
+        write_text(report, figures + "\n")
         plots.precision_recall_curves(curves, scored.truth, scored.scores, scored.labels)
         counts = confusion(scored.truth, scored.scores)
         if counts.any():

@@ -1,13 +1,16 @@
-"""The threshold of each sound, chosen on recordings whose events are known.
+"""Thresholds of each sound for three profiles, chosen on recordings whose events are known.
 
-    streamer eval thresholds out/s101.wav out/s102.wav … --config configs/home.yaml
+    streamer eval thresholds out/s201.wav … out/bed.wav out/others.wav --config configs/home.yaml
 
-Beside each recording lies its truth, NAME.tsv. All thresholds of a grid are tried on all recordings; of each
-sound the one is taken that helps the figure of them all most, F1 over every event (Dinkelbach's iteration).
-If that leaves more false alarms than allowed, a false alarm is made to cost more, until it does not. Counts
-are smoothed over neighbours on the grid, so that a threshold is not chosen for the sake of one event. A sound
-that never occurs gets the lowest threshold with at most one false alarm in two hours. In the recordings of
-`--nothing-in` every event is false: each sound gets a threshold at which there is none.
+Beside each recording lies its truth, NAME.tsv. There should be hours of them: with events, with other sounds,
+and with music, speech and ambience (`streamer eval false-alarms --keep` writes the latter two). All of a grid
+of thresholds are tried on all recordings. A profile says how many false alarms of one sound are borne in an
+hour; of the thresholds that keep to it the one is taken at which most is found. Of equally good ones it is
+the middle one: recordings of another kind score lower, and other sounds higher. A sound that never occurs
+gets the lowest that keeps to the limit.
+
+One clip decides nothing: of the false alarms of a sound those for its worst clip are left out of account, and
+counts are smoothed over neighbours on the grid.
 
 Scores are kept by model and recording, so that a second run is quick.
 """
@@ -18,9 +21,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
+import numpy.typing as npt
 
 from streamer.config.schema import Config, ModelSettings, SoundSettings
 from streamer.evaluation.events import Count, SavedScores, count, ended, read_truth, total
@@ -29,13 +32,12 @@ from streamer.inference.worker import Scorer
 from streamer.model import hub
 
 GRID = (0.03, 0.05, 0.08, 0.12, 0.16, 0.2, 0.25, 0.3, 0.36, 0.42, 0.5, 0.58, 0.66, 0.74, 0.82, 0.9)
-_COSTS = (1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.7, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 32.0)
-_ITERATIONS = 20
-_ABSENT_AN_HOUR = 0.5
+PROFILES = {"quiet": 0.25, "balanced": 1.0, "eager": 3.0}
+"""false alarms of one sound that are borne in an hour of the recordings"""
 _SMOOTH = np.array([0.25, 0.5, 0.25])
 
 
-def at(config: Config, thresholds: dict[str, float]) -> Config:
+def at(config: Config, thresholds: Mapping[str, float]) -> Config:
     """A configuration with these thresholds; `off` keeps its share of `on`, and no alarm is verified."""
     sounds: dict[str, SoundSettings] = {}
     for name, sound in config.sounds.items():
@@ -63,81 +65,55 @@ def table(
     return rows
 
 
-def floors(rows: dict[str, list[Count]]) -> dict[str, int]:
-    """For each sound the index in the grid from which on it has no false alarm; the last one, if none has."""
-    return {
-        name: next((i for i in range(len(counts)) if not any(c.false for c in counts[i:])), len(counts) - 1)
-        for name, counts in rows.items()
-    }
+def choose(counts: Sequence[Count], hours: float, most_false_an_hour: float) -> int:
+    """The place in the grid of one sound's threshold; the last one where none keeps to the limit."""
+    found = _smoothed([own.found for own in counts])
+    false = _smoothed([own.false_but_worst for own in counts])
+    too_many = np.flatnonzero(false > most_false_an_hour * hours)
+    lowest = min(int(too_many[-1]) + 1, len(counts) - 1) if too_many.size else 0
+    if not counts[0].true:
+        return lowest
+    equal = np.flatnonzero(found[lowest:] >= found[lowest:].max())
+    return lowest + int(equal[len(equal) // 2])
 
 
-def choose(
-    rows: dict[str, list[Count]],
-    hours: float,
-    most_false_an_hour: float,
-    grid: Sequence[float] = GRID,
-    floor: Mapping[str, int] = MappingProxyType({}),
-) -> dict[str, float]:
-    """The threshold of each sound, at `floor` in the grid or above."""
-    found, false = (
-        {
-            name: np.convolve(np.pad([getattr(c, what) for c in counts], 1, mode="edge"), _SMOOTH, "valid")
-            for name, counts in rows.items()
-        }
-        for what in ("found", "false")
-    )
-    absent = {
-        name: next((i for i, n in enumerate(false[name]) if n <= _ABSENT_AN_HOUR * hours), len(grid) - 1)
-        for name, counts in rows.items()
-        if not counts[0].true
-    }
-    present = [name for name in rows if name not in absent]
-    n_true = sum(rows[name][0].true for name in present)
-    best: dict[str, int] = {}
-    for cost in _COSTS:
-        f1 = 0.3
-        for _ in range(_ITERATIONS):
-            gain = {name: (2 - f1) * found[name] - cost * f1 * false[name] for name in present}
-            for name in present:
-                gain[name][: floor.get(name, 0)] = -np.inf
-            # Of equally good ones the strictest.
-            best = {name: len(grid) - 1 - int(np.argmax(gain[name][::-1])) for name in present}
-            right = sum(found[name][i] for name, i in best.items())
-            wrong = sum(false[name][i] for name, i in best.items())
-            f1 = 2 * right / max(1, n_true + right + wrong)
-        if wrong <= most_false_an_hour * hours:
-            break
-    return {name: grid[max(floor.get(name, 0), i)] for name, i in (best | absent).items()}
+def _smoothed(counts: Sequence[int]) -> npt.NDArray[np.float64]:
+    return np.convolve(np.pad(np.array(counts, np.float64), 1, mode="edge"), _SMOOTH, "valid")
 
 
 def report(
     config: Config,
     recordings: Sequence[Path],
     *,
-    nothing_in: Sequence[Path] = (),
     model: str | None = None,
-    false_alarms: float = 20.0,
     scores: Path = Path("out/scores"),
 ) -> str:
-    """The chosen thresholds as YAML. In `nothing_in` no event happens; the folder `scores` keeps scores.
-
-    Raises StreamerError.
-    """
+    """`on` of each sound and profile as YAML. The folder `scores` keeps scores. Raises StreamerError."""
     engine, name = open_scorer(config, model)
     kept = SavedScores(engine, config, scores, name)
     rows = table(kept, config, recordings)
     hours = kept.hours(config.hop_s)
-    floor = floors(table(kept, config, nothing_in)) if nothing_in else {}
-    thresholds = choose(rows, hours, false_alarms, floor=floor)
-    chosen = {sound: rows[sound][GRID.index(on)] for sound, on in thresholds.items()}
-    n_true, n_found, n_false = (
-        sum(getattr(own, what) for own in chosen.values()) for what in ("true", "found", "false")
-    )
-    f1 = 2 * n_found / max(1, n_true + n_found + n_false)
-    lines = [f"# {name}, {hours:.2f} h: F1 {f1:.2f}, {n_false / hours:.0f} false alarms an hour"]
-    for sound, on in thresholds.items():
-        own = chosen[sound]
-        lines.append(f"  {sound}:\n    on: {on:g}  # found {own.found} of {own.true}, {own.false} false")
+    chosen = {
+        profile: {sound: choose(counts, hours, most) for sound, counts in rows.items()}
+        for profile, most in PROFILES.items()
+    }
+    lines = [f"# {name}, {hours:.2f} h"]
+    for profile, places in chosen.items():
+        counts = [rows[sound][i] for sound, i in places.items()]
+        true, found, false = (
+            sum(getattr(own, what) for own in counts) for what in ("true", "found", "false")
+        )
+        f1 = 2 * found / max(1, true + found + false)
+        lines.append(
+            f"# {profile}: found {found} of {true}, {false / hours:.1f} false alarms an hour, F1 {f1:.2f}"
+        )
+    for sound, counts in rows.items():
+        own = {profile: (GRID[places[sound]], counts[places[sound]]) for profile, places in chosen.items()}
+        values = ", ".join(f"{profile}: {on:g}" for profile, (on, _) in own.items())
+        found, false = (
+            " / ".join(str(getattr(c, what)) for _, c in own.values()) for what in ("found", "false")
+        )
+        lines.append(f"{sound}: {{{values}}}  # found {found} of {counts[0].true}, false {false}")
     return "\n".join(lines)
 
 

@@ -6,10 +6,15 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Literal, TypeAlias
 
-from streamer.config.control import Control
-from streamer.config.schema import HomeAssistantSettings
-from streamer.config.sources import CommonSourceSettings
-from streamer.home_assistant.entities import DiscoveryDevice, device_config, entities, entity_config
+from streamer.config.schema import Config
+from streamer.home_assistant.entities import (
+    Device,
+    DiscoveryDevice,
+    NodeDevice,
+    device_config,
+    entities,
+    entity_config,
+)
 from streamer.mqtt.messages import Message, encode
 from streamer.mqtt.topics import Topics
 
@@ -21,7 +26,7 @@ _MIGRATE = encode({"migrate_discovery": True})
 """the entities of this topic are published by another topic from now on: their history and names stay"""
 
 
-def payloads(devices: Iterable[DiscoveryDevice], prefix: str, form: Form) -> dict[str, str]:
+def payloads(devices: Iterable[Device], prefix: str, form: Form) -> dict[str, str]:
     """The discovery payloads to retain, by topic."""
     found = {}
     for device in devices:
@@ -80,13 +85,11 @@ class Discovery:
     """What the MQTT publisher announces for Home Assistant; nothing where that is not configured."""
 
     def __init__(
-        self, devices: Iterable[DiscoveryDevice] = (), settings: HomeAssistantSettings | None = None
+        self, devices: Iterable[Device] = (), prefix: str = "homeassistant", form: Form | None = None
     ) -> None:
-        self._payloads: dict[str, str] = {}
-        self.birth_topic: str | None = None
-        if settings is not None:
-            self._payloads = payloads(devices, settings.discovery_prefix, settings.form)
-            self.birth_topic = f"{settings.discovery_prefix}/status"
+        """Without a `form` nothing is announced, and what was is removed."""
+        self._payloads = {} if form is None else payloads(devices, prefix, form)
+        self.birth_topic = None if form is None else f"{prefix}/status"
 
     def remembered(self) -> dict[str, dict[str, str]]:
         """What has to be remembered over a restart."""
@@ -98,23 +101,30 @@ class Discovery:
 
 
 def discovery(
-    settings: HomeAssistantSettings | None,
-    topics: Topics,
-    sources: Mapping[str, CommonSourceSettings],
-    sounds: Iterable[str],
-    control: Control | None,
+    config: Config, topics: Topics, *, thresholds: Iterable[str] = (), commands: bool = True
 ) -> Discovery:
-    """Discovery of the sources of a daemon; with `control` also of what can be set."""
-    thresholds = () if control is None else control.sounds
-    devices = [
-        DiscoveryDevice(
-            topics,
-            source_id,
-            tuple(sounds),
-            thresholds,
-            control is not None,
-            own.calibration_db is not None,
+    """Discovery of a node and its sources; `thresholds` are the sounds that have one.
+
+    Where the broker may not command, there is nothing to command with.
+    """
+    settings = config.home_assistant
+    if settings is None:
+        return Discovery()
+    names = config.names
+    devices: list[Device] = [NodeDevice(topics, names, settings.page_url)]
+    for source_id, source in config.sources.items():
+        devices.append(
+            DiscoveryDevice(
+                topics,
+                source_id,
+                sounds=tuple(config.sounds),
+                thresholds=tuple(thresholds) if commands else (),
+                commands=commands,
+                shown=frozenset(sound for sound in config.sounds if config.is_shown(sound)),
+                names=names,
+                area=source.area,
+                is_calibrated=source.calibration_db is not None,
+                page_url=settings.page_url,
+            )
         )
-        for source_id, own in sources.items()
-    ]
-    return Discovery(devices, settings)
+    return Discovery(devices, settings.discovery_prefix, settings.form)

@@ -1,19 +1,23 @@
 """The entities of a source in Home Assistant, as MQTT discovery describes them.
 
-One function an entity, all pure. https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery
+A device for the node and one for each source; one function an entity, all pure. https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 from streamer import __version__
 from streamer.config.control import HIGHEST, LOWEST, PROFILES
+from streamer.language import Names
 from streamer.mqtt.topics import Topics
 
-EXPIRE_S = 60
-"""seconds after which a level is unavailable; it is published every 5 s"""
+EXPIRE_S = 120
+"""seconds after which a level is unavailable; it is published every 30 s"""
+_ATTRIBUTES = "{{ dict(value_json, labels=value_json.get('labels') | default({}, true) | list) | to_json }}"
+"""they name the labels without their scores, which would be other ones in each row of the database"""
 
 _DEVICE_CLASSES = {
     "smoke_alarm": "smoke",
@@ -53,6 +57,40 @@ class Entity:
     config: dict[str, object]
 
 
+def _entity(
+    device_id: str, slug: str, platform: str, key: str, name: str, config: dict[str, object]
+) -> Entity:
+    """An entity with what all have. Ids are made of ids, so that they are the same in every language.
+
+    The name is its own: Home Assistant puts the device's before it.
+    """
+    common = {
+        "name": name,
+        "uniq_id": f"{device_id}_{key}",
+        "def_ent_id": f"{platform}.{slug}".replace("-", "_"),
+        "qos": 1,
+    }
+    return Entity(platform, key, common | config)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDevice:
+    """The daemon itself: what its sources share, and are reached through."""
+
+    topics: Topics
+    names: Names = field(default_factory=Names)
+    page_url: str | None = None
+
+    @property
+    def device_id(self) -> str:
+        # No source's: those have an underscore here.
+        return f"streamer-{self.topics.node}"
+
+    def entity(self, platform: str, key: str, **config: object) -> Entity:
+        slug = f"streamer_{self.topics.node}_{key}"
+        return _entity(self.device_id, slug, platform, key, self.names.text(key), config)
+
+
 @dataclass(frozen=True, slots=True)
 class DiscoveryDevice:
     """One source of a node: a device of Home Assistant."""
@@ -63,8 +101,13 @@ class DiscoveryDevice:
     thresholds: tuple[str, ...]
     """the sounds whose threshold can be set"""
     commands: bool
-    calibrated: bool = False
-    """its level is known in dB(A)"""
+    shown: frozenset[str] = frozenset()
+    """the sounds whose entity is enabled at first"""
+    names: Names = field(default_factory=Names)
+    area: str | None = None
+    is_calibrated: bool = False
+    """its levels are dB(A)"""
+    page_url: str | None = None
 
     @property
     def device_id(self) -> str:
@@ -72,18 +115,14 @@ class DiscoveryDevice:
 
     @property
     def name(self) -> str:
-        return f"{title(self.source)} ear"
+        return self.names.source(self.source)
 
-    def entity(self, platform: str, key: str, name: str, **config: object) -> Entity:
-        """An entity with what all have. The name is its own: Home Assistant puts the device's before it."""
-        slug = f"{self.name} {name}".lower().replace(" ", "_").replace("-", "_")
-        common = {
-            "name": name,
-            "uniq_id": f"{self.device_id}_{key}",
-            "def_ent_id": f"{platform}.{slug}",
-            "qos": 1,
-        }
-        return Entity(platform, key, common | config)
+    def entity(
+        self, platform: str, key: str, name: str | None = None, *, slug: str = "", **config: object
+    ) -> Entity:
+        """`slug` ends its entity id; where it is not given, that is the key."""
+        slug = f"{self.source}_{slug or key}"
+        return _entity(self.device_id, slug, platform, key, name or self.names.text(key), config)
 
     @property
     def of_node(self) -> list[dict[str, str]]:
@@ -91,9 +130,7 @@ class DiscoveryDevice:
         return [{"t": self.topics.status}]
 
 
-def title(name: str) -> str:
-    """`smoke_alarm` as `Smoke alarm`."""
-    return name.replace("_", " ").replace("-", " ").capitalize()
+Device: TypeAlias = NodeDevice | DiscoveryDevice
 
 
 def detection(device: DiscoveryDevice) -> Entity:
@@ -101,25 +138,38 @@ def detection(device: DiscoveryDevice) -> Entity:
     return device.entity(
         "event",
         "detection",
-        "Detection",
-        ic="mdi:device-hearing",
+        ic="mdi:ear-hearing",
         stat_t=device.topics.event(device.source, "start"),
-        val_tpl="{{ dict(value_json, event_type=value_json.sound) | to_json }}",
+        val_tpl=_ATTRIBUTES.replace("value_json,", "value_json, event_type=value_json.sound,", 1),
         evt_typ=list(device.sounds),
     )
 
 
 def ongoing(device: DiscoveryDevice, sound: str) -> Entity:
-    """Whether a sound goes on now."""
-    icon = {"ic": _ICONS[sound]} if sound in _ICONS else {}
+    """Whether a sound can be heard now."""
+    icon: dict[str, Any] = {"ic": _ICONS[sound]} if sound in _ICONS else {}
     return device.entity(
         "binary_sensor",
         f"sound_{sound}",
-        title(sound),
+        device.names.sound(sound),
+        slug=sound,
         dev_cla=_DEVICE_CLASSES.get(sound, "sound"),
         stat_t=device.topics.sound_state(device.source, sound),
         json_attr_t=device.topics.sound_attributes(device.source, sound),
+        json_attr_tpl=_ATTRIBUTES,
         **icon,
+        **_disabled(sound not in device.shown),
+    )
+
+
+def any_sound(device: DiscoveryDevice) -> Entity:
+    """Whether anything can be heard now; its attributes count the day."""
+    return device.entity(
+        "binary_sensor",
+        "any_sound",
+        dev_cla="sound",
+        stat_t=device.topics.any_sound(device.source),
+        json_attr_t=device.topics.any_sound_attributes(device.source),
     )
 
 
@@ -138,14 +188,16 @@ def began(device: DiscoveryDevice, sound: str) -> Entity:
 
 
 def last_sound(device: DiscoveryDevice) -> Entity:
+    """In words; the id of the sound is among the attributes."""
     return device.entity(
         "sensor",
         "last",
-        "Last sound",
+        slug="last_sound",
         ic="mdi:waveform",
         stat_t=device.topics.last(device.source),
-        val_tpl="{{ value_json.sound }}",
+        val_tpl="{{ value_json.sound_name }}",
         json_attr_t=device.topics.last(device.source),
+        json_attr_tpl=_ATTRIBUTES,
     )
 
 
@@ -153,37 +205,44 @@ def last_time(device: DiscoveryDevice) -> Entity:
     return device.entity(
         "sensor",
         "last_time",
-        "Last sound time",
+        slug="last_sound_time",
         dev_cla="timestamp",
         stat_t=device.topics.last(device.source),
         val_tpl="{{ value_json.onset }}",
+        **_disabled(True),
     )
 
 
 def level(device: DiscoveryDevice) -> Entity:
-    """dB(A) where the source is calibrated; else dBFS, which no device class knows."""
-    if device.calibrated:
-        return device.entity(
-            "sensor",
-            "level",
-            "Level",
-            dev_cla="sound_pressure",
-            stat_cla="measurement",
-            unit_of_meas="dBA",
-            sug_dsp_prc=0,
-            exp_aft=EXPIRE_S,
-            stat_t=device.topics.level_dba(device.source),
-        )
+    """In dB(A) where the source is calibrated; else in dBFS, which no device class knows."""
+    measured: dict[str, Any] = {"unit_of_meas": "dBFS", "stat_t": device.topics.level(device.source)}
+    if device.is_calibrated:
+        measured = {
+            "unit_of_meas": "dBA",
+            "dev_cla": "sound_pressure",
+            "stat_t": device.topics.level_dba(device.source),
+        }
     return device.entity(
         "sensor",
         "level",
-        "Level",
         ic="mdi:volume-high",
         stat_cla="measurement",
-        unit_of_meas="dBFS",
         sug_dsp_prc=0,
         exp_aft=EXPIRE_S,
-        stat_t=device.topics.level(device.source),
+        **measured,
+    )
+
+
+def labels(device: DiscoveryDevice) -> Entity:
+    """What the model hears now, in words."""
+    return device.entity(
+        "sensor",
+        "labels",
+        slug="heard_now",
+        ic="mdi:tag-text-outline",
+        ent_cat="diagnostic",
+        stat_t=device.topics.labels(device.source),
+        **_disabled(True),
     )
 
 
@@ -192,7 +251,7 @@ def problem(device: DiscoveryDevice) -> Entity:
     return device.entity(
         "binary_sensor",
         "problem",
-        "Audio input",
+        slug="audio_input",
         dev_cla="problem",
         ent_cat="diagnostic",
         stat_t=device.topics.problem(device.source),
@@ -201,43 +260,10 @@ def problem(device: DiscoveryDevice) -> Entity:
     )
 
 
-def latency(device: DiscoveryDevice) -> Entity:
-    return device.entity(
-        "sensor",
-        "latency",
-        "Detection latency",
-        dev_cla="duration",
-        stat_cla="measurement",
-        unit_of_meas="ms",
-        sug_dsp_prc=0,
-        ent_cat="diagnostic",
-        stat_t=device.topics.stats,
-        val_tpl="{{ value_json.latency_ms.p50 }}",
-        avty=device.of_node,
-    )
-
-
-def waiting(device: DiscoveryDevice) -> Entity:
-    """Events that waited for the broker at the last statistics: many mean that it refuses or is slow."""
-    return device.entity(
-        "sensor",
-        "waiting",
-        "Events waiting",
-        ic="mdi:tray-full",
-        stat_cla="measurement",
-        ent_cat="diagnostic",
-        en=False,
-        stat_t=device.topics.stats,
-        val_tpl="{{ value_json.outbox.depth }}",
-        avty=device.of_node,
-    )
-
-
 def listen(device: DiscoveryDevice) -> Entity:
     return device.entity(
         "switch",
         "listen",
-        "Listen",
         ic="mdi:microphone",
         ent_cat="config",
         stat_t=device.topics.listen(device.source, "state"),
@@ -246,11 +272,39 @@ def listen(device: DiscoveryDevice) -> Entity:
     )
 
 
+def mute(device: DiscoveryDevice) -> Entity:
+    """Its events do not notify for an hour, but for critical ones."""
+    return device.entity(
+        "switch",
+        "mute",
+        ic="mdi:bell-sleep",
+        ent_cat="config",
+        stat_t=device.topics.mute(device.source, "state"),
+        cmd_t=device.topics.mute(device.source, "set"),
+        avty=device.of_node,
+    )
+
+
+def listen_for(device: DiscoveryDevice, sound: str) -> Entity:
+    return device.entity(
+        "switch",
+        f"listen_for_{sound}",
+        device.names.text("listen_for", sound),
+        ic="mdi:ear-hearing",
+        ent_cat="config",
+        stat_t=device.topics.listen_for(device.source, sound, "state"),
+        cmd_t=device.topics.listen_for(device.source, sound, "set"),
+        avty=device.of_node,
+        **_disabled(True),
+    )
+
+
 def threshold(device: DiscoveryDevice, sound: str) -> Entity:
     return device.entity(
         "number",
         f"threshold_{sound}",
-        f"{title(sound)} threshold",
+        device.names.text("threshold", sound),
+        slug=f"{sound}_threshold",
         ic="mdi:tune-vertical",
         ent_cat="config",
         min=LOWEST,
@@ -260,6 +314,7 @@ def threshold(device: DiscoveryDevice, sound: str) -> Entity:
         stat_t=device.topics.threshold(device.source, sound, "state"),
         cmd_t=device.topics.threshold(device.source, sound, "set"),
         avty=device.of_node,
+        **_disabled(True),
     )
 
 
@@ -267,8 +322,8 @@ def profile(device: DiscoveryDevice) -> Entity:
     return device.entity(
         "select",
         "profile",
-        "Sensitivity",
-        ic="mdi:device-hearing",
+        slug="sensitivity",
+        ic="mdi:knob",
         ent_cat="config",
         ops=list(PROFILES),
         stat_t=device.topics.profile(device.source, "state"),
@@ -277,25 +332,57 @@ def profile(device: DiscoveryDevice) -> Entity:
     )
 
 
-def entities(device: DiscoveryDevice) -> list[Entity]:
-    """All of a source; without those that command where commands are off."""
+def latency(device: NodeDevice) -> Entity:
+    return device.entity(
+        "sensor",
+        "latency",
+        dev_cla="duration",
+        stat_cla="measurement",
+        unit_of_meas="ms",
+        sug_dsp_prc=0,
+        ent_cat="diagnostic",
+        stat_t=device.topics.stats,
+        val_tpl="{{ value_json.latency_ms.p50 }}",
+        **_disabled(True),
+    )
+
+
+def waiting(device: NodeDevice) -> Entity:
+    """Events that waited for the broker when it was said: more than a few mean that it refuses or is slow."""
+    return device.entity(
+        "sensor",
+        "waiting",
+        ic="mdi:tray-full",
+        stat_cla="measurement",
+        ent_cat="diagnostic",
+        stat_t=device.topics.stats,
+        val_tpl="{{ value_json.outbox.depth }}",
+    )
+
+
+def entities(device: Device) -> list[Entity]:
+    """All of a device; without those that command, where nobody may."""
+    if isinstance(device, NodeDevice):
+        return [latency(device), waiting(device)]
     always = [
         detection(device),
+        any_sound(device),
+        *(make(device) for make in (last_sound, level, problem)),
         *(ongoing(device, sound) for sound in device.sounds),
         *(began(device, sound) for sound in device.sounds),
-        *(make(device) for make in (last_sound, last_time, level, problem, latency, waiting)),
+        *(make(device) for make in (last_time, labels)),
     ]
     if not device.commands:
         return always
     return [
         *always,
-        listen(device),
-        profile(device),
+        *(make(device) for make in (listen, profile, mute)),
+        *(listen_for(device, sound) for sound in device.sounds),
         *(threshold(device, sound) for sound in device.thresholds),
     ]
 
 
-def device_config(device: DiscoveryDevice, components: Iterable[Entity]) -> dict[str, object]:
+def device_config(device: Device, components: Iterable[Entity]) -> dict[str, object]:
     """The payload of the device form: one retained message has it all. Home Assistant 2024.11 and later."""
     return {
         **_shared(device),
@@ -304,7 +391,7 @@ def device_config(device: DiscoveryDevice, components: Iterable[Entity]) -> dict
     }
 
 
-def entity_config(device: DiscoveryDevice, entity: Entity) -> dict[str, object]:
+def entity_config(device: Device, entity: Entity) -> dict[str, object]:
     """The payload of one entity: for any version since 2023.8."""
     config = {**_shared(device), **entity.config}
     if entity.platform != "device_automation":
@@ -314,22 +401,31 @@ def entity_config(device: DiscoveryDevice, entity: Entity) -> dict[str, object]:
     return config
 
 
-def _shared(device: DiscoveryDevice) -> dict[str, object]:
-    return {
-        "dev": {
-            "ids": [device.device_id],
+def _disabled(is_disabled: bool) -> dict[str, Any]:
+    """It exists, but Home Assistant does not show it until a person enables it."""
+    return {"en": False} if is_disabled else {}
+
+
+def _shared(device: Device) -> dict[str, object]:
+    about: dict[str, object] = {"ids": [device.device_id], "mf": "streamer", "sw": __version__}
+    if isinstance(device, NodeDevice):
+        about |= {"name": f"streamer {device.topics.node}", "mdl": "Sound event detector"}
+    else:
+        about |= {
             "name": device.name,
-            "mf": "streamer",
-            "mdl": "Sound event detector",
-            "sw": __version__,
-        },
-        "o": {"name": "streamer", "sw": __version__},
-    }
+            "mdl": "Microphone",
+            "via_device": NodeDevice(device.topics).device_id,
+        }
+        if device.area is not None:
+            about["sa"] = device.area
+    if device.page_url is not None:
+        about["cu"] = device.page_url
+    return {"dev": about, "o": {"name": "streamer", "sw": __version__}}
 
 
-def _availability(device: DiscoveryDevice) -> dict[str, object]:
-    """Unavailable without the daemon or its source."""
-    return {
-        "avty": [{"t": device.topics.status}, {"t": device.topics.source_status(device.source)}],
-        "avty_mode": "all",
-    }
+def _availability(device: Device) -> dict[str, object]:
+    """Unavailable without the daemon, and what is heard without its source."""
+    topics = [{"t": device.topics.status}]
+    if isinstance(device, DiscoveryDevice):
+        topics.append({"t": device.topics.source_status(device.source)})
+    return {"avty": topics, "avty_mode": "all"}

@@ -239,29 +239,47 @@ class AST(nn.Module):
         x = x.unfold(1, p, self.config.time_stride).unfold(2, p, self.config.frequency_stride)
         return x.permute(0, 2, 1, 4, 3).reshape(x.shape[0], -1, p * p)  # frequency first, outside and inside
 
-    def forward(self, x: Tensor, keep: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Logits of the window and of its time steps.
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Logits of the window and of its time steps."""
+        return self.classify(self.tokens(x), self.config.grid[1])
 
-        `keep` (B, k, t), for training: the numbers of the k frequency rows to keep at each time step; the
-        other patches are dropped, which makes a step cheaper and the model sturdier.
+    def tokens(self, x: Tensor, keep: Tensor | None = None, start: Tensor | None = None) -> Tensor:
+        """(B, 2 + k * t, H): the two class tokens and the patches, after the last norm.
+
+        For training: `keep` (B, k, t) numbers the k frequency rows to keep at each time step; the other
+        patches are dropped, which makes a step cheaper and the model sturdier. `start` (B,) says at which
+        time step of a window each crop begins; x is then shorter than a window.
         """
-        b, h, (f, t) = x.shape[0], self.config.hidden_size, self.config.grid
-        tokens = self.patch(self.patches(x)) + self.position[:, 2:]
+        b, h, f = x.shape[0], self.config.hidden_size, self.config.grid[0]
+        tokens = self.patch(self.patches(x))
+        t = tokens.shape[1] // f
+        tokens = tokens + self._positions(t, start)
         if keep is not None:
             index = (keep * t + torch.arange(t, device=x.device)).flatten(1)  # (B, k * t)
             tokens = tokens.gather(1, index.unsqueeze(-1).expand(-1, -1, h))
-            f = keep.shape[1]
         heads = torch.cat((self.cls_token, self.distillation_token), dim=1) + self.position[:, :2]
         tokens = self.dropout(torch.cat((heads.expand(b, -1, -1).to(tokens.dtype), tokens), dim=1))
         for block in self.blocks[:-1]:
             tokens = block(tokens)
         # Without a frame head the patch tokens are not needed.
         tokens = self.blocks[-1](tokens, 2 if self.frame_head is None else None)
-        tokens = self.norm(tokens)
+        return self.norm(tokens)  # type: ignore[no-any-return]
+
+    def classify(self, tokens: Tensor, t: int) -> tuple[Tensor, Tensor | None]:
+        """Logits of the window (B, N) and of its t time steps (B, t, N), from `tokens`."""
         logits = self.head(self.head_norm((tokens[:, 0] + tokens[:, 1]) / 2))
         if self.frame_head is None:
             return logits, None
-        return logits, self.frame_head(tokens[:, 2:].reshape(b, f, t, h))
+        return logits, self.frame_head(tokens[:, 2:].reshape(len(tokens), -1, t, self.config.hidden_size))
+
+    def _positions(self, t: int, start: Tensor | None) -> Tensor:
+        """(1, f * t, H), or (B, f * t, H) where crops begin at different time steps."""
+        if start is None:
+            return self.position[:, 2:]
+        grid = self.position[0, 2:].view(*self.config.grid, -1)  # (f, T, H)
+        steps = start[:, None] + torch.arange(t, device=start.device)
+        positions: Tensor = grid[:, steps].transpose(0, 1).flatten(1, 2)
+        return positions
 
     @torch.no_grad()
     def start_from_scratch(self, prior: float = 0.007) -> None:

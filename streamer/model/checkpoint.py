@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from streamer.core.files import put_directory
 from streamer.errors import ModelError
 from streamer.model import manifest
 from streamer.model.ast import AST, ASTConfig
@@ -197,7 +198,7 @@ def save(directory: Path, network: AST, fbank: FbankConfig, *, dtype: torch.dtyp
         if directory.exists():
             before = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
             directory.rename(before)
-        partial.rename(directory)
+        put_directory(partial, directory)
         if before is not None:
             shutil.rmtree(before)
     finally:

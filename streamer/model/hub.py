@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from streamer.core.files import put_directory
 from streamer.errors import ModelError
 from streamer.model import manifest, support
+from streamer.model.support import Heard
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
@@ -99,7 +101,7 @@ def add(directory: Path, name: str) -> Path:
             for path in directory.glob(pattern):
                 _copy(path, directory, partial / path.name)
         manifest.write(partial, str(directory.resolve()))
-        partial.rename(target)
+        put_directory(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return target
@@ -158,7 +160,7 @@ def pull(name: str, revision: str | None = None, *, endpoint: str | None = None)
     except ModelError:
         shutil.rmtree(partial)  # what is wrong must not be taken for what was fetched already
         raise
-    partial.rename(target)
+    put_directory(partial, target)
     return target
 
 
@@ -186,20 +188,42 @@ def info(directory: Path) -> dict[str, object]:
         "window_s": loaded.fbank.window_s,
         "n_labels": len(loaded.labels),
         "labels": list(loaded.labels),
-        "supported": sorted(measured.labels) if measured is not None else "not measured",
+        **_verdicts(measured),
     }
 
 
-def lacking(model: str, sounds: Mapping[str, Sequence[str]]) -> str:
-    """A line that names the sounds (by name, their labels) that a model is not known to hear; or nothing."""
+def _verdicts(measured: support.Support | None) -> dict[str, object]:
+    """The labels by what may be said of them; those that were not measured are counted."""
+    if measured is None:
+        return {"not_measured": "all labels"}
+    by_verdict = measured.by_verdict({label: (label,) for label in sorted(measured.labels)})
+    few = by_verdict.pop(Heard.UNKNOWN, [])
+    return {
+        **{verdict.replace(" ", "_"): names for verdict, names in by_verdict.items()},
+        "not_measured": [*few, "and all other labels"],
+        "measured_on": measured.measured_on,
+    }
+
+
+def doubts(model: str, sounds: Mapping[str, Sequence[str]]) -> str:
+    """A line about the sounds (name and labels) that a model is not known to hear well; or nothing."""
     measured = support.read(resolve(model))
-    names = measured.lacks(sounds) if measured is not None else []
-    if not names:
+    if measured is None:
         return ""
-    return (
-        f"{model} is not known to hear these sounds well: {', '.join(names)}; expect misses and false alarms,"
-        f" or take a larger model; what it hears: streamer models info {model}"
-    )
+    by_verdict = measured.by_verdict(sounds)
+    by_verdict.pop(Heard.WELL, None)
+    if not by_verdict:
+        return ""
+    found = "; ".join(f"{verdict}: {', '.join(names)}" for verdict, names in by_verdict.items())
+    return f"{model}: {found} (expect misses and false alarms; streamer models info {model})"
+
+
+def verdict(model: str, labels: Sequence[str]) -> str:
+    """How well a model is known to hear a sound of these labels, for people; empty where it has none."""
+    measured = support.read(resolve(model)) if labels else None
+    if measured is None:
+        return str(Heard.UNKNOWN) if labels else ""
+    return str(next(iter(measured.by_verdict({"": labels}))))
 
 
 @contextmanager

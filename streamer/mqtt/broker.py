@@ -1,4 +1,7 @@
-"""The embedded MQTT broker: in this process, on loopback, to try the program without installing one."""
+"""The embedded MQTT broker: in this process, on loopback, for a first look without installing one.
+
+It speaks MQTT 3.1.1 and has no access rules. A home wants Mosquitto, which Home Assistant has as an add-on.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+from amqtt.adapters import ReaderAdapter, StreamWriterAdapter
 from amqtt.broker import Broker
 
 from streamer.errors import ConfigError
@@ -19,6 +23,70 @@ PORTS = 100
 """how many ports are tried"""
 MAX_CONNECTIONS = 100
 STOP_S = 0.5
+FIRST_PACKET_S = 5.0
+"""seconds in which a client has to say who it is"""
+CONNECT = 0x10
+MQTT_5 = 5
+# CONNACK with the reason "unsupported protocol version" and no properties, in the form of MQTT 5.
+# https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html#_Toc3901074
+UNSUPPORTED_VERSION = bytes((0x20, 3, 0, 0x84, 0))
+
+
+class Peeked(ReaderAdapter):  # type: ignore[misc]  # amqtt has no types
+    """A reader whose first bytes were read already."""
+
+    def __init__(self, first: bytes, rest: asyncio.StreamReader) -> None:
+        self._first = first
+        self._rest = rest
+
+    async def read(self, n: int = -1) -> bytes:
+        if not self._first:
+            return await self._rest.read(n) if n < 0 else await self._rest.readexactly(n)
+        taken, self._first = (self._first, b"") if n < 0 else (self._first[:n], self._first[n:])
+        return taken if n < 0 or len(taken) == n else taken + await self._rest.readexactly(n - len(taken))
+
+    def feed_eof(self) -> None:
+        self._rest.feed_eof()
+
+
+class Mqtt311Broker(Broker):  # type: ignore[misc]  # amqtt has no types
+    """amqtt's broker, which does not know MQTT 5, with an answer for clients that speak it.
+
+    Left alone it reads their CONNECT as one of 3.1.1, and they wait for ever.
+    """
+
+    async def stream_connected(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, listener_name: str
+    ) -> None:
+        try:
+            async with asyncio.timeout(FIRST_PACKET_S):
+                first, version = await _first_bytes(reader)
+            if version == MQTT_5:
+                writer.write(UNSUPPORTED_VERSION)
+                await writer.drain()
+        except (TimeoutError, asyncio.IncompleteReadError, OSError):
+            version = MQTT_5
+        if version == MQTT_5:
+            writer.close()
+            return
+        await self._client_connected(listener_name, Peeked(first, reader), StreamWriterAdapter(writer))
+
+
+async def _first_bytes(reader: asyncio.StreamReader) -> tuple[bytes, int]:
+    """The start of a client's first packet, and the protocol level in it; 0 where it is no CONNECT."""
+    first = await reader.readexactly(1)
+    if first[0] != CONNECT:
+        return first, 0
+    for _ in range(4):  # the remaining length, seven bits a byte
+        first += await reader.readexactly(1)
+        if first[-1] < 0x80:
+            break
+    first += await reader.readexactly(2)
+    name_length = int.from_bytes(first[-2:], "big")
+    if name_length > 6:
+        return first, 0
+    first += await reader.readexactly(name_length + 1)
+    return first, first[-1]
 
 
 @asynccontextmanager
@@ -31,7 +99,7 @@ async def embedded_broker(port: int = 1883) -> AsyncIterator[int]:
     for noisy in ("amqtt", "transitions"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
     free = _first_free(port)
-    broker = Broker(
+    broker = Mqtt311Broker(
         {
             "listeners": {
                 "default": {"type": "tcp", "bind": f"{HOST}:{free}", "max_connections": MAX_CONNECTIONS}

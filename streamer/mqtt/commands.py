@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterable
 
 from streamer.config.control import (
     HIGHEST,
     LOWEST,
+    MUTE_S,
     PROFILES,
     Command,
     SetListen,
+    SetListenFor,
+    SetMute,
     SetProfile,
     SetThreshold,
 )
@@ -29,15 +33,21 @@ class CommandError(Exception):
 
 
 class Commands:
-    """Makes commands from messages. Knows no connection and no clock: time comes with the message."""
+    """Makes commands from messages. Knows no connection."""
 
-    def __init__(self, topics: Topics, sources: Iterable[str], sounds: Iterable[str]) -> None:
-        sounds = tuple(sounds)
+    def __init__(
+        self, topics: Topics, sources: Iterable[str], thresholds: Iterable[str], sounds: Iterable[str] = ()
+    ) -> None:
+        """`thresholds` are the sounds that have one, `sounds` all that can be switched off."""
+        thresholds, sounds = tuple(thresholds), tuple(sounds)
         self._parsers: dict[str, Callable[[str], Command]] = {}
         for source in sources:
             self._parsers[topics.listen(source, "set")] = _listen(source)
             self._parsers[topics.profile(source, "set")] = _profile(source)
+            self._parsers[topics.mute(source, "set")] = _mute(source)
             for sound in sounds:
+                self._parsers[topics.listen_for(source, sound, "set")] = _listen_for(source, sound)
+            for sound in thresholds:
                 self._parsers[topics.threshold(source, sound, "set")] = _threshold(source, sound)
         self._allowance = RATE
         self._at = 0.0
@@ -68,12 +78,21 @@ class Commands:
 
 
 def _listen(source: str) -> Callable[[str], Command]:
-    def parse(text: str) -> Command:
-        if text not in ("ON", "OFF"):
-            raise CommandError(f"{text[:40]!r} is neither ON nor OFF")
-        return SetListen(source, text == "ON")
+    return lambda text: SetListen(source, _is_on(text))
 
-    return parse
+
+def _listen_for(source: str, sound: str) -> Callable[[str], Command]:
+    return lambda text: SetListenFor(source, sound, _is_on(text))
+
+
+def _mute(source: str) -> Callable[[str], Command]:
+    return lambda text: SetMute(source, time.time() + MUTE_S if _is_on(text) else 0.0)
+
+
+def _is_on(text: str) -> bool:
+    if text not in ("ON", "OFF"):
+        raise CommandError(f"{text[:40]!r} is neither ON nor OFF")
+    return text == "ON"
 
 
 def _profile(source: str) -> Callable[[str], Command]:

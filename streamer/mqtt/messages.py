@@ -5,13 +5,28 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from streamer.language import Names
 from streamer.types import SILENCE_DBFS, SoundEvent, SourcePhase, SourceState, Stats
 
+DEFAULT_NAMES = Names()
 SCHEMA = 1
 """The version of the messages; it grows when a field changes its meaning or goes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Today:
+    """How often a sound, or any sound of a source, began since midnight, local time."""
+
+    count: int = 0
+    first: float | None = None
+    """seconds since the epoch"""
+
+
+NOTHING_TODAY = Today()
 
 
 class Message(NamedTuple):
@@ -32,7 +47,12 @@ NO_PROBLEM = (SourcePhase.LISTENING, SourcePhase.ENDED, SourcePhase.PAUSED)
 
 
 def event_message(
-    event: SoundEvent, node: str, *, origin: float | None = None, delayed_s: float = 0.0
+    event: SoundEvent,
+    node: str,
+    *,
+    origin: float | None = None,
+    delayed_s: float = 0.0,
+    names: Names = DEFAULT_NAMES,
 ) -> dict[str, object]:
     """One phase of an event, ready for JSON.
 
@@ -45,6 +65,8 @@ def event_message(
         "node": node,
         "source": event.source_id,
         "sound": event.sound,
+        "source_name": names.source(event.source_id),
+        "sound_name": names.sound(event.sound),
         "phase": event.phase,
         **_occurrence(event, origin),
         "score": _score(event.score),
@@ -57,12 +79,22 @@ def event_message(
     }
 
 
-def attributes_message(event: SoundEvent | None) -> dict[str, object]:
-    """What explains the state of a sound: its latest event. All null before the first one."""
+def attributes_message(event: SoundEvent | None, today: Today = NOTHING_TODAY) -> dict[str, object]:
+    """What explains the state of a sound: its latest event, null before the first one, and its day."""
     if event is None:
         fields = ("id", "onset", "offset", "duration_s", "peak", "labels", "level_dbfs")
-        return {"schema": SCHEMA, **dict.fromkeys(fields)}
-    return {"schema": SCHEMA, "id": event.id, **_occurrence(event, None)}
+        return {"schema": SCHEMA, **dict.fromkeys(fields), **today_message(today)}
+    return {"schema": SCHEMA, "id": event.id, **_occurrence(event, None), **today_message(today)}
+
+
+def any_sound_message(today: Today) -> dict[str, object]:
+    """The day of a source."""
+    return {"schema": SCHEMA, **today_message(today)}
+
+
+def today_message(today: Today) -> dict[str, object]:
+    first = None if today.first is None else _time(today.first, None)
+    return {"count_today": today.count, "first_today": first}
 
 
 def stats_message(stats: Stats, node: str) -> dict[str, object]:

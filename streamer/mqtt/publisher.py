@@ -20,7 +20,9 @@ from streamer.config.schema import MqttSettings
 from streamer.core.backoff import Backoff
 from streamer.core.json_file import JsonFile
 from streamer.core.rate_limit import PACE_S, RateLimit
+from streamer.core.tasks import cancel_and_wait, logged, running
 from streamer.errors import ConfigError, StreamerError
+from streamer.language import Names
 from streamer.metrics import Metrics
 from streamer.mqtt.commands import CommandError, Commands
 from streamer.mqtt.connection import (
@@ -32,7 +34,7 @@ from streamer.mqtt.connection import (
     RefusedError,
     passing_identifier,
 )
-from streamer.mqtt.messages import Message, encode, event_message
+from streamer.mqtt.messages import DEFAULT_NAMES, Message, encode, event_message
 from streamer.mqtt.states import StateTopics
 from streamer.mqtt.topics import Topics
 from streamer.store.log import Entry
@@ -65,6 +67,8 @@ LATE_S = 1.0
 
 BACKOFF = Backoff(first_s=1.0, longest_s=60.0, jitter=1.0)
 """full jitter: the clients of one broker do not all come back at the same moment"""
+MUTE_MARGIN_S = 0.1
+"""after the end of a mute: then it is over by any clock"""
 APART_S = 30.0
 """a longer pause where another client has the same identifier: each would throw the other out for ever"""
 SHORT_S = 30.0
@@ -121,6 +125,7 @@ class MqttSink:
         control: Control | None = None,
         discovery: Discovery = NO_DISCOVERY,
         announced: JsonFile = NOT_KEPT,
+        names: Names = DEFAULT_NAMES,
         backoff: Backoff = BACKOFF,
         apart_s: float = APART_S,
     ) -> None:
@@ -140,16 +145,13 @@ class MqttSink:
         self._n_delivered = 0
         """over this connection"""
         self._narrow_until = 0.0
-        self._states = StateTopics(self._topics, sources, sounds)
+        self._states = StateTopics(self._topics, sources, sounds, names)
         self._wake = asyncio.Event()
-        self._sources = sources
         self._control = control if settings.commands else None
-        self._commands = None
-        if self._control is not None:
-            self._commands = Commands(self._topics, self._control.sources, self._control.sounds)
-            for source in self._control.sources:
-                self._states.put_control(self._control, source)
-        self._discovery = discovery
+        self._connection: Connection | None = None
+        self._subscribing: asyncio.Task[None] | None = None
+        self._commands: Commands | None = None
+        self._follow(sources, discovery, names)
         self._announced = announced
         self._discovery_due = True
         self._logged = RateLimit()
@@ -166,6 +168,32 @@ class MqttSink:
         self._failure_logged = False
         """a failure was logged, and its end was not"""
         self._stopping = False
+
+    def change(
+        self, sources: Iterable[str], sounds: Iterable[str], discovery: Discovery, names: Names
+    ) -> None:
+        """Follow other sources, sounds, names or discovery over the same connection.
+
+        Nothing of what stays becomes unavailable on the way.
+        """
+        sources = tuple(sources)
+        self._states.change(sources, sounds, names)
+        self._follow(sources, discovery, names)
+        if self._connection is not None:
+            self._subscribe_to(self._connection)
+        self._announce_later()
+
+    def count_earlier(self, events: Iterable[tuple[str, str, float]]) -> None:
+        """Count the events of today before this start: source, sound and onset of each."""
+        self._states.count_earlier(events)
+
+    def _follow(self, sources: tuple[str, ...], discovery: Discovery, names: Names) -> None:
+        self._sources, self._discovery, self._names = sources, discovery, names
+        if self._control is not None:
+            control = self._control
+            self._commands = Commands(self._topics, control.sources, control.sounds, control.all_sounds)
+            for source in control.sources:
+                self._states.put_control(control, source)
 
     def put(self, report: Report) -> None:
         """Take a report; an event is in the log already. Never blocks; only from the event loop."""
@@ -210,25 +238,28 @@ class MqttSink:
         """Raises ConnectionLostError when the connection is lost or in doubt."""
         self._discovery_due = True
         self._rewind()
-        publishing = asyncio.create_task(self._publish_all(connection), name="mqtt publish")
-        subscribing = asyncio.create_task(self._subscribe(connection), name="mqtt subscribe")
-        try:
-            await asyncio.shield(publishing)
-        except asyncio.CancelledError:
-            self._stopping = True
-            self._wake.set()
+        async with running(self._publish_all(connection), "mqtt publish") as publishing:
+            self._connection = connection
+            self._subscribe_to(connection)
+            for source in () if self._control is None else self._sources:
+                self._control_changed(source)  # a mute may have ended meanwhile
             try:
-                await self._publish_last(connection, publishing)
-            except (ConnectionLostError, TimeoutError):
-                await connection.drop()  # the will says offline
-            raise
-        finally:
-            subscribing.cancel()
-            for timer in self._timers:
-                timer.cancel()
-            self._timers.clear()
-            with suppress(asyncio.CancelledError):
-                await subscribing
+                await asyncio.shield(publishing)
+            except asyncio.CancelledError:
+                self._stopping = True
+                self._wake.set()
+                try:
+                    await self._publish_last(connection, publishing)
+                except (ConnectionLostError, TimeoutError):
+                    await connection.drop()  # the will says offline
+                raise
+            finally:
+                self._connection = None
+                for timer in self._timers:
+                    timer.cancel()
+                self._timers.clear()
+                if self._subscribing is not None:
+                    await cancel_and_wait(self._subscribing)
 
     async def _publish_all(self, connection: Connection) -> None:
         """Publish until the sink stops and no event is left. Raises ConnectionLostError."""
@@ -289,6 +320,14 @@ class MqttSink:
         self._states.online()
         self._wake.set()
 
+    def _subscribe_to(self, connection: Connection) -> None:
+        """Subscribe to the topics of commands, which may be others than before."""
+        if self._subscribing is not None:
+            self._subscribing.cancel()
+        self._subscribing = asyncio.create_task(
+            logged(self._subscribe(connection), "mqtt subscribe"), name="mqtt subscribe"
+        )
+
     async def _subscribe(self, connection: Connection) -> None:
         """Apply commands, and publish discovery again when Home Assistant has started."""
         topics = [] if self._commands is None else self._commands.topics
@@ -300,7 +339,7 @@ class MqttSink:
             async for incoming in connection.incoming(topics):
                 if self._commands is not None and incoming.topic in self._commands.topics:
                     self._apply_command(self._commands, incoming)
-                elif incoming.payload == b"online":
+                elif incoming.topic == self._discovery.birth_topic and incoming.payload == b"online":
                     # Not all daemons of a home at the same moment.
                     self._later(random.uniform(0, BIRTH_S), self._announce_later)  # noqa: S311  no secret
         except RefusedError as refusal:
@@ -331,6 +370,8 @@ class MqttSink:
         if self._control is not None and source in self._sources:
             self._states.put_control(self._control, source)
             self._wake.set()
+            if self._connection is not None and (muted_s := self._control.muted_s(source)) > 0:
+                self._later(muted_s + MUTE_MARGIN_S, lambda: self._control_changed(source))
 
     async def _send_states(self, connection: Connection) -> None:
         while (message := self._states.first()) is not None:
@@ -396,7 +437,10 @@ class MqttSink:
         age_s = entry.age_s
         try:
             message = event_message(
-                entry.event, self._topics.node, delayed_s=age_s if age_s > LATE_S else 0.0
+                entry.event,
+                self._topics.node,
+                delayed_s=age_s if age_s > LATE_S else 0.0,
+                names=self._names,
             )
             return connection.post(
                 Message(

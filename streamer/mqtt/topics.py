@@ -61,6 +61,22 @@ class Topics:
     def sound_attributes(self, source: str, sound: str) -> str:
         return self._of(source, f"sound/{_level(sound)}/attributes")
 
+    def any_sound(self, source: str) -> str:
+        """Whether any sound of the source goes on."""
+        return self._of(source, "sound/state")
+
+    def any_sound_attributes(self, source: str) -> str:
+        return self._of(source, "sound/attributes")
+
+    def listen_for(self, source: str, sound: str, end: End) -> str:
+        return self._of(source, f"sound/{_level(sound)}/listen/{end}")
+
+    def mute(self, source: str, end: End) -> str:
+        return self._of(source, f"mute/{end}")
+
+    def labels(self, source: str) -> str:
+        return self._of(source, "labels")
+
     def problem(self, source: str) -> str:
         return self._of(source, "problem")
 

@@ -60,7 +60,7 @@ class Health:
             return self.stage
         metrics, clauses = self._metrics, self.problems()
         n_listening = sum(own.phase in ("listening", "silent") for own in metrics.sources.values())
-        clauses.append(f"{n_listening} of {len(metrics.sources)} sources heard")
+        clauses.append(f"{n_listening} of {len(metrics.sources)} sources listening")
         for source_id, own in metrics.sources.items():
             if own.phase != "listening" or own.problem:
                 clauses.append(f"{source_id} {own.phase}" + (f" ({own.problem})" if own.problem else ""))

@@ -12,6 +12,7 @@ import signal
 import tempfile
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from datetime import datetime
 from pathlib import Path
 
 from streamer.capture.sources import open_source
@@ -19,26 +20,29 @@ from streamer.capture.tapes import Tapes
 from streamer.config.control import Control
 from streamer.config.schema import Config, MqttSettings
 from streamer.core.json_file import JsonFile
-from streamer.core.tasks import running
+from streamer.core.tasks import in_background
 from streamer.data.synthesis import write_demo
+from streamer.errors import StreamerError
 from streamer.inference.process import open_worker
 from streamer.metrics import Metrics
 from streamer.ops.health import Health, Problem
-from streamer.ops.prometheus import metrics_server
+from streamer.ops.prometheus import Exposition
 from streamer.ops.status import socket_path, status_server
 from streamer.ops.systemd import Notifier
 from streamer.run.broker_link import BrokerLink
 from streamer.run.daemon import Daemon
 from streamer.run.model import warn_of_unsupported_sounds, with_measured_hop
-from streamer.run.page import open_page
-from streamer.run.reload import reload
+from streamer.run.page import Page, metrics_server, open_page
+from streamer.run.reload import Reloader
 from streamer.sinks.logger import LogSink
 from streamer.sinks.terminal import TerminalSink
 from streamer.store.directory import locked, state_directory
 from streamer.store.history import Model
 from streamer.store.log import Keep, Log
+from streamer.store.query import Filter, reading
 from streamer.store.writer import Writer
-from streamer.types import SoundEvent
+from streamer.types import Sink, SoundEvent
+from streamer.web.metrics import metrics_routes
 
 log = logging.getLogger(__name__)
 
@@ -54,12 +58,14 @@ async def serve(config: Config, *, terminal: bool, reread: Callable[[], Config] 
     metrics, notifier = Metrics(), Notifier()
     health = Health(metrics, notifier)
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(running(health.run(), "health"))
+        await stack.enter_async_context(in_background(health.run(), "health"))
         state = state_directory(config.state_dir)
         directory = stack.enter_context(locked(state))
         await stack.enter_async_context(status_server(socket_path(state), health.report))
+        metrics_page = metrics_routes(Exposition(metrics, health), health)
         if config.health.port is not None:
-            await stack.enter_async_context(metrics_server(config.health.port, metrics, health))
+            server = metrics_server(config.health.port, metrics_page)
+            await stack.enter_async_context(in_background(server.run(), "metrics"))
 
         is_auto = config.windows.hop_s == "auto"
         worker = open_worker(config.model, metrics, n_sources=len(config.sources) if is_auto else None)
@@ -83,19 +89,16 @@ async def serve(config: Config, *, terminal: bool, reread: Callable[[], Config] 
         if config.mqtt.enabled:
             address = await _embedded(config.mqtt, stack) if config.mqtt.embedded else {}
             broker = BrokerLink(config, directory, writer.consumer(MQTT), metrics, address, control)
+            broker.count_earlier(await asyncio.to_thread(_began_today, directory))
             writer.sinks.append(broker.sink)
-        where = "nowhere: mqtt.enabled is false" if broker is None else broker.subscription
-        if terminal:
-            writer.sinks.append(TerminalSink(config.node, model.describe, where))
-        else:
-            log.info("events: %s", where)
-            writer.sinks.append(LogSink())
         tapes = Tapes()
+        page: Page | None = None
         if config.web.enabled:
-            web = open_page(
-                config, lambda: daemon.config, directory, control, health.report, tapes, writer.sinks
+            page = open_page(
+                config, lambda: daemon.config, directory, control, health.report, tapes, metrics_page
             )
-            await stack.enter_async_context(running(web.run(), "page"))
+            writer.sinks.append(page.feed)
+        writer.sinks.append(_display(config, terminal, model.describe, broker, page))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="streamer-")))
         daemon = Daemon(
             config,
@@ -108,16 +111,29 @@ async def serve(config: Config, *, terminal: bool, reread: Callable[[], Config] 
             control=control,
             tapes=tapes,
         )
+        if page is not None:
+            await stack.enter_async_context(in_background(page.run(), "page"))
         parts: dict[str, Problem] = {"inference": worker.problem, "event log": writer.problem}
         health.set_parts({"sources": daemon.problem, **parts}, daemon.is_ready)
         if reread is not None:
-            asyncio.get_running_loop().add_signal_handler(
-                signal.SIGHUP, lambda: reload(daemon, broker, control, model, reread, notifier)
-            )
+            reloader = Reloader(daemon, broker, control, model, reread, notifier)
+            await stack.enter_async_context(in_background(reloader.run(), "reload"))
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.request)
         try:
             await daemon.run()
         finally:
             health.stopping()
+
+
+def _display(
+    config: Config, terminal: bool, model: str, broker: BrokerLink | None, page: Page | None
+) -> Sink:
+    """Shows people the events: the live view of a terminal, or lines of the log."""
+    where = "nowhere: mqtt.enabled is false" if broker is None else broker.subscription
+    if terminal:
+        return TerminalSink(config.node, model, where, page="" if page is None else page.server.address)
+    log.info("events: %s", where)
+    return LogSink()
 
 
 def _rule(control: Control, event: SoundEvent) -> str:
@@ -126,8 +142,27 @@ def _rule(control: Control, event: SoundEvent) -> str:
     return config.sound(event.sound).model_dump_json() if event.sound in config.sounds else ""
 
 
+def _began_today(directory: Path | None) -> list[tuple[str, str, float]]:
+    """Source, sound and onset of the events of the history that began since midnight, local time."""
+    if directory is None:
+        return []
+    midnight = datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
+    try:
+        with reading(directory) as reader:
+            events = reader.events(Filter(since=midnight.timestamp()))
+            return [(event.source, event.sound, event.onset) for event in events]
+    except StreamerError:  # none yet, or damaged, which the event log itself says
+        return []
+
+
 async def _embedded(mqtt: MqttSettings, stack: AsyncExitStack) -> dict[str, object]:
     """Start the embedded broker; its address, as settings of `mqtt`."""
     from streamer.mqtt.broker import HOST, embedded_broker  # noqa: PLC0415  # amqtt is slow to load
 
-    return {"host": HOST, "port": await stack.enter_async_context(embedded_broker(mqtt.port or 1883))}
+    port = await stack.enter_async_context(embedded_broker(mqtt.port or 1883))
+    log.info(
+        "embedded broker: %s:%d, to try things on this machine alone, MQTT 3.1.1; for a home use Mosquitto",
+        HOST,
+        port,
+    )
+    return {"host": HOST, "port": port}

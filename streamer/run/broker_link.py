@@ -1,14 +1,14 @@
-"""The MQTT sink of a daemon and what it needs, exchanged where its settings change."""
+"""The MQTT sink of a daemon: it follows the configuration, and is exchanged where the broker changes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from streamer.config.control import Control
 from streamer.config.schema import Config, MqttSettings
 from streamer.core.json_file import JsonFile
-from streamer.home_assistant.discovery import discovery
+from streamer.home_assistant.discovery import Discovery, discovery
 from streamer.metrics import Metrics
 from streamer.mqtt.publisher import MqttSink
 from streamer.mqtt.topics import Topics
@@ -34,15 +34,23 @@ class BrokerLink:
         self._announced = JsonFile(directory, "announced.json")
         self._address = address
         self._events = events
-        self.sink = ExchangeableSink(self._sink(config))
+        self._mqtt = self._sink(config)
+        self.sink = ExchangeableSink(self._mqtt)
         mqtt = self._settings(config)
         topic = f"{mqtt.prefix}/{config.node}/+/event/#"
         self.subscription = f"mosquitto_sub -h {mqtt.host} -p {mqtt.port or 1883} -v -t '{topic}'"
 
     def change(self, config: Config, before: Config) -> None:
         """Raises ConfigError, and nothing is changed."""
-        if _published_settings(config) != _published_settings(before):
-            self.sink.exchange(self._sink(config))
+        if config.mqtt != before.mqtt:
+            self._mqtt = self._sink(config)
+            self.sink.exchange(self._mqtt)
+        else:
+            self._mqtt.change(config.sources, config.sounds, self._discovery(config), config.names)
+
+    def count_earlier(self, events: Iterable[tuple[str, str, float]]) -> None:
+        """Count the events of today before this start: source, sound and onset of each."""
+        self._mqtt.count_earlier(events)
 
     def _sink(self, config: Config) -> MqttSink:
         settings = self._settings(config)
@@ -54,20 +62,19 @@ class BrokerLink:
             self._events,
             self._metrics,
             control=self._control,
-            discovery=discovery(
-                config.home_assistant,
-                Topics(settings.prefix, config.node),
-                config.sources,
-                config.sounds,
-                self._control if settings.commands else None,
-            ),
+            discovery=self._discovery(config),
             announced=self._announced,
+            names=config.names,
+        )
+
+    def _discovery(self, config: Config) -> Discovery:
+        settings = self._settings(config)
+        return discovery(
+            config,
+            Topics(settings.prefix, config.node),
+            thresholds=self._control.sounds,
+            commands=settings.commands,
         )
 
     def _settings(self, config: Config) -> MqttSettings:
         return config.mqtt.model_copy(update=self._address)
-
-
-def _published_settings(config: Config) -> tuple[object, ...]:
-    calibrated = {source_id: own.calibration_db is not None for source_id, own in config.sources.items()}
-    return config.mqtt, config.home_assistant, calibrated, set(config.sounds)

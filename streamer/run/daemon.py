@@ -10,6 +10,7 @@ from streamer.capture.tapes import Tapes
 from streamer.config.control import Control
 from streamer.config.schema import Config
 from streamer.config.sources import SourceSettings
+from streamer.core.tasks import first_of, running
 from streamer.errors import InputError
 from streamer.inference.worker import Worker
 from streamer.metrics import Metrics
@@ -18,6 +19,9 @@ from streamer.types import Report, Sink, Source, SourcePhase, SourceState, Stats
 
 STATS_S = 30.0
 """seconds between two statistics"""
+
+UNNAMED: dict[str, object] = {"name": None, "area": None}
+"""of a source: what people call it is no reason to open it anew"""
 
 
 class Daemon:
@@ -67,11 +71,8 @@ class Daemon:
                     stats = listening.create_task(self._emit_stats(), name="stats")
                     await self._follow_config(listening)
                     while self._tasks:
-                        changed = asyncio.create_task(self._changed.wait(), name="configuration changed")
-                        await asyncio.wait(
-                            (*self._tasks.values(), changed), return_when=asyncio.FIRST_COMPLETED
-                        )
-                        changed.cancel()
+                        async with running(self._changed.wait(), "configuration changed") as changed:
+                            await first_of(*self._tasks.values(), changed)
                         failures += self._over()
                         if self._changed.is_set():
                             await self._follow_config(listening)
@@ -113,7 +114,8 @@ class Daemon:
     async def _follow_config(self, group: asyncio.TaskGroup) -> None:
         self._changed.clear()
         configured = {
-            source_id: (settings, self.config.windows) for source_id, settings in self.config.sources.items()
+            source_id: (settings.model_copy(update=UNNAMED), self.config.windows)
+            for source_id, settings in self.config.sources.items()
         }
         stale = [source_id for source_id, built in self._built.items() if configured.get(source_id) != built]
         ending = [self._tasks.pop(source_id) for source_id in stale if source_id in self._tasks]
@@ -146,6 +148,7 @@ class Daemon:
             metrics=self._metrics,
             limits=source_limits(settings),
             enabled=lambda: self._control.listens(source_id),
+            muted=lambda: self._control.muted_s(source_id) > 0,
             tapes=self._tapes,
         )
         self._tasks[source_id] = group.create_task(listener.run(), name=f"source[{source_id}]")

@@ -6,14 +6,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from streamer.capture.ring import Ring
-from streamer.capture.stall import SHORT_LOST, SHORT_WARN, Flow
+from streamer.capture.stall import BAD_SHARE, SHORT_LOST, SHORT_WARN, Flow
 from streamer.capture.tapes import Tapes
 from streamer.capture.windows import Windows
 from streamer.config.schema import Config
-from streamer.config.sources import MicrophoneSettings, SourceSettings
+from streamer.config.sources import DemoSettings, MicrophoneSettings, SourceSettings, StreamSettings
 from streamer.core.backoff import Backoff
 from streamer.core.clock import SourceClock
 from streamer.core.rate_limit import RateLimit
@@ -31,25 +31,31 @@ LATE_SHARE = 0.1
 LATE_S = 60.0
 """seconds over which skipped hops are counted"""
 
-_LIVE = frozenset(SourcePhase) - {SourcePhase.ENDED, SourcePhase.FAILED}
+_P = SourcePhase
+_ANY_TIME = frozenset({_P.PAUSED, _P.FAILED, _P.ENDED})
 TRANSITIONS: Mapping[SourcePhase | None, frozenset[SourcePhase]] = {
-    None: frozenset(SourcePhase) - {SourcePhase.REOPENING},
-    SourcePhase.WAITING: frozenset(SourcePhase),
-    SourcePhase.LISTENING: frozenset(SourcePhase),
-    SourcePhase.SILENT: frozenset(SourcePhase),
-    SourcePhase.STALLED: frozenset(SourcePhase),
-    SourcePhase.REOPENING: frozenset(SourcePhase),
-    SourcePhase.PAUSED: frozenset(SourcePhase),
-    SourcePhase.FAILED: _LIVE | {SourcePhase.FAILED},
-    SourcePhase.ENDED: frozenset(),
+    None: _ANY_TIME | {_P.WAITING, _P.LISTENING},
+    _P.WAITING: _ANY_TIME | {_P.LISTENING},
+    _P.LISTENING: _ANY_TIME | {_P.SILENT, _P.STALLED, _P.REOPENING},
+    _P.SILENT: _ANY_TIME | {_P.LISTENING, _P.STALLED, _P.REOPENING},
+    _P.STALLED: _ANY_TIME | {_P.LISTENING, _P.SILENT, _P.REOPENING},
+    _P.REOPENING: _ANY_TIME | {_P.LISTENING, _P.WAITING},
+    _P.PAUSED: _ANY_TIME | {_P.WAITING, _P.LISTENING},
+    _P.FAILED: _ANY_TIME | {_P.WAITING, _P.LISTENING},
+    _P.ENDED: frozenset(),
 }
-"""the phases that may follow each: a recording that has ended stays so, a failure may be tried again"""
+"""the phases that may follow each, beside itself with another reason; None is before the first"""
+OPEN = frozenset({_P.LISTENING, _P.SILENT, _P.STALLED})
+"""phases in which blocks have come since it was opened"""
 
 log = logging.getLogger(__name__)
 
-
 STREAM_BACKOFF = Backoff(first_s=1.2, longest_s=72.0, jitter=1 / 3)
 """0.8 to 1.2 s at first, around a minute in the end"""
+
+
+UNNAMED: dict[str, object] = {"name": None, "shown": None}
+"""of a sound: what people call it, and whether they see it, are no rules"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +68,21 @@ class SourceLimits:
     """pauses before it is opened again"""
     stuck_s: float = 60.0
     """seconds beyond the longest pause after which a source that has not moved will not move again"""
+    is_paced: bool = True
+    """it comes at real time; where not, more samples than its rate promises are no problem"""
 
 
 STREAM = SourceLimits()
 MICROPHONE = SourceLimits(stall_s=1.0, backoff=Backoff(first_s=0.3, longest_s=0.48, jitter=1 / 3))
-"""a look at this machine's devices is cheap: one that returns is listened to within a second"""
+"""to list this machine's devices is cheap: one that returns is listened to within a second"""
+UNPACED = SourceLimits(is_paced=False)
 
 
 def source_limits(settings: SourceSettings) -> SourceLimits:
-    return MICROPHONE if isinstance(settings, MicrophoneSettings) else STREAM
+    if isinstance(settings, MicrophoneSettings):
+        return MICROPHONE
+    is_fast = isinstance(settings, StreamSettings | DemoSettings) and settings.pace == "fast"
+    return UNPACED if is_fast else STREAM
 
 
 class _SwitchedOffError(SourceError):
@@ -93,9 +105,13 @@ class Listener:
         metrics: Metrics,
         limits: SourceLimits = STREAM,
         enabled: Callable[[], bool] = lambda: True,
+        muted: Callable[[], bool] = lambda: False,
         tapes: Tapes | None = None,
     ) -> None:
-        """`enabled` says whether it is to be listened to; where not, the source is closed."""
+        """`enabled` gives whether it is to be listened to; while not, the source is closed.
+
+        `muted` gives whether its events are not to notify; critical ones always do.
+        """
         self._id = source_id
         self._source = source
         self._config = config
@@ -107,12 +123,14 @@ class Listener:
         self._own = metrics.source(source_id)
         self._limits = limits
         self._enabled = enabled
+        self._muted = muted
         self._tapes = tapes if tapes is not None else Tapes()
         self._state: SourceState | None = None
         self._was_lost = False
         """it was listened to before, and is not now"""
         self._clock = SourceClock()
-        self._problem = ""
+        self._problem = self._flow_problem = ""
+        self._is_problem_logged = False
         self._is_silent = False
         self._logged = RateLimit()
         self._skipped = _SkippedHops(source_id)
@@ -126,7 +144,11 @@ class Listener:
 
     @property
     def is_listening(self) -> bool:
-        return self._own.phase in (SourcePhase.LISTENING, SourcePhase.SILENT)
+        return self._phase in (SourcePhase.LISTENING, SourcePhase.SILENT)
+
+    @property
+    def _phase(self) -> SourcePhase | None:
+        return None if self._state is None else self._state.phase
 
     @property
     def has_state(self) -> bool:
@@ -138,7 +160,7 @@ class Listener:
         still_s = time.monotonic() - self._moved_at
         if still_s <= self._limits.backoff.longest_s + self._limits.stuck_s:
             return None
-        return f"{self._id}: {self._own.phase}, and nothing has moved for {still_s:.0f} s"
+        return f"{self._id}: {self._phase}, and nothing has moved for {still_s:.0f} s"
 
     def change(self, config: Config) -> None:
         """Follow other thresholds or sounds from the next window on.
@@ -160,7 +182,7 @@ class Listener:
             except _SwitchedOffError:
                 continue
             except StuckError as error:
-                self._enter(SourcePhase.WAITING, str(error))
+                self._enter_lost(str(error))
                 raise
             except InputError as error:
                 self._enter(SourcePhase.FAILED, str(error))
@@ -171,8 +193,7 @@ class Listener:
                 is_new = arrived and time.monotonic() - opened_at > self._limits.backoff.longest_s
                 failures = 1 if is_new else failures + 1
                 if isinstance(error, SourceError):
-                    phase = SourcePhase.REOPENING if arrived else SourcePhase.WAITING
-                    self._enter(phase, str(error))
+                    self._enter_lost(str(error))
                 else:
                     self._log_fault(error)
             else:
@@ -188,6 +209,7 @@ class Listener:
 
     async def _listen(self) -> None:
         """One stretch of listening, from open to end. Its events end with it."""
+        self._is_silent, self._flow_problem = False, ""
         try:
             await self._source.open()
             ring = Ring(self._source.sample_rate, self._config.windows.ring_s, self._own)
@@ -207,25 +229,23 @@ class Listener:
             await self._source.close()
 
     async def _score(self, window: Window) -> None:
+        sensed = await asyncio.to_thread(self._pipeline.sense, window)  # milliseconds of arithmetic
         try:
-            scores = await self._worker.score(window) if self._pipeline.wants(window) else None
+            scores = await self._worker.score(window) if sensed.is_wanted else None
         except InferenceError as error:  # the next window holds most of the same audio
+            self._pipeline.miss(sensed)
             self._own.windows_skipped += 1
             log.warning("%s: a window was skipped: %s", self._id, error)
             return
         now = self._clock.follow(window.end)
         if self._rules_changed:
-            self._emit_events(self._pipeline.close(window.end, now))
-            before, self._pipeline = self._pipeline, Pipeline(self._id, self._config, self._labels)
-            self._pipeline.carry_on(before)
+            self._emit_events(self._pipeline.change(self._config, window.end, now))
             self._rules_changed = False
-        if scores is None:
-            self._emit_events(self._pipeline.skip(window, now))
-        else:
-            self._emit_events(self._pipeline.update(window, scores, now))
-        hearing = self._pipeline.hearing(window, scores)
+        self._emit_events(self._pipeline.decide(sensed, scores, now))
+        hearing = self._pipeline.hearing(sensed, scores)
         self._own.level_dbfs, self._own.level_dba = hearing.level_dbfs, hearing.level_dba
-        self._is_silent = self._pipeline.is_silent
+        self._is_silent = sensed.is_silent
+        hearing = replace(hearing, problem=hearing.problem or self._flow_problem)
         self._note_problem(hearing.problem)
         self._emit(hearing)
 
@@ -233,17 +253,20 @@ class Listener:
         """Log an input fault when it appears and when it is gone, and let it be a part of the state."""
         if problem == self._problem:
             return
-        if bool(problem) != bool(self._problem):
-            if problem and self._logged.due("problem"):
-                log.warning("%s: %s", self._id, problem)
-            elif not problem:
-                log.info("%s: the input is sound again", self._id)
+        if problem and self._logged.due("problem"):
+            log.warning("%s: %s", self._id, problem)
+            self._is_problem_logged = True
+        elif not problem and self._is_problem_logged:
+            log.info("%s: the input is sound again", self._id)
+            self._is_problem_logged = False
         self._problem = self._own.problem = problem
         if self._state is not None:
             self._enter(self._state.phase, self._state.reason)
 
     def _emit_events(self, events: Sequence[SoundEvent]) -> None:
         for event in events:
+            if event.notify and event.priority != "critical" and self._muted():
+                event = replace(event, notify=False)  # noqa: PLW2901  the same event
             if event.phase == "start":
                 self._own.events += 1
                 self._metrics.sounds[event.sound] = self._metrics.sounds.get(event.sound, 0) + 1
@@ -252,12 +275,14 @@ class Listener:
 
     async def _capture(self, ring: Ring) -> None:
         """Write the ring, and check from time to time whether it is written as it should be."""
-        flow, blocks = Flow(ring.sample_rate), self._own.blocks
+        flow, blocks, bad = Flow(ring.sample_rate), self._own.blocks, self._own.bad_samples
         try:
             async with running(self._source.run(ring.write), f"run[{self._id}]") as source:
                 while not source.done():
                     await asyncio.wait([source], timeout=CHECK_S)
-                    self._check_flow(flow, ring, self._own.blocks - blocks)
+                    n_blocks, n_bad = self._own.blocks - blocks, self._own.bad_samples - bad
+                    flow.check(time.monotonic(), n_blocks, ring.end, n_bad)
+                    self._check_flow(flow, ring, n_blocks)
                 await source
         finally:
             ring.finish()
@@ -267,7 +292,6 @@ class Listener:
         if not self._enabled():
             raise _SwitchedOffError("switched off")
         now = time.monotonic()
-        flow.check(now, n_blocks, ring.end)
         self._skipped.check(now, self._own.windows, self._own.windows_skipped)
         if not n_blocks:
             return
@@ -278,11 +302,17 @@ class Listener:
             if flow.shortage > SHORT_LOST:
                 raise SourceError(f"{lack}: it is slow, or not at {ring.sample_rate} Hz")
             log.warning("%s: %s", self._id, lack)
+        if flow.bad_share > BAD_SHARE:
+            self._flow_problem = "samples that are no numbers, or beyond full scale: check format and gain"
+        elif flow.is_fast and self._limits.is_paced:
+            self._flow_problem = f"faster than real time: it is not at {ring.sample_rate} Hz"
+        else:
+            self._flow_problem = ""
         if flow.quiet_s >= self._limits.stall_s:
             self._enter(SourcePhase.STALLED, f"no block for {self._limits.stall_s:g} s")
-        elif self._is_silent:
+        elif self._is_silent and self._phase in OPEN:
             self._enter(SourcePhase.SILENT, self._problem)
-        elif self._own.phase != SourcePhase.STALLED or flow.quiet_s == 0.0:
+        elif self._phase != SourcePhase.STALLED or flow.quiet_s == 0.0:
             self._enter(SourcePhase.LISTENING, f"{ring.sample_rate} Hz")
 
     def _log_fault(self, error: Exception) -> None:
@@ -291,36 +321,35 @@ class Listener:
             log.error("%s: a fault in the program; the source is tried again", self._id, exc_info=error)
         self._enter(SourcePhase.FAILED, f"a fault in the program ({type(error).__name__}); tried again")
 
+    def _enter_lost(self, reason: str) -> None:
+        """It is to be opened again where it was open, else it is not there yet."""
+        self._enter(SourcePhase.REOPENING if self._phase in OPEN else SourcePhase.WAITING, reason)
+
     def _enter(self, phase: SourcePhase, reason: str) -> None:
-        """Change the state, and emit it where it is another one."""
-        before = self._state
-        if before is not None and (before.phase, before.reason, before.problem) == (
-            phase,
-            reason,
-            self._problem,
-        ):
+        """Change the state, and emit it where it is another one. Raises ValueError for an illegal change."""
+        before = self._phase
+        state = SourceState(self._id, phase, time.time(), reason, self._problem)
+        if self._state is not None and replace(self._state, at=state.at) == state:
             return
-        last = None if before is None else before.phase
-        if phase not in TRANSITIONS[last]:
-            raise AssertionError(f"{self._id}: {last} cannot become {phase}")
+        if phase != before and phase not in TRANSITIONS[before]:
+            raise ValueError(f"{self._id}: {before} cannot become {phase}")
         if phase == SourcePhase.LISTENING and self._was_lost:
             self._own.reopens += 1
-        self._was_lost = phase in (SourcePhase.REOPENING, SourcePhase.WAITING) and (
-            self._was_lost or phase == SourcePhase.REOPENING
-        )
+        self._was_lost = phase == SourcePhase.REOPENING or (phase == SourcePhase.WAITING and self._was_lost)
         self._own.phase = phase
         self._moved_at = time.monotonic()
-        self._state = SourceState(self._id, phase, time.time(), reason, self._problem)
+        self._state = state
         self._emit(self._state)
 
 
 def _rules(config: Config) -> tuple[object, ...]:
     """What decides on events."""
-    return config.detection, config.sounds
+    unnamed = {name: sound.model_copy(update=UNNAMED) for name, sound in config.sounds.items()}
+    return config.detection, unnamed
 
 
 class _SkippedHops:
-    """Logs when the model does not keep up with a source."""
+    """Logs when the model is slower than a source."""
 
     def __init__(self, source_id: str) -> None:
         self._id = source_id

@@ -1,4 +1,4 @@
-"""What a loaded model says about a configuration: its measured hop, and the sounds that it lacks."""
+"""What a loaded model adds to a configuration: its measured hop, and a warning of sounds it may not hear."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ log = logging.getLogger(__name__)
 
 
 def warn_of_unsupported_sounds(config: Config) -> None:
-    """Name the sounds that the model is not known to hear."""
+    """Log the sounds that the model was not measured to hear well."""
     labels = {name: sound.labels for name, sound in config.sounds.items()}
-    if line := hub.lacking(config.model.path, labels):
+    if line := hub.doubts(config.model.path, labels):
         log.warning("%s", line)
 
 

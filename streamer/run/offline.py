@@ -13,10 +13,11 @@ from streamer.capture.ring import Ring
 from streamer.capture.stream import Decoder, read_file
 from streamer.capture.windows import Windows, cut
 from streamer.config.schema import Config
+from streamer.detection.decider import Inspection
 from streamer.detection.explain import Explanation
-from streamer.detection.pipeline import Inspection, Pipeline
+from streamer.detection.pipeline import Pipeline
 from streamer.inference.worker import Scorer
-from streamer.types import Scores, SoundEvent, Window
+from streamer.types import Scores, Sensed, SoundEvent, Window
 
 BATCH = 8
 """windows scored at once: more gain nothing on a CPU"""
@@ -77,37 +78,31 @@ def detect(
     with Decoder(path) as decoder:
         ring = Ring(decoder.sample_rate, config.windows.ring_s)
         windows = Windows(ring, source_id, hop_s=config.hop_s, window_s=scorer.window_s, every_hop=True)
-        batch: list[Window] = []
-        wanted: set[int] = set()
+        batch: list[tuple[Window, Sensed]] = []
         end = start
         for block in decoder.blocks(start):
             ring.write(block)
             while (window := windows.due()) is not None:
-                batch.append(window)
-                if pipeline.wants(window):
-                    wanted.add(window.index)
+                batch.append((window, pipeline.sense(window)))
             if len(batch) >= BATCH:
-                yield from _events(pipeline, scorer, batch, wanted, observe)
+                yield from _events(pipeline, scorer, batch, observe)
                 batch.clear()
-                wanted.clear()
             end = block.captured_at + len(block.samples) / decoder.sample_rate
             if progress is not None:
                 progress(end - start, decoder.duration_s)
-        yield from _events(pipeline, scorer, batch, wanted, observe)
+        yield from _events(pipeline, scorer, batch, observe)
         yield from pipeline.close(end, end)
 
 
 def _events(
-    pipeline: Pipeline, scorer: Scorer, batch: list[Window], wanted: set[int], observe: Observe
+    pipeline: Pipeline, scorer: Scorer, batch: list[tuple[Window, Sensed]], observe: Observe
 ) -> Iterator[SoundEvent]:
     """Score a batch, without the windows that need not be scored."""
-    scored = iter(scorer.score([window for window in batch if window.index in wanted]) if wanted else ())
-    for window in batch:
-        scores = next(scored) if window.index in wanted else None
-        if scores is None:
-            yield from pipeline.skip(window, window.end)
-        else:
-            yield from pipeline.update(window, scores, window.end)
+    wanted = [window for window, sensed in batch if sensed.is_wanted]
+    scored = iter(scorer.score(wanted) if wanted else ())
+    for window, sensed in batch:
+        scores = next(scored) if sensed.is_wanted else None
+        yield from pipeline.decide(sensed, scores, window.end)
         observe(pipeline, window, scores)
 
 

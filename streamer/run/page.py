@@ -2,20 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from streamer.capture.tapes import Tapes
 from streamer.config.control import Control
-from streamer.config.schema import Config
+from streamer.config.schema import Config, WebSettings
 from streamer.core.json_file import JsonFile
+from streamer.core.tasks import in_background
+from streamer.core.zone import home_zone
+from streamer.errors import ConfigError
 from streamer.model import hub
 from streamer.mqtt.messages import event_message
-from streamer.types import Sink
 from streamer.web.api import Api, Parts
 from streamer.web.feed import Feed
-from streamer.web.server import WebServer, check_access, home_zone
+from streamer.web.guard import LOOPBACK, ScopedRoute
+from streamer.web.server import WebServer, application
 from streamer.web.sessions import PasswordFile, Sessions, password_path
+
+
+def open_sessions(web: WebSettings, directory: Path | None) -> Sessions:
+    """Who may do what. Raises ConfigError where everybody on the network could do everything."""
+    sessions = Sessions(
+        JsonFile(directory, "web-sessions.json"),
+        PasswordFile(password_path(web.password_file, "web-password", directory)),
+        PasswordFile(password_path(web.guest_password_file, "web-guest-password", directory)),
+    )
+    if web.host not in LOOPBACK and not sessions.has_password:
+        raise ConfigError(
+            f"web.host is {web.host}, and there is no password: set one with `streamer web password`"
+        )
+    return sessions
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Has its port, and is served while `run` runs."""
+
+    server: WebServer
+    feed: Feed
+    """a sink"""
+
+    async def run(self) -> None:
+        async with in_background(self.feed.run(), "feed of the page"):
+            await self.server.run()
+
+
+def metrics_server(port: int, routes: Sequence[ScopedRoute]) -> WebServer:
+    """For this machine alone, without sign-in."""
+    nobody = Sessions(JsonFile(None, ""), PasswordFile(None), PasswordFile(None))
+    return WebServer("metrics", application(routes, nobody), "127.0.0.1", port)
 
 
 def open_page(
@@ -25,22 +62,15 @@ def open_page(
     control: Control,
     report: Callable[[], Mapping[str, object]],
     tapes: Tapes,
-    sinks: list[Sink],
-) -> WebServer:
-    """The server of the page, not running yet; its feed is added to `sinks`.
+    more: Sequence[ScopedRoute],
+) -> Page:
+    """`in_use` gives the configuration after reloads; `more` are routes that are served, too.
 
-    `in_use` gives the configuration after reloads. Raises ConfigError where everybody could reach it.
+    Raises ConfigError where everybody on the network could do everything.
     """
     web = config.web
-    state = directory or Path("/nonexistent")
-    sessions = Sessions(
-        JsonFile(directory, "web-sessions.json"),
-        PasswordFile(password_path(web.password_file, "web-password", state)),
-        PasswordFile(password_path(web.guest_password_file, "web-guest-password", state)),
-    )
-    check_access(web, sessions)
+    sessions = open_sessions(web, directory)
     feed = Feed(tapes, lambda event: event_message(event, config.node))
-    sinks.append(feed)
     zone, zone_name = home_zone()
     parts = Parts(
         config=in_use,
@@ -51,14 +81,13 @@ def open_page(
         sessions=sessions,
         zone=zone,
         zone_name=zone_name,
-        supported=lambda sound: _supported(in_use(), sound),
+        heard=lambda sound: hub.verdict(config.model.path, in_use().sounds[sound].labels),
     )
     api = Api(parts)
     control.subscribe(lambda _: feed.changed("control", api.control_fields()))
-    return WebServer(web, api, sessions)
-
-
-def _supported(config: Config, sound: str) -> bool | None:
-    """Whether the model was measured to hear any label of a sound."""
-    labels = config.sounds[sound].labels
-    return not hub.lacking(config.model.path, {sound: labels}) if labels else None
+    app = application(
+        [*api.routes, *more], sessions, hosts=(web.host, *web.hosts), trusted_proxies=web.trusted_proxies
+    )
+    server = WebServer("page", app, web.host, web.port, next_free_port=web.next_free_port)
+    server.bind()
+    return Page(server, feed)

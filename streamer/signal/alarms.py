@@ -9,8 +9,9 @@ a piezo disc, about 3.1 kHz, or a square wave of 520 Hz for people who do not he
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -35,6 +36,7 @@ _LOBE_BINS = 2
 """as wide as the window makes a tone, to one side"""
 _ASIDE_BINS = 8
 """A quarter of a kilohertz off, where a tone has left nothing and noise is as loud as anywhere."""
+_SILENCE_DB = -120.0
 _RATE_HZ = 16000
 """to which faster inputs are thinned out; the tones end at a quarter of it"""
 
@@ -56,112 +58,190 @@ class Cadence:
 
 CADENCES: Mapping[CadenceName, Cadence] = {"t3": Cadence(3, 0.5, 1.1), "t4": Cadence(4, 0.1, 3.5)}
 
-KEEP_S = 10.0
-"""holds one group of either cadence with the quiet around it"""
+_LONGEST_S = max(cadence.longest_s for cadence in CADENCES.values())
+_N_BINS = round(_TONES_HZ[-1][1] * _FRAME_S) + _ASIDE_BINS + 1
+"""of the spectrum: from 0 Hz to as far as the tones of alarms need"""
+
+Places: TypeAlias = npt.NDArray[np.intp]
+Frames: TypeAlias = npt.NDArray[np.float32]
+"""(n_bins, n_frames) in dB"""
+Sums: TypeAlias = npt.NDArray[np.float64]
+"""(n_bins, n_frames + 1): the sum of all frames before each; a mean over time is then one difference"""
 
 
 class AlarmWatch:
-    """The latest seconds of one source, in which the cadence of an alarm is searched."""
+    """Searches groups of beeps in the latest seconds of one source; every moment once."""
 
     def __init__(self) -> None:
-        self._reset()
-
-    def _reset(self) -> None:
-        self._samples: Samples = np.zeros(0, np.float32)
         self._rate = 0.0
         self._end = -math.inf
-        self._found: dict[CadenceName, tuple[float, float]] = {}
-        self._searched: dict[CadenceName, float] = {}
+        self._loud_at = -math.inf
+        self._restart()
 
-    def add(self, window: Window) -> None:
-        """Take the new samples of a window. Windows come in order of time; after a break it begins anew."""
+    def _restart(self) -> None:
+        self._rest: Samples = np.zeros(0, np.float32)
+        """the newest samples: those of frames that are not complete"""
+        self._sums: Sums = np.zeros((_N_BINS, 1))
+        self._until: dict[CadenceName, float] = {}
+        """end of the latest group of each rhythm"""
+
+    def update(self, window: Window, *, is_loud: bool = True) -> list[tuple[CadenceName, float, float]]:
+        """The groups of beeps that a window completes, each with its begin and end. Windows come in order.
+
+        `is_loud` says whether the newest hop is louder than the background: nothing is analysed where none
+        was for as long as a group lasts.
+        """
+        new_s = window.end - self._end
+        self._end = window.end
+        if is_loud:
+            self._loud_at = window.end
+        if window.end - self._loud_at > _LONGEST_S:
+            self._rate = 0.0
+            return []
         coarse = max(1, int(window.sample_rate / _RATE_HZ))
         rate = window.sample_rate / coarse
-        new_s = window.end - self._end
         if rate != self._rate or not 0 < new_s <= window.end - window.start:
-            self._reset()
+            self._restart()
+            self._rate = rate
             new_s = window.end - window.start
         n_new = round(new_s * rate)
-        new = window.samples[len(window.samples) - n_new * coarse :]
-        new = new.reshape(-1, coarse).mean(axis=1)
-        self._samples = np.concatenate((self._samples, new))[-round(KEEP_S * rate) :]
-        self._rate, self._end = rate, window.end
+        new = window.samples[len(window.samples) - n_new * coarse :].reshape(-1, coarse).mean(axis=1)
+        n_before = self._sums.shape[1] - 1
+        n_gone = self._add(new)
+        begin = window.end - self._rest.size / rate - (self._sums.shape[1] - 1) * round(_STEP_S * rate) / rate
+        latest = (
+            (name, _latest_group_at_any_speed(self._sums, cadence, n_before - n_gone))
+            for name, cadence in CADENCES.items()
+        )
+        found = [(name, begin + span[0], begin + span[1]) for name, span in latest if span is not None]
+        # The next hop may find a group again, at a slower speed.
+        new_groups = [one for one in found if one[1] > self._until.get(one[0], -math.inf)]
+        self._until |= {name: end for name, _, end in new_groups}
+        return new_groups
 
-    def find(self, names: Sequence[CadenceName]) -> tuple[float, float] | None:
-        """When the latest group of beeps began and ended. Samples are searched only once."""
-        for name in names:
-            cadence = CADENCES[name]
-            since_s = self._end - self._searched.get(name, -math.inf)
-            if since_s > 0 and self._rate:
-                needed_s = min(KEEP_S, since_s + cadence.longest_s)
-                recent = self._samples[-round(needed_s * self._rate) :]
-                if (span := find(recent, self._rate, cadence)) is not None:
-                    begin = self._end - len(recent) / self._rate
-                    self._found[name] = begin + span[0], begin + span[1]
-                self._searched[name] = self._end
-        found = [self._found[name] for name in names if name in self._found]
-        return max(found, key=lambda span: span[1], default=None)
+    def _add(self, samples: Samples) -> int:
+        """Append frames, and forget those of which no group can be a part any more; returns how many."""
+        samples = np.concatenate((self._rest, samples))
+        levels = _levels(samples, self._rate)
+        self._rest = samples[levels.shape[1] * round(_STEP_S * self._rate) :]
+        n_kept = math.ceil((_LONGEST_S + _FRAME_S) / _STEP_S)
+        kept = self._sums[:, -n_kept:]
+        n_gone = int(self._sums.shape[1] - kept.shape[1])
+        self._sums = np.concatenate(
+            (kept, kept[:, -1:] + np.cumsum(levels, axis=1, dtype=np.float64)), axis=1
+        )
+        return n_gone
 
 
 def find(samples: Samples, rate: float, cadence: Cadence) -> tuple[float, float] | None:
     """Where the latest group of beeps lies in (n,) samples: its begin and end in seconds, or None."""
-    levels = _levels(samples, rate)
-    found = [span for speed in _SPEEDS if (span := _latest_group(levels, cadence, float(speed))) is not None]
+    sums = np.pad(np.cumsum(_levels(samples, rate), axis=1, dtype=np.float64), ((0, 0), (1, 0)))
+    return _latest_group_at_any_speed(sums, cadence, 0)
+
+
+def _levels(samples: Samples, rate: float) -> Frames:
+    """(n_bins, n_frames) in dB of all whole frames."""
+    width, step = round(_FRAME_S * rate), round(_STEP_S * rate)
+    if step == 0 or len(samples) < width:
+        return np.zeros((_N_BINS, 0), np.float32)
+    power = power_spectra(samples, width, step, _taper(width))
+    levels = np.full((_N_BINS, len(power)), _SILENCE_DB, np.float32)
+    n_bins = min(_N_BINS, power.shape[1])
+    levels[:n_bins] = 10 * np.log10(power[:, :n_bins].T + 1e-12)
+    return levels
+
+
+@lru_cache(maxsize=8)
+def _taper(width: int) -> npt.NDArray[np.float32]:
+    return np.hanning(width).astype(np.float32)
+
+
+def _latest_group_at_any_speed(sums: Sums, cadence: Cadence, n_searched: int) -> tuple[float, float] | None:
+    """Where the latest group of beeps that ends after the first `n_searched` frames lies, in seconds."""
+    found = [
+        span
+        for speed in _SPEEDS
+        if (span := _latest_group(sums, cadence, float(speed), n_searched)) is not None
+    ]
     return max(found, key=lambda span: span[1], default=None)
 
 
-def _levels(samples: Samples, rate: float) -> npt.NDArray[np.float64]:
-    """(n_bins, n_frames) in dB, from 0 Hz to as far as the tones of alarms need."""
-    width, step = round(_FRAME_S * rate), round(_STEP_S * rate)
-    if step == 0 or len(samples) < width:
-        return np.zeros((0, 0))
-    power = power_spectra(samples, width, step, np.hanning(width).astype(np.float32))
-    n_bins = round(_TONES_HZ[-1][1] * _FRAME_S) + _ASIDE_BINS + 1
-    return np.asarray(10 * np.log10(power[:, :n_bins].T + 1e-12))
-
-
-def _latest_group(
-    levels: npt.NDArray[np.float64], cadence: Cadence, speed: float
-) -> tuple[float, float] | None:
-    """Where the latest group of beeps lies, at one speed."""
+def _latest_group(sums: Sums, cadence: Cadence, speed: float, n_searched: int) -> tuple[float, float] | None:
+    """Where the latest group of beeps lies in seconds, at one speed."""
     beep = cadence.beep_s * speed / _STEP_S  # frames, not whole ones
     quiet = round(cadence.quiet_s * speed / _STEP_S)
     length = round((2 * cadence.n_beeps - 1) * beep)
-    n_starts = levels.shape[-1] - length - 2 * quiet
-    if n_starts <= 0:
+    whole = length + 2 * quiet
+    starts = range(max(0, n_searched - whole), sums.shape[1] - 1 - whole)
+    if not starts:
         return None
     on = max(1, round(0.8 * beep / _PARTS))
     off = max(1, round(0.5 * beep))  # its later half: before it the room may still ring
     margin = round(0.3 * beep)  # for that, too, and for lengths that are not exact
-    sums = np.pad(np.cumsum(levels, axis=1), ((0, 0), (1, 0)))
-    ons, offs = ((sums[:, n:] - sums[:, :-n]) / n for n in (on, off))
-    parts = quiet + np.array(
-        [round((2 * k + 0.1) * beep) + i * on for k in range(cadence.n_beeps) for i in range(_PARTS)]
-    )
-    gaps = quiet + np.array([round((2 * k + 1.45) * beep) for k in range(cadence.n_beeps - 1)])
+    parts = [
+        quiet + round((2 * k + 0.1) * beep) + i * on for k in range(cadence.n_beeps) for i in range(_PARTS)
+    ]
+    gaps = [quiet + round((2 * k + 1.45) * beep) for k in range(cadence.n_beeps - 1)]
+    near = [quiet - margin - off - 1, quiet + length + margin]
 
-    def beeps_of(bins: slice, starts: slice) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """The mean level of the beeps, and by how much their faintest part is above the loudest gap."""
-        loud = np.array([ons[bins, starts.start + at : starts.stop + at] for at in parts])
-        still = np.array([offs[bins, starts.start + at : starts.stop + at] for at in gaps])
-        return loud.mean(axis=0), loud.min(axis=0) - still.max(axis=0)
-
-    candidates = []
+    mean = partial(_mean, sums)
+    candidates: list[tuple[int, int, float]] = []
     for low, high in _TONES_HZ:
-        first, last = round(low * _FRAME_S), round(high * _FRAME_S) + 1
-        level, contrast = beeps_of(slice(first - _ASIDE_BINS, last + _ASIDE_BINS), slice(0, n_starts))
-        aside = np.maximum(level[: -2 * _ASIDE_BINS], level[2 * _ASIDE_BINS :])
-        level, contrast = level[_ASIDE_BINS:-_ASIDE_BINS], contrast[_ASIDE_BINS:-_ASIDE_BINS]
-        places = np.argwhere((contrast >= _CONTRAST_DB) & (level - aside >= _CONTRAST_DB))
-        candidates += [(start, first + row, level[row, start]) for row, start in places.tolist()]
-    for start, pitch, level in sorted(candidates, key=lambda place: (-place[0], -place[2])):
-        faintest = min(ons[pitch, start + at] for at in parts)
+        first, until = round(low * _FRAME_S), round(high * _FRAME_S) + 1
+        bins, begins, level = _tones(sums, first, until, starts, (parts[::_PARTS], _PARTS * on), (gaps, off))
+        for own_parts, own_gaps in ((parts[:1], gaps), (parts, [*gaps, *near])):
+            if not bins.size:
+                break
+            faintest = np.min([mean(bins, begins + at, on) for at in own_parts], axis=0)
+            loudest = np.max([mean(bins, begins + at, off) for at in own_gaps], axis=0)
+            passes = faintest - loudest >= _CONTRAST_DB
+            bins, begins, level = bins[passes], begins[passes], level[passes]
+        candidates += zip(begins.tolist(), bins.tolist(), level.tolist(), strict=True)
+    for start, pitch, loudness in sorted(candidates, key=lambda place: (-place[0], -place[2])):
+        faintest = min(float(mean(pitch, start + at, on)) for at in parts)
         begin, end = start + quiet, start + quiet + length
-        still = (offs[pitch, start : begin - margin - off], offs[pitch, end + margin : end + quiet - off])
-        if max(part.max() for part in still) > faintest - _CONTRAST_DB:
+        around = [np.arange(start, begin - margin - off), np.arange(end + margin, end + quiet - off)]
+        if mean(pitch, np.concatenate(around), off).max() > faintest - _CONTRAST_DB:
             continue
         # Of a horn or a melody this is an overtone: something lower and louder sounds along.
-        lower, their_contrast = beeps_of(slice(_LOWEST_BIN, pitch - _LOBE_BINS), slice(start, start + 1))
-        if not ((lower > level) & (their_contrast >= _CONTRAST_DB)).any():
+        lower = np.arange(_LOWEST_BIN, pitch - _LOBE_BINS)
+        theirs = np.array([mean(lower, start + at, on) for at in parts])
+        still = np.max([mean(lower, start + at, off) for at in gaps], axis=0)
+        if not ((theirs.mean(axis=0) > loudness) & (theirs.min(axis=0) - still >= _CONTRAST_DB)).any():
             return begin * _STEP_S, end * _STEP_S
     return None
+
+
+def _tones(
+    sums: Sums,
+    first: int,
+    until: int,
+    starts: range,
+    beeps: tuple[list[int], int],
+    gaps: tuple[list[int], int],
+) -> tuple[Places, Places, npt.NDArray[np.float64]]:
+    """The bins and starts at which the beeps as a whole are above the gaps and above the pitches beside them.
+
+    Returns the mean level of the beeps, too. `beeps` and `gaps` are the places after a start, and the number
+    of frames that are averaged there. This is so of few places; only of those each beep and gap is looked at.
+    """
+
+    def everywhere(rows: slice, places: list[int], n: int) -> npt.NDArray[np.float64]:
+        total = np.zeros((rows.stop - rows.start, len(starts)))
+        for at in places:
+            begin, end = starts.start + at, starts.stop + at
+            total += sums[rows, begin + n : end + n]
+            total -= sums[rows, begin:end]
+        return total / (n * len(places))
+
+    level = everywhere(slice(first - _ASIDE_BINS, until + _ASIDE_BINS), *beeps)
+    aside = np.maximum(level[: -2 * _ASIDE_BINS], level[2 * _ASIDE_BINS :])
+    level = level[_ASIDE_BINS:-_ASIDE_BINS]
+    still = np.maximum(aside, everywhere(slice(first, until), *gaps))
+    bins, begins = np.nonzero(level - still >= _CONTRAST_DB)
+    return bins + first, begins + starts.start, level[bins, begins]
+
+
+def _mean(sums: Sums, bins: Places | int, begins: Places | int, n: int) -> npt.NDArray[np.float64]:
+    """The mean level of `n` frames from each begin on, in each bin."""
+    return np.asarray((sums[bins, begins + n] - sums[bins, begins]) / n)

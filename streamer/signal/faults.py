@@ -44,14 +44,15 @@ def find_fault(window: Window, n_new: int) -> Fault | None:
     Silence, a stuck value and a loop count once the whole window is so.
     """
     samples = window.samples
+    new = samples[-n_new:]
     if not window.warm_up and not window.has_gap and samples.size:
-        if np.abs(samples).max() < _SILENT:
+        # The newest hop goes first: as a rule it is neither, and then the whole window is not, either.
+        if _peak(new) < _SILENT and _peak(samples) < _SILENT:
             return Fault("silence", f"digital silence for {LASTING_S:.0f} s: is it muted or unplugged?")
-        if np.ptp(samples) == 0:
+        if np.ptp(new) == 0 and np.ptp(samples) == 0:
             return Fault("stuck", f"stuck at {samples[0]:g}: the device hangs, or it is no audio input")
         if loop_s := _loop(samples, window.sample_rate):
             return Fault("loop", f"the same {1000 * loop_s:.0f} ms again and again: the driver hangs")
-    new = samples[-n_new:]
     if share := _clipped(new):
         return Fault("clipping", f"clipping, {share:.1%} of it: turn the gain down")
     offset = float(new.mean()) if new.size else 0.0
@@ -77,15 +78,20 @@ class FaultWatch:
         if fault is not None and fault.kind in LASTING:
             self._lasted_s = self._lasted_s + hop_s if self._lasted_s else window_s
             if self._lasted_s >= LASTING_S - hop_s / 2:
-                self._current = fault
+                self._hold(fault)
             return self._current
         self._lasted_s = 0.0
         if fault is not None:
             if sum(one is not None and one.kind == fault.kind for one in self._recent) >= _RECURS:
-                self._current = fault
+                self._hold(fault)
         elif self._current is not None and (self._current.kind in LASTING or not any(self._recent)):
             self._current = None
         return self._current
+
+    def _hold(self, fault: Fault) -> None:
+        """One text for as long as a fault lasts, though its figures change with each hop."""
+        if self._current is None or self._current.kind != fault.kind:
+            self._current = fault
 
 
 def _loop(samples: Samples, rate: int) -> float:
@@ -101,6 +107,10 @@ def _loop(samples: Samples, rate: int) -> float:
             repeats = np.array_equal(samples[period:], samples[:-period])
             return period / rate if repeats and period >= _SHORTEST_LOOP_S * rate else 0.0
     return 0.0
+
+
+def _peak(samples: Samples) -> float:
+    return float(np.abs(samples).max())
 
 
 def _clipped(samples: Samples) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -38,9 +38,12 @@ class Gate:
         self._restart()
 
     def _restart(self) -> None:
-        self._past: deque[npt.NDArray[np.float64]] = deque(maxlen=round(_KEEP_S / FAST_S))
+        self._past: npt.NDArray[np.float64] = np.zeros((0, 0))
+        """(n, n_octaves), the levels of the last minute"""
         self._heard_s = 0.0
-        self._loud_at = self._scored_at = -np.inf
+        self._scored_at = -np.inf
+        self.loud_at = -np.inf
+        """end of the latest window whose newest hop was louder than the background, or the first ones"""
 
     def wants(self, window: Window) -> bool:
         """Call it once a window. Where time breaks off, the background is learned anew."""
@@ -51,16 +54,16 @@ class Gate:
         self._end = window.end
         self._heard_s += new_s
         levels, deviations = _octaves(window, new_s)
-        past = np.array(self._past)
-        self._past.extend(levels)
+        past = self._past if self._past.size else levels[:0]
+        self._past = np.concatenate((past, levels))[-round(_KEEP_S / FAST_S) :]
         if self._heard_s < self._learn_s or window.has_gap:
-            self._loud_at = window.end
+            self.loud_at = window.end
         else:
             floor = np.maximum(np.percentile(past, _SHARE, axis=0), _SILENCE_DB)
             if (levels > floor + _MARGIN_DB + _DEVIATIONS * deviations).any():
-                self._loud_at = window.end
+                self.loud_at = window.end
         half_s = (window.end - window.start - self._hop_s) / 2
-        is_wanted = window.end - self._loud_at <= self.hold_s or window.end - self._scored_at >= half_s
+        is_wanted = window.end - self.loud_at <= self.hold_s or window.end - self._scored_at >= half_s
         if is_wanted:
             self._scored_at = window.end
         return is_wanted
@@ -71,12 +74,20 @@ def _octaves(window: Window, new_s: float) -> tuple[npt.NDArray[np.float64], npt
     n_frames = max(1, round(new_s / FAST_S))
     n_new = max(n_frames, round(new_s * window.sample_rate))
     size = max(1, n_new // n_frames)
-    new = window.samples[-n_frames * size :]
-    power = power_spectra(new, size, size, np.hanning(size + 2)[1:-1]) / size**2
-    bins = np.searchsorted(np.fft.rfftfreq(size, 1 / window.sample_rate), _EDGES_HZ)
-    bins = np.unique(bins[bins < power.shape[1]])
+    taper, bins, deviations = _bands(size, window.sample_rate)
+    power = power_spectra(window.samples[-n_frames * size :], size, size, taper) / size**2
+    return 10 * np.log10(np.add.reduceat(power, bins, axis=1) + 1e-14), deviations
+
+
+@lru_cache(maxsize=16)
+def _bands(
+    size: int, sample_rate: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+    """Of frames of a size: (size,) the taper, (n_octaves,) the first bins, and how far noise strays in dB."""
+    frequencies = np.fft.rfftfreq(size, 1 / sample_rate)
+    bins = np.searchsorted(frequencies, _EDGES_HZ)
+    bins = np.unique(bins[bins < len(frequencies)])
     if not bins.size:
         bins = np.zeros(1, np.intp)
-    levels = 10 * np.log10(np.add.reduceat(power, bins, axis=1) + 1e-14)
-    n_bins = np.diff(np.append(bins, power.shape[1]))
-    return levels, 4.34 / np.sqrt(np.maximum(1, n_bins / 1.5))
+    n_bins = np.diff(np.append(bins, len(frequencies)))
+    return np.hanning(size + 2)[1:-1], bins, 4.34 / np.sqrt(np.maximum(1, n_bins / 1.5))

@@ -17,13 +17,19 @@ FAST_S = 0.125
 
 def level_dbfs(samples: Samples) -> float:
     """The root mean square in dB against full scale: a full-scale sine has -3.01, silence SILENCE_DBFS."""
-    power = float(np.mean(np.square(samples, dtype=np.float64))) if samples.size else 0.0
-    return max(SILENCE_DBFS, 10 * math.log10(power)) if power > 0 else SILENCE_DBFS
+    return _in_db(float(np.mean(np.square(samples, dtype=np.float64))) if samples.size else 0.0)
 
 
 def levels_dbfs(samples: Samples, n: int) -> npt.NDArray[np.float64]:
     """(n,): the level of each n-th of the samples."""
-    return np.array([level_dbfs(part) for part in np.array_split(samples, n)])
+    if len(samples) % n or not samples.size:
+        return np.array([level_dbfs(part) for part in np.array_split(samples, n)])
+    powers = np.square(samples.reshape(n, -1), dtype=np.float64).mean(axis=1).tolist()
+    return np.array([_in_db(power) for power in powers])
+
+
+def _in_db(power: float) -> float:
+    return max(SILENCE_DBFS, 10 * math.log10(power)) if power > 0 else SILENCE_DBFS
 
 
 def a_weighted(samples: Samples, sample_rate: int) -> Samples:

@@ -1,35 +1,36 @@
-"""Trains a small AST with a frame head from random weights on a pool of windows.
-
-One process a core, each with one thread, so that no core waits at OpenMP's barriers: they are on one machine,
-and their gradients meet in shared memory.
-"""
+"""Trains a small AST with a frame head on crops that makers, processes of their own, mix and have scored."""
 
 from __future__ import annotations
 
 import csv
 import math
+import shutil
 import time
-from multiprocessing.sharedctypes import Synchronized
+from collections.abc import Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.multiprocessing as mp
 import torch.nn.functional as F
-from torch import Tensor
-from torch.multiprocessing.spawn import ProcessRaisedException, start_processes
+from torch import Tensor, nn
 
-from streamer.data import clips
+from streamer.data import clips, crops
+from streamer.data.clips import Entry
+from streamer.data.teacher import Teacher
 from streamer.errors import StreamerError
+from streamer.model import checkpoint, hub
 from streamer.model.ast import AST, ASTConfig
 from streamer.model.checkpoint import save
-from streamer.model.fbank import FRAME_S, FbankConfig
+from streamer.model.fbank import FbankConfig
 from streamer.model.labels import AUDIOSET
 from streamer.training.card import ATTRIBUTION
 from streamer.training.folder import CHECKPOINT, LOG, MODEL, load_checkpoint, save_checkpoint
-from streamer.training.pool import Pool, make_pool
-from streamer.training.progress import Watch
+from streamer.training.pool import PLAN, Batch, Making, Pool, make, plan
+from streamer.training.progress import Progress
 from streamer.training.settings import DistillSettings
+from streamer.training.sharpen import sharpen
 
 DB = math.log(10) / 10
 """one decibel, in the natural logarithm of power"""
@@ -40,63 +41,54 @@ SAVE_S = 240.0
 """seconds between checkpoints"""
 REPORT_STEPS = 50
 """steps between rows of the log"""
+N_VECTOR = 384
+"""length of the teacher's vector"""
+_WHOLE_BATCH = 4
+"""a batch of whole windows is smaller by this: they have as many more patches"""
 
 
-def augment(
-    x: Tensor, clip: Tensor, frames: Tensor, rng: np.random.Generator, mixup: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Changes of level, colour, pitch and completeness, in the domain of the features."""
+def augment(x: Tensor, rng: np.random.Generator) -> Tensor:
+    """(n, n_frames, n_mels) log-mel energies at other levels, in other colours, with a hole now and then."""
     n, n_frames, n_mels = x.shape
-    if rng.random() < mixup:  # the sum of two windows: energies add
-        other = torch.from_numpy(rng.permutation(n))
-        gain = torch.from_numpy(rng.uniform(-10, 5, (n, 1, 1))).float() * DB
-        x = torch.logaddexp(x, x[other] + gain)
-        clip, frames = torch.maximum(clip, clip[other]), torch.maximum(frames, frames[other])
-    knots = torch.from_numpy(rng.normal(0, 3.0, (n, 1, 6))).float() * DB
+    knots = torch.from_numpy(rng.normal(0, 2.0, (n, 1, 6))).float() * DB
     colour = F.interpolate(knots, n_mels, mode="linear", align_corners=True)
-    level = torch.from_numpy(rng.uniform(-10, 7, (n, 1, 1))).float() * DB
-    silent = x <= SILENCE + 0.01
-    x = torch.where(silent, SILENCE, (x + colour + level).clamp_min(SILENCE))
+    level = torch.from_numpy(rng.uniform(-6, 6, (n, 1, 1))).float() * DB
+    x = torch.where(x <= SILENCE + 0.01, SILENCE, (x + colour + level).clamp_min(SILENCE))
     for i in range(n):
-        shift = int(rng.integers(-4, 5))
-        if shift:
-            x[i] = torch.roll(x[i], shift, dims=1)
-            edge = x[i, :, shift : shift + 1] if shift > 0 else x[i, :, shift - 1 : shift]
-            x[i, :, :shift] = edge if shift > 0 else x[i, :, :shift]
-            if shift < 0:
-                x[i, :, shift:] = edge
-        if rng.random() < 0.5:
-            width, at = int(rng.integers(4, 25)), int(rng.integers(0, n_mels - 4))
-            x[i, :, at : at + width] = x[i].mean()
         if rng.random() < 0.3:
-            width, at = int(rng.integers(5, 60)), int(rng.integers(0, n_frames - 5))
+            width, at = int(rng.integers(4, 20)), int(rng.integers(0, n_mels - 4))
+            x[i, :, at : at + width] = x[i].mean()
+        if rng.random() < 0.2:
+            width, at = int(rng.integers(3, 30)), int(rng.integers(0, n_frames - 5))
             x[i, at : at + width] = x[i].mean()
-        if rng.random() < 0.04:  # a clip shorter than the window, padded as feature extractors pad
-            x[i, int(rng.integers(200, 900)) :] = 0
-            # what stands in the padded part cannot be asked for; the frames say where the rest is
-            last = int((x[i].abs().sum(dim=1) > 0).sum().item() / n_frames * frames.shape[1])
-            frames[i, last:] = 0
-            clip[i] = frames[i].amax(dim=0)
-    return x, clip, frames
+    return x
 
 
-def model_config(recipe: DistillSettings) -> ASTConfig:
-    return ASTConfig(
-        hidden_size=recipe.hidden_size,
-        num_hidden_layers=recipe.depth,
-        num_attention_heads=recipe.heads,
-        intermediate_size=4 * recipe.hidden_size,
-        frequency_stride=recipe.stride,
-        time_stride=recipe.stride,
-        id2label=dict(enumerate(AUDIOSET)),
-        frame_head=True,
+def starting_model(recipe: DistillSettings) -> AST:
+    """The recipe's, or one with random weights. Raises ModelError."""
+    if recipe.model is not None:
+        return checkpoint.load(hub.resolve(recipe.model)).network.requires_grad_(True)
+    torch.manual_seed(recipe.seed)
+    network = AST(
+        ASTConfig(
+            hidden_size=recipe.hidden_size,
+            num_hidden_layers=recipe.depth,
+            num_attention_heads=recipe.heads,
+            intermediate_size=4 * recipe.hidden_size,
+            frequency_stride=crops.STRIDE,
+            time_stride=crops.STRIDE,
+            id2label=dict(enumerate(AUDIOSET)),
+            frame_head=True,
+        )
     )
+    network.start_from_scratch()
+    return network
 
 
-def optimizers(model: AST, recipe: DistillSettings) -> list[torch.optim.Optimizer]:
-    matrices = [p for p in model.blocks.parameters() if p.ndim == 2 and recipe.optimizer == "muon"]
+def optimizers(network: AST, vector: nn.Linear, recipe: DistillSettings) -> list[torch.optim.Optimizer]:
+    matrices = [p for p in network.blocks.parameters() if p.ndim == 2 and recipe.optimizer == "muon"]
     chosen = {id(p) for p in matrices}
-    rest = [p for p in model.parameters() if id(p) not in chosen]
+    rest = [p for p in [*network.parameters(), *vector.parameters()] if id(p) not in chosen]
     adamw = torch.optim.AdamW(
         [
             {"params": [p for p in rest if p.ndim >= 2], "weight_decay": recipe.weight_decay},
@@ -107,217 +99,232 @@ def optimizers(model: AST, recipe: DistillSettings) -> list[torch.optim.Optimize
     )
     if not matrices:
         return [adamw]
-    return [
-        torch.optim.Muon(
-            matrices, lr=recipe.muon_lr, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"
-        ),
-        adamw,
-    ]
+    muon = torch.optim.Muon(
+        matrices, lr=recipe.muon_lr, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"
+    )
+    return [muon, adamw]
 
 
-def _rate(progress: float, warm_up: float) -> float:
-    """The share of the full learning rate: up in a line, down along a cosine."""
-    if progress < warm_up:
-        return progress / warm_up
-    return max(0.0, 0.5 + 0.5 * math.cos(math.pi * (progress - warm_up) / (1 - warm_up)))
+def rate(progress: float, recipe: DistillSettings) -> float:
+    """The share of the full learning rate: up in a line, level, down along a cosine."""
+    if progress < recipe.warm_up:
+        return progress / recipe.warm_up
+    if progress < recipe.decay_from:
+        return 1.0
+    return 0.5 + 0.5 * math.cos(math.pi * min(1.0, (progress - recipe.decay_from) / (1 - recipe.decay_from)))
 
 
-class _Meeting:
-    """Where the processes of a training meet. Each must come to each meeting, or the others wait.
-
-    Not torch.distributed: what the threads of its gloo backend still hold when a process ends now and then
-    aborts the process.
-    """
-
-    def __init__(self, world: int, n: int) -> None:
-        self._rows = torch.zeros(world, n).share_memory_()  # type: ignore[no-untyped-call]  # torch does not say
-        self._barrier = mp.get_context("spawn").Barrier(world)
-
-    def mean(self, rank: int, row: Tensor) -> Tensor:
-        """The mean of the rows (n,) that the processes bring; the same to the bit for all."""
-        self._rows[rank] = row
-        self._barrier.wait()
-        mean: Tensor = self._rows.mean(dim=0)
-        self._barrier.wait()  # nobody writes the next row while another still reads
-        return mean
+def at(stages: Sequence[Sequence[float]], progress: float) -> float:
+    """The value of the last stage that has begun."""
+    return next(value for begin, value in reversed(stages) if progress >= begin or begin == stages[0][0])
 
 
-class _Trainer:
-    """One process's share of the training: its copy of the model, its windows, its part of each gradient."""
+def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """The sum over all of them."""
+    return F.binary_cross_entropy_with_logits(logits.float(), targets.to(logits.device), reduction="sum")
 
-    def __init__(self, rank: int, meeting: _Meeting, pool: Path, out: Path, recipe: DistillSettings) -> None:
+
+class Trainer:
+    """The training's state, one step after the other."""
+
+    def __init__(self, recipe: DistillSettings) -> None:
         torch.manual_seed(recipe.seed)
-        self.rank, self.meeting, self.recipe = rank, meeting, recipe
-        self.checkpoint, self.log = out / CHECKPOINT, out / LOG
-        self.model = AST(model_config(recipe))
-        self.model.start_from_scratch()
-        self.parameters = list(self.model.parameters())
+        self.recipe, self.out = recipe, recipe.output
+        auto = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = torch.device(auto if recipe.device == "auto" else recipe.device)
+        self.network = starting_model(recipe).train().to(self.device)
+        self.vector = nn.Linear(self.network.config.hidden_size, N_VECTOR).to(self.device)
+        self.vector_mean = torch.zeros(N_VECTOR, device=self.device)
+        self.vector_std = torch.ones(N_VECTOR, device=self.device)
+        self.parameters = list(self.network.parameters())
         self.average = [p.detach().clone() for p in self.parameters]
-        self.optimizers = optimizers(self.model, recipe)
+        self.optimizers = optimizers(self.network, self.vector, recipe)
         self.rates = [[g["lr"] for g in opt.param_groups] for opt in self.optimizers]
-        self.step = 0
+        self.step, self.n_crops, self.seconds = 0, 0, 0.0
         self._resume()
-        self.rows, self.steps = self.model.config.grid
-        self.fbank, self.pool = FbankConfig(), Pool(pool)
-        self.losses: list[tuple[float, float]] = []
+        self.rows, self.steps = self.network.config.grid
+        self.fbank = FbankConfig()
+        self.losses: list[tuple[float, float, float]] = []
 
-    def run(self, steps_done: Synchronized[int]) -> None:
-        started = saved = time.monotonic()
-        first = self.step
-        while self.step < self.recipe.steps:
-            self.losses.append(self._one_step(self.step / self.recipe.steps))
-            self.step += 1
-            if self.rank:
-                continue
-            steps_done.value = self.step
-            if self.step % REPORT_STEPS == 0:
-                self._report((self.step - first) / (time.monotonic() - started))
-            if time.monotonic() - saved > SAVE_S:
-                saved = time.monotonic()
-                self._save()
-        if self.rank == 0:
-            self._save()
+    @property
+    def progress(self) -> float:
+        return self.seconds / (3600 * self.recipe.hours)
 
-    def _batch(self, k: int) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Features, targets of the windows and their time steps, and the k rows of patches to keep.
+    def run(self, pool: Pool, folder: Path, bar: Progress, makers: Sequence[BaseProcess] = ()) -> None:
+        """Train until the hours are over; the checkpoint is never older than SAVE_S.
 
-        Drawn from the step's number alone: a training that goes on draws what it would have drawn.
+        Raises StreamerError where a maker has ended: the pool would come again and again.
         """
-        recipe = self.recipe
-        rng = np.random.default_rng((recipe.seed, self.rank, self.step))
-        drawn = self.pool.batch(rng, recipe.batch, self.steps, recipe.stride * FRAME_S)
-        x, clip, frames = augment(*drawn, rng, recipe.mixup)
-        x = F.pad(x, (0, 0, 0, self.fbank.max_length - x.shape[1]))
-        x = (x - self.fbank.mean) / (2 * self.fbank.std)
-        if k >= self.rows:
-            return x, clip, frames, None
-        order = rng.random((len(x), self.rows, self.steps)).argsort(axis=1)
-        return x, clip, frames, torch.from_numpy(order[:, :k])
+        saved = before = time.monotonic()
+        reported, crops_reported = self.seconds, self.n_crops
+        while self.progress < 1:
+            if not all(maker.is_alive() for maker in makers):
+                self.save()
+                raise StreamerError("a process that mixes crops has ended; go on with --resume")
+            rng = np.random.default_rng((self.recipe.seed, self.step))
+            share = at(self.recipe.whole, self.progress)
+            # Makers are told ahead of time: what they make lies in the pool for a while.
+            plan(folder, max(share, at(self.recipe.whole, self.progress + 0.02)))
+            whole = rng.random() < share
+            n = max(1, self.recipe.batch // (_WHOLE_BATCH if whole else 1))
+            for batch in pool.batches(rng, n, whole=whole):
+                self.losses.append(self.learn(batch, rng))
+                self.step += 1
+                self.n_crops += len(batch.features)
+                now = time.monotonic()
+                bar.advance(round(now - before))
+                self.seconds, before = self.seconds + now - before, now
+                if self.step % REPORT_STEPS == 0:
+                    speed = (self.n_crops - crops_reported) / max(1e-9, self.seconds - reported)
+                    reported, crops_reported = self.seconds, self.n_crops
+                    self._report(speed)
+                if now - saved > SAVE_S:
+                    saved = now
+                    self.save()
+        self.save()
 
-    def _one_step(self, progress: float) -> tuple[float, float]:
-        """Losses of the window and of its time steps, a window's sum over the labels."""
-        k = next(int(n) for share, n in reversed(self.recipe.keep_rows) if progress >= share)
-        x, clip, frames, keep = self._batch(k)
-        with torch.autocast("cpu", torch.bfloat16):
-            logits, frame_logits = self.model(x, keep)
-        clip_loss = F.binary_cross_entropy_with_logits(logits.float(), clip, reduction="sum") / len(x)
-        frame_loss = F.binary_cross_entropy_with_logits(frame_logits.float(), frames, reduction="sum")
-        frame_loss = frame_loss / (len(x) * self.steps)
-        torch.autograd.backward(clip_loss + self.recipe.frame_weight * frame_loss)
-        self._share_gradients()
-        rate = _rate(progress, self.recipe.warm_up)
+    def learn(self, batch: Batch, rng: np.random.Generator) -> tuple[float, float, float]:
+        """One step. Losses of the crop and of its time steps, sums over the labels, and of the vector."""
+        x, n = augment(batch.features, rng), len(batch.features)
+        # Frames past the end of a window are 0 before normalisation, as the published models have it.
+        x = F.pad(x, (0, 0, 0, batch.steps * crops.STRIDE - x.shape[1]))
+        x = (x - self.fbank.mean) / (2 * self.fbank.std)
+        k, keep = int(at(self.recipe.keep_rows, self.progress)), None
+        if k < self.rows:
+            order = rng.random((n, self.rows, batch.steps)).argsort(axis=1)
+            keep = torch.from_numpy(order[:, :k])
+        start = torch.from_numpy(rng.integers(0, self.steps - batch.steps + 1, n)).to(self.device)
+        x, keep = x.to(self.device), None if keep is None else keep.to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            tokens = self.network.tokens(x, keep, start)
+            logits, frame_logits = self.network.classify(tokens, batch.steps)
+            assert frame_logits is not None  # noqa: S101  # the model has a frame head
+            vector = self.vector((tokens[:, 0] + tokens[:, 1]) / 2)
+        crop_loss = _cross_entropy(logits, batch.crop) / n
+        frame_loss = _cross_entropy(frame_logits, batch.frames)
+        frame_loss = frame_loss / (n * batch.steps)
+        vector_loss = F.mse_loss(vector.float(), self._standardised(batch.vectors.to(self.device)))
+        recipe = self.recipe
+        torch.autograd.backward(
+            crop_loss + recipe.frame_weight * frame_loss + recipe.vector_weight * vector_loss
+        )
+        self._move()
+        return crop_loss.item(), frame_loss.item(), vector_loss.item()
+
+    def _standardised(self, vectors: Tensor) -> Tensor:
+        """By the mean and deviation over the batches so far."""
+        share = max(0.002, 1 / (self.step + 1))
+        self.vector_mean.lerp_(vectors.mean(dim=0), share)
+        self.vector_std.lerp_(vectors.std(dim=0, correction=0) + 1e-3, share)
+        return ((vectors - self.vector_mean) / self.vector_std).clamp(-4, 4)
+
+    def _move(self) -> None:
+        nn.utils.clip_grad_norm_([*self.parameters, *self.vector.parameters()], GRADIENT_NORM)
+        share = rate(self.progress, self.recipe)
         for opt, full in zip(self.optimizers, self.rates, strict=True):
             for group, full_rate in zip(opt.param_groups, full, strict=True):
-                group["lr"] = rate * full_rate
+                group["lr"] = share * full_rate
             opt.step()
             opt.zero_grad()
         decay = min(self.recipe.ema, (self.step + 1) / (self.step + 21))
         torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)
-        return clip_loss.item(), frame_loss.item()
 
-    def _share_gradients(self) -> None:
-        """Each becomes the mean over the processes, all together no longer than GRADIENT_NORM."""
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        flat = self.meeting.mean(self.rank, torch.cat([gradient.flatten() for gradient in gradients]))
-        flat *= min(1.0, GRADIENT_NORM / (flat.norm().item() + 1e-6))
-        for gradient, part in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
-            gradient.copy_(part.view_as(gradient))
-
-    def _report(self, steps_s: float) -> None:
-        clip, frames = np.mean(self.losses, axis=0)
+    def _report(self, crops_s: float) -> None:
+        crop, frames, vector = np.mean(self.losses, axis=0)
         self.losses.clear()
-        if not self.log.exists():
-            self.log.write_text("step,clip_loss,frame_loss,windows_s\n")
-        windows_s = steps_s * self.recipe.batch * self.recipe.processes
-        with self.log.open("a") as file:
-            file.write(f"{self.step},{clip:.4f},{frames:.4f},{windows_s:.1f}\n")
+        log = self.out / LOG
+        if not log.exists():
+            log.write_text("step,crops,hours,crop_loss,frame_loss,vector_loss,crops_s\n")
+        with log.open("a") as file:
+            file.write(
+                f"{self.step},{self.n_crops},{self.seconds / 3600:.4f},{crop:.4f},{frames:.4f},{vector:.4f}"
+                f",{crops_s:.1f}\n"
+            )
 
     def _resume(self) -> None:
-        state = load_checkpoint(self.checkpoint)
+        state = load_checkpoint(self.out / CHECKPOINT)
         if state is None:
             return
-        self.model.load_state_dict(state["model"])
-        self.average = state["average"]
+        self.network.load_state_dict(state["network"])
+        self.vector.load_state_dict(state["vector"])
+        self.vector_mean.copy_(state["vector_mean"])
+        self.vector_std.copy_(state["vector_std"])
+        self.average = [mean.to(self.device) for mean in state["average"]]
         for opt, opt_state in zip(self.optimizers, state["optimizers"], strict=True):
             opt.load_state_dict(opt_state)
-        self.step = state["step"]
+        self.step, self.n_crops, self.seconds = state["step"], state["n_crops"], state["seconds"]
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """The checkpoint, and the model as it is now."""
         state = {
-            "model": self.model.state_dict(),
+            "network": self.network.state_dict(),
+            "vector": self.vector.state_dict(),
+            "vector_mean": self.vector_mean,
+            "vector_std": self.vector_std,
             "average": self.average,
             "optimizers": [opt.state_dict() for opt in self.optimizers],
             "step": self.step,
+            "n_crops": self.n_crops,
+            "seconds": self.seconds,
         }
-        save_checkpoint(self.checkpoint, state)
+        save_checkpoint(self.out / CHECKPOINT, state)
+        save(self.out / MODEL, self.averaged(), self.fbank)
+
+    def averaged(self) -> AST:
+        """The network with the averaged weights: what comes out."""
+        network = AST(self.network.config)
+        with torch.no_grad():
+            for p, value in zip(network.parameters(), self.average, strict=True):
+                p.copy_(value)
+        return network.eval()
 
 
-def _train(
-    rank: int,
-    meeting: _Meeting,
-    steps_done: Synchronized[int],
-    pool: Path,
-    out: Path,
-    recipe: DistillSettings,
-) -> None:
-    torch.set_num_threads(1)
-    _Trainer(rank, meeting, pool, out, recipe).run(steps_done)
-
-
-def distill(recipe: DistillSettings, *, resume: bool, watch: Watch) -> Path:
-    """Mix the pool, train for the recipe's steps, and write the model directory.
-
-    What is in OUTPUT/pool already is used. Without `resume`, a training begins anew. Raises StreamerError.
-    """
-    out = recipe.output
-    pool, checkpoint = out / "pool", out / CHECKPOINT
-    watch.say(f"mixing {recipe.shards} thousand windows into {pool}")
-    make_pool(recipe.data, pool, shards=recipe.shards, folds=set(recipe.folds), processes=recipe.processes)
-    if not resume:
-        checkpoint.unlink(missing_ok=True)
-        (out / LOG).unlink(missing_ok=True)
-    watch.say(f"training for {recipe.steps} steps; the loss is in {out / LOG}")
-    _run_processes(pool, recipe, watch)
-    model = out / MODEL
-    save(model, averaged(checkpoint, recipe), FbankConfig())
-    with (model / ATTRIBUTION).open("w", encoding="utf-8", newline="") as file:
+def write_attribution(path: Path, used: Sequence[Entry]) -> None:
+    """A row for every clip that is trained on, as the licences ask."""
+    with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["file", "licence", "author", "title or link"])
-        rows.writerows(clips.credits(recipe.data, set(recipe.folds)))
-    return model
+        rows.writerows((entry.path.name, *entry.credit) for entry in used)
 
 
-def _run_processes(pool: Path, recipe: DistillSettings, watch: Watch) -> None:
-    """Train in processes of their own, and tell the watch how far they are. Raises StreamerError."""
-    steps_done = mp.get_context("spawn").Value("i", 0)
-    n_parameters = sum(p.numel() for p in AST(model_config(recipe)).parameters())
-    meeting = _Meeting(recipe.processes, n_parameters)
-    processes = start_processes(  # type: ignore[no-untyped-call]  # torch does not say
-        _train,
-        (meeting, steps_done, pool, recipe.output, recipe),
-        nprocs=recipe.processes,
-        start_method="spawn",
-        join=False,
-    )
-    batch = recipe.batch * recipe.processes
-    watch.begin("training", recipe.steps * batch)
-    seen = 0
+def distill(recipe: DistillSettings, *, resume: bool, bar: Progress) -> Path:
+    """Read the clips, start the makers, train for the recipe's hours, sharpen, and write the model directory.
+
+    What is in OUTPUT/pieces and OUTPUT/pool already is used. Without `resume`, a training begins anew. Raises
+    StreamerError.
+    """
+    torch.set_num_threads(1)
+    out = recipe.output
+    folder = out / "pool"
+    folder.mkdir(parents=True, exist_ok=True)
+    folders = [name for name in recipe.shares if name != clips.ESC50]
+    used = clips.entries(recipe.data, recipe.folds, folders, recipe.held_out)
+    validating = clips.validating(recipe.data, recipe.validation_folds, folders, recipe.held_out)
+    bar.message(f"reading {len(used) + len(validating)} clips into {out / 'pieces'}")
+    clips.prepare([*used, *validating], out / "pieces", Teacher(recipe.data / "teacher" / "mn04_as.onnx"))
+    if not resume:
+        (out / CHECKPOINT).unlink(missing_ok=True)
+        (out / LOG).unlink(missing_ok=True)
+        shutil.rmtree(folder / PLAN, ignore_errors=True)
+    trainer = Trainer(recipe)
+    making = Making(recipe.data, out / "pieces", folder, used, dict(recipe.shares), recipe.pool, recipe.seed)
+    spawn = mp.get_context("spawn")
+    makers = [
+        spawn.Process(target=make, args=(i, recipe.makers, making), daemon=True) for i in range(recipe.makers)
+    ]
+    for maker in makers:
+        maker.start()
+    bar.message(f"training for {recipe.hours:g} hours; the loss is in {out / LOG}")
+    bar.begin("training", round(3600 * recipe.hours), round(trainer.seconds))
     try:
-        while not processes.join(timeout=1.0):
-            now = steps_done.value
-            watch.advance((now - seen) * batch)
-            seen = now
-    except ProcessRaisedException as error:
-        raise StreamerError(f"the training ended: {str(error).strip().splitlines()[-1]}") from error
+        trainer.run(Pool(folder, recipe.passes, recipe.pool // 2), folder, bar, makers)
     finally:
-        watch.end()
-
-
-def averaged(checkpoint: Path, recipe: DistillSettings) -> AST:
-    """The model with the averaged weights of a checkpoint."""
-    state = torch.load(checkpoint, weights_only=True)
-    model = AST(model_config(recipe))
-    with torch.no_grad():
-        for p, value in zip(model.parameters(), state["average"], strict=True):
-            p.copy_(value)
-    return model.eval()
+        bar.end()
+        for maker in makers:
+            maker.terminate()
+    network = trainer.averaged()
+    sharpen(network, trainer.fbank, clips.load(validating, out / "pieces"))
+    save(out / MODEL, network, trainer.fbank)
+    rooms = clips.indexed(recipe.data / "more-free" / "rir")
+    write_attribution(out / MODEL / ATTRIBUTION, [*used, *rooms])
+    return out / MODEL

@@ -44,7 +44,7 @@ from streamer.training.folder import (
 )
 from streamer.training.optimize import Average, optimizer, rate
 from streamer.training.prepare import Data, prepare
-from streamer.training.progress import Watch
+from streamer.training.progress import Progress
 from streamer.training.settings import FinetuneSettings
 from streamer.training.start import fit, starting_model
 
@@ -62,7 +62,7 @@ _DRAW_S = 60.0  # a picture takes half a second, short epochs less
 Batches: TypeAlias = Iterator[tuple[Tensor, Tensor]]
 
 
-def finetune(settings: FinetuneSettings, *, resume: bool, watch: Watch) -> Path:
+def finetune(settings: FinetuneSettings, *, resume: bool, bar: Progress) -> Path:
     """Train as the recipe says; returns the directory of the model that came out.
 
     With `resume`, goes on from the checkpoint in the output folder where there is one.
@@ -75,15 +75,15 @@ def finetune(settings: FinetuneSettings, *, resume: bool, watch: Watch) -> Path:
             " go on with --resume, or name another --output"
         )
     if why_not := plots.missing():
-        watch.say(f"no {CURVES}: {why_not}")
+        bar.message(f"no {CURVES}: {why_not}")
     device = choose_device(settings.device)
     loaded = starting_model(settings)
-    data = prepare(settings, loaded, watch)
+    data = prepare(settings, loaded, bar)
     loaded = fit(loaded, data.labels, settings.max_length, settings.seed)
     fbank = loaded.fbank
     if settings.normalise == "data":
         fbank = replace(fbank, mean=data.statistics.mean, std=data.statistics.std)
-    run = Run(settings, data, fbank, loaded.network.to(device), watch)
+    run = Run(settings, data, fbank, loaded.network.to(device), bar)
     if kept is not None:
         run.restore(kept)
     run.run()
@@ -94,9 +94,9 @@ class Run:
     """The epochs of a training, and where it is in them."""
 
     def __init__(
-        self, settings: FinetuneSettings, data: Data, fbank: FbankConfig, network: AST, watch: Watch
+        self, settings: FinetuneSettings, data: Data, fbank: FbankConfig, network: AST, bar: Progress
     ) -> None:
-        self._settings, self._data, self._fbank, self._watch = settings, data, fbank, watch
+        self._settings, self._data, self._fbank, self._bar = settings, data, fbank, bar
         self._network, self._device = network, network.position.device
         self._optimizer = optimizer(network, settings)
         self._average = Average(settings)
@@ -122,13 +122,13 @@ class Run:
         """All epochs that are left."""
         n, epochs = len(self._clips), self._settings.epochs
         done = self._epoch * n + min(self._step * self._a_step, n)
-        self._watch.begin("training", epochs * n, done)
+        self._bar.begin("training", epochs * n, done)
         while self._epoch < epochs and not self._is_over():
             self._train_epoch()
             self._end_epoch()
             self._save()
         self._draw()
-        self._watch.end()
+        self._bar.end()
 
     def restore(self, kept: dict[str, Any]) -> None:
         """Go on where a checkpoint was written. Raises ConfigError where it is of another run."""
@@ -146,7 +146,7 @@ class Run:
         self._average.weights = {name: t.to(self._device) for name, t in kept["average"].items()}
         self._epoch, self._step, self._loss = kept["epoch"], kept["step"], kept["loss"]
         self._history = [Epoch(**row) for row in kept["history"]]
-        self._watch.say(f"goes on after {self._epoch} epochs and {self._step} of {self._n_steps} steps")
+        self._bar.message(f"goes on after {self._epoch} epochs and {self._step} of {self._n_steps} steps")
 
     def _save(self) -> None:
         values = {
@@ -172,7 +172,7 @@ class Run:
         values = [value for row in self._history if (value := self._metric(row)) is not None]
         if patience is None or not values or len(values) - 1 - values.index(max(values)) < patience:
             return False
-        self._watch.say(f"stopped early: no better epoch for {patience}")
+        self._bar.message(f"stopped early: no better epoch for {patience}")
         return True
 
     def _metric(self, row: Epoch) -> float | None:
@@ -194,9 +194,7 @@ class Run:
             self._average.step(self._network)
             self._step += 1
             loss = self._loss / self._step
-            self._watch.advance(
-                len(step), f"epoch {self._epoch + 1}/{self._settings.epochs}  loss {loss:.4f}"
-            )
+            self._bar.advance(len(step), f"epoch {self._epoch + 1}/{self._settings.epochs}  loss {loss:.4f}")
             if self._step < self._n_steps and time.monotonic() - self._saved >= self._settings.checkpoint_s:
                 self._save()
 
@@ -276,7 +274,7 @@ class Run:
             write_log(log, self._history)
         if time.monotonic() - self._drawn >= _DRAW_S:
             self._draw()
-        self._watch.say(_summary(row))
+        self._bar.message(_summary(row))
 
     def _draw(self) -> None:
         path = self._settings.output / CURVES

@@ -1,140 +1,172 @@
-"""Training windows on disk: features, what sounds in them, and when.
+"""Crops on disk between those who make them and the one who trains on them.
 
-A shard is a folder: `features.npy` (n, 998, 128) float16 log-mel energies, not normalised, and the events of
-all its windows: `window.npy` (which window), `times.npy` (onset, offset), `targets.npy` (n_events, n_labels)
-float16.
+A shard is a folder of crops of one length: `features.npy` (n, n_frames, 128) float16 log-mel energies, not
+normalised, and what is asked for: `crop.npy` (n, n_labels), `frames.npy` (n, steps, n_labels), `teacher.npy`
+(n, n_features) the teacher's vector, all float16. Its name says its number and its length: `0000017-31`.
 """
 
 from __future__ import annotations
 
-import logging
-import multiprocessing
+import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from streamer.data import clips
-from streamer.data.mixtures import Ingredient, Mixer, sharpen
+from streamer.data import clips, crops, paths
+from streamer.data.clips import Entry, room_responses
 from streamer.data.teacher import Teacher
 from streamer.errors import InputError
 from streamer.model.fbank import Fbank, FbankConfig
-from streamer.model.labels import AUDIOSET
 
-SHARD = 1000
-"""windows a shard"""
-_EXACT, _NEAR = 0.95, 0.5
-
-log = logging.getLogger(__name__)
-
-
-def ingredients(found: Iterable[clips.Clip], teacher: Teacher) -> Iterator[Ingredient]:
-    """Clips with their targets: what the teacher says of the clip alone, and what a person said."""
-    index = {label: i for i, label in enumerate(AUDIOSET)}
-    for clip in found:
-        # The teacher was trained on ten seconds; a clip of a fraction of one says more when it comes again.
-        repeats = max(1, 3 * clips.RATE // len(clip.samples))
-        pause = np.zeros(clips.RATE // 5, np.float32)
-        target = sharpen(teacher.score(np.tile(np.concatenate((0.5 * clip.samples, pause)), min(repeats, 6))))
-        for label in clip.labels:
-            target[index[label]] = max(target[index[label]], _EXACT if clip.exact else _NEAR)
-        yield Ingredient(clip.samples, target)
+SHARD = 256
+"""crops a shard"""
+LENGTHS = (13, 19, 25, 31)
+"""time steps: 2 to 5 s"""
+PLAN = "plan.json"
+"""in the pool: the share of the crops that shall be whole windows"""
+_PATIENCE_S = 1.0
 
 
-def _write_shards(args: tuple[Path, Path, set[int], list[int]]) -> None:
-    """One process's share."""
-    data, out, folds, shards = args
+@dataclass(frozen=True, slots=True)
+class Making:
+    """What makers of crops need to know."""
+
+    data: Path
+    pieces: Path
+    pool: Path
+    entries: Sequence[Entry]
+    shares: dict[str, float]
+    most: int
+    """shards that may lie there at a time"""
+    seed: int
+
+
+def make(maker: int, n_makers: int, making: Making) -> None:
+    """Fill the pool, and fill it again as shards are used up, until the process is ended."""
     torch.set_num_threads(1)
-    if 0 not in shards:  # every process reads all clips; one is enough to say which cannot be used
-        logging.disable(logging.WARNING)
-    teacher = Teacher(data / "teacher" / "mn04_as.onnx")
-    labelled = list(ingredients(clips.esc50(data / "esc50-free", folds), teacher))
-    unlabelled = list(ingredients(clips.unlabelled(data / "more-free"), teacher))
-    rooms = clips.room_responses(data / "more-free" / "rir")
-    index = {label: i for i, label in enumerate(AUDIOSET)}
+    teacher = Teacher(making.data / "teacher" / "mn04_as.onnx")
+    stock = crops.Stock(clips.load(making.entries, making.pieces), making.shares)
+    rooms = room_responses(making.data / "more-free" / "rir")
     fbank = Fbank(FbankConfig())
-    for shard in shards:
-        final = out / f"shard-{shard:03d}"
-        if final.exists():
+    for path in making.pool.glob(f"partial-{maker}-*"):
+        shutil.rmtree(path)
+    parent = os.getppid()
+    while os.getppid() == parent:
+        if len(shards(making.pool)) >= making.most:
+            time.sleep(_PATIENCE_S)
             continue
-        mixer = Mixer(labelled, unlabelled, rooms, index, np.random.default_rng(shard))
-        features = np.empty((SHARD, 998, 128), np.float16)
-        window: list[int] = []
-        times: list[tuple[float, float]] = []
-        targets: list[npt.NDArray[np.float16]] = []
-        for i in range(SHARD):
-            mixture = mixer.draw()
-            features[i] = fbank.frames(torch.from_numpy(mixture.samples)[None], clips.RATE)[0].numpy()
-            for event in mixture.events:
-                window.append(i)
-                times.append((event.onset, event.offset))
-                targets.append(event.target.astype(np.float16))
-        partial = out / f"partial-{os.getpid()}"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        np.save(partial / "features.npy", features)
-        np.save(partial / "window.npy", np.asarray(window, np.int32))
-        np.save(partial / "times.npy", np.asarray(times, np.float32).reshape(-1, 2))
-        np.save(partial / "targets.npy", np.asarray(targets, np.float16).reshape(-1, len(AUDIOSET)))
-        partial.rename(final)
-        log.info("%s: %d windows, %d events", final, SHARD, len(window))
+        number = _next_number(making.pool, maker, n_makers)
+        rng = np.random.default_rng((making.seed, number))
+        steps = crops.WHOLE if rng.random() < _share_of_whole(making.pool) else int(rng.choice(LENGTHS))
+        write_shard(making.pool, number, steps, crops.Mixer(stock, rooms, rng), teacher, fbank, maker)
 
 
-def make_pool(data: Path, out: Path, *, shards: int, folds: set[int], processes: int) -> None:
-    """Write `shards` shards of 1000 windows under `out`; what is there already is kept.
+def write_shard(
+    pool: Path, number: int, steps: int, mixer: crops.Mixer, teacher: Teacher, fbank: Fbank, maker: int = 0
+) -> None:
+    partial = pool / f"partial-{maker}-{number}"
+    partial.mkdir(parents=True, exist_ok=True)
+    features, crop_targets, frame_targets, vectors = [], [], [], []
+    for _ in range(SHARD):
+        crop = mixer.draw(steps)
+        scores, vector = teacher.listen(crop.samples)
+        wanted, when = crops.targets(scores, crop.parts, steps)
+        features.append(fbank.frames(torch.from_numpy(crop.heard)[None], paths.RATE)[0].numpy())
+        crop_targets.append(wanted)
+        frame_targets.append(when)
+        vectors.append(vector)
+    for name, values in (
+        ("features", features),
+        ("crop", crop_targets),
+        ("frames", frame_targets),
+        ("teacher", vectors),
+    ):
+        np.save(partial / f"{name}.npy", np.stack(values).astype(np.float16))
+    partial.rename(pool / f"{number:07d}-{steps}")
 
-    `data` holds `esc50-free`, `more-free` and `teacher`. Raises InputError where one is missing.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    if all((out / f"shard-{k:03d}").exists() for k in range(shards)):
-        return
-    missing = [name for name in ("esc50-free", "more-free", "teacher") if not (data / name).is_dir()]
-    if missing:
-        raise InputError(f"{data}: no {', '.join(missing)} in it: see docs/training.md for what is needed")
-    shares = [(data, out, folds, list(range(shards))[k::processes]) for k in range(processes)]
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        pool.map(_write_shards, shares)
+
+def shards(pool: Path) -> list[Path]:
+    return sorted(pool.glob("[0-9]*-*"))
+
+
+def _next_number(pool: Path, maker: int, n_makers: int) -> int:
+    """No number comes twice, also where a training goes on: it is the seed of what is drawn."""
+    path = pool / f"maker-{maker}"
+    number = int(path.read_text()) + n_makers if path.exists() else maker
+    path.write_text(str(number))
+    return number
+
+
+def plan(pool: Path, share_of_whole: float) -> None:
+    """Tell the makers what is wanted next."""
+    partial = pool / f"{PLAN}.partial"
+    partial.write_text(json.dumps({"whole": share_of_whole}))
+    partial.replace(pool / PLAN)
+
+
+def _share_of_whole(pool: Path) -> float:
+    try:
+        return float(json.loads((pool / PLAN).read_text())["whole"])
+    except (OSError, ValueError, KeyError):
+        return 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    features: Tensor
+    """(n, n_frames, 128) log-mel energies"""
+    crop: Tensor
+    """(n, n_labels) targets"""
+    frames: Tensor
+    """(n, steps, n_labels) targets"""
+    vectors: Tensor
+    """(n, n_features) of the teacher"""
+    steps: int
 
 
 class Pool:
-    """Random batches of windows. Raises FileNotFoundError where there are no shards."""
+    """Batches from the shards that were used least.
 
-    def __init__(self, folder: Path) -> None:
-        self.shards: list[tuple[npt.NDArray[Any], ...]] = []
-        for path in sorted(folder.glob("shard-*")):
-            window = np.load(path / "window.npy")
-            features = np.load(path / "features.npy", mmap_mode="r")
-            bounds = np.searchsorted(window, np.arange(len(features) + 1))
-            times = np.load(path / "times.npy")
-            targets = np.load(path / "targets.npy", mmap_mode="r")
-            self.shards.append((features, bounds, times, targets))
-        if not self.shards:
-            raise FileNotFoundError(f"{folder}: no shards; make the pool first")
+    A shard that was used `passes` times makes room for the next where `fewest` others are there.
+    """
 
-    def batch(
-        self, rng: np.random.Generator, n: int, steps: int, step_s: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """(n, 998, 128) log-mel, (n, n_labels) of the window, (n, steps, n_labels) of its time steps."""
-        features, clip, frames = [], torch.zeros(n, len(AUDIOSET)), torch.zeros(n, steps, len(AUDIOSET))
-        begin = torch.arange(steps) * step_s
-        for i in range(n):
-            x, bounds, times, targets = self.shards[int(rng.integers(len(self.shards)))]
-            k = int(rng.integers(len(x)))
-            features.append(torch.from_numpy(x[k].astype(np.float32)))
-            for e in range(bounds[k], bounds[k + 1]):
-                onset, offset = float(times[e, 0]), float(times[e, 1])
-                target = torch.from_numpy(targets[e].astype(np.float32))
-                # Half a step is enough to count in full: short barks would else never be asked for.
-                overlap = torch.clamp_min(
-                    torch.clamp_max(begin + step_s, offset) - torch.clamp_min(begin, onset), 0
-                )
-                share = (2 * overlap / step_s).clamp_max(1)
-                frames[i] = torch.maximum(frames[i], share[:, None] * target)
-                clip[i] = torch.maximum(clip[i], min(1.0, (offset - onset) / 0.2) * target)
-        return torch.stack(features), clip, frames
+    def __init__(self, folder: Path, passes: int, fewest: int) -> None:
+        self._folder, self._passes, self._fewest = folder, passes, fewest
+        self._used: Counter[str] = Counter()
+
+    def batches(self, rng: np.random.Generator, n: int, *, whole: bool) -> Iterator[Batch]:
+        """One pass over one shard; waits for the makers where there is none. Raises InputError."""
+        path = self._choose(rng, whole=whole)
+        steps = int(path.name.split("-")[1])
+        arrays = [np.load(path / f"{name}.npy", mmap_mode="r") for name in _ARRAYS]
+        order = rng.permutation(len(arrays[0]))
+        for begin in range(0, len(order) - n + 1, n):
+            rows = np.sort(order[begin : begin + n])
+            x, crop, frames, vectors = (torch.from_numpy(a[rows].astype(np.float32)) for a in arrays)
+            yield Batch(x, crop, frames, vectors, steps)
+        self._used[path.name] += 1
+        if self._used[path.name] >= self._passes and len(shards(self._folder)) > self._fewest:
+            shutil.rmtree(path)
+            del self._used[path.name]
+
+    def _choose(self, rng: np.random.Generator, *, whole: bool) -> Path:
+        deadline = time.monotonic() + 600
+        while time.monotonic() < deadline:
+            found = [path for path in shards(self._folder) if path.name.endswith(f"-{crops.WHOLE}") == whole]
+            if len(found) > 0:
+                fewest = min(self._used[path.name] for path in found)
+                least = [path for path in found if self._used[path.name] == fewest]
+                return least[int(rng.integers(len(least)))]
+            time.sleep(_PATIENCE_S)
+        raise InputError(f"{self._folder}: nothing came in ten minutes")
+
+
+_ARRAYS = ("features", "crop", "frames", "teacher")

@@ -13,7 +13,7 @@ from streamer.model.checkpoint import Loaded
 from streamer.model.fbank import FbankConfig
 from streamer.model.labels import AUDIOSET
 from streamer.training.folder import STATISTICS, errors_for_people
-from streamer.training.progress import Watch
+from streamer.training.progress import Progress
 from streamer.training.settings import FinetuneSettings
 from streamer.training.statistics import Statistics, load_statistics, measure, save_statistics
 
@@ -31,7 +31,7 @@ class Data:
     fingerprint: str
 
 
-def prepare(settings: FinetuneSettings, loaded: Loaded, watch: Watch) -> Data:
+def prepare(settings: FinetuneSettings, loaded: Loaded, bar: Progress) -> Data:
     """Read and check the clips, leave out what cannot be used, and divide them.
 
     Raises InputError for labels that are not known and classes with nothing to learn from.
@@ -44,16 +44,16 @@ def prepare(settings: FinetuneSettings, loaded: Loaded, watch: Watch) -> Data:
         raise InputError(f"{data.train.path}: {len(labels)} classes are too few to train on")
     length = settings.max_length or loaded.fbank.max_length
     fbank = replace(loaded.fbank, max_length=length)
-    statistics = measured(settings, training, validation, fbank, watch)
+    statistics = measured(settings, training, validation, fbank, bar)
     n_training, skipped = len(training), statistics.skipped
     training = [example for i, example in enumerate(training) if i not in skipped]
     validation = [example for i, example in enumerate(validation) if n_training + i not in skipped]
     if data.validation is None and data.held_out is None and data.validation_share:
         training, validation, small = clips.draw_share(training, data.validation_share, settings.seed)
         for label in small:
-            watch.say(f"class {label!r} has one file: it trains, and nothing of it validates")
-    _check_classes(data.train.path, labels, training, watch, must_occur=data.labels == "data")
-    watch.say(f"{len(training)} clips train, {len(validation)} validate, {len(labels)} labels")
+            bar.message(f"class {label!r} has one file: it trains, and nothing of it validates")
+    _check_classes(data.train.path, labels, training, bar, must_occur=data.labels == "data")
+    bar.message(f"{len(training)} clips train, {len(validation)} validate, {len(labels)} labels")
     return Data(labels, training, validation, statistics, clips.fingerprint(training + validation))
 
 
@@ -62,7 +62,7 @@ def measured(
     training: list[Example],
     validation: list[Example],
     fbank: FbankConfig,
-    watch: Watch,
+    bar: Progress,
 ) -> Statistics:
     """Statistics over the training clips, from the run's folder if they lie there, and all clips to skip.
 
@@ -73,20 +73,20 @@ def measured(
     statistics = load_statistics(path, of)
     if statistics is None:
         short, workers = settings.data.short, settings.data.workers
-        statistics = measure(training, fbank, short=short, workers=workers, watch=watch)
+        statistics = measure(training, fbank, short=short, workers=workers, bar=bar)
         if validation:
-            other = measure(validation, fbank, short=short, workers=workers, watch=watch)
+            other = measure(validation, fbank, short=short, workers=workers, bar=bar)
             skipped = {len(training) + i: reason for i, reason in other.skipped.items()}
             n_clips = statistics.n_clips + other.n_clips
             statistics = replace(statistics, n_clips=n_clips, skipped=statistics.skipped | skipped)
         with errors_for_people(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             save_statistics(path, statistics, of)
-    watch.say(f"features: mean {statistics.mean:.7f}, standard deviation {statistics.std:.7f}")
+    bar.message(f"features: mean {statistics.mean:.7f}, standard deviation {statistics.std:.7f}")
     for reason in list(statistics.skipped.values())[:_SHOWN]:
-        watch.say(f"skipped: {reason}")
+        bar.message(f"skipped: {reason}")
     if statistics.skipped:
-        watch.say(f"{len(statistics.skipped)} of {statistics.n_clips} clips are skipped; {path} has all")
+        bar.message(f"{len(statistics.skipped)} of {statistics.n_clips} clips are skipped; {path} has all")
     return statistics
 
 
@@ -103,7 +103,7 @@ def _labels(settings: FinetuneSettings, loaded: Loaded, training: Sequence[Examp
 
 
 def _check_classes(
-    path: Path, labels: list[str], training: list[Example], watch: Watch, *, must_occur: bool
+    path: Path, labels: list[str], training: list[Example], bar: Progress, *, must_occur: bool
 ) -> None:
     counts = clips.count_labels(training)
     empty = [label for label in labels if not counts[label]]
@@ -111,7 +111,7 @@ def _check_classes(
         raise InputError(f"{path}: class {empty[0]!r} has not one clip to train on that can be used")
     if empty:
         named = ", ".join(empty[:5])
-        watch.say(f"{len(empty)} of {len(labels)} labels have no clip to train on, {named} among them")
+        bar.message(f"{len(empty)} of {len(labels)} labels have no clip to train on, {named} among them")
     for label in labels:
         if counts[label] == 1:
-            watch.say(f"class {label!r} has one clip to train on: expect little of it")
+            bar.message(f"class {label!r} has one clip to train on: expect little of it")

@@ -1,33 +1,21 @@
-"""Who is told how a training goes."""
+"""What a training reports its progress to."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
 
-class Watch(Protocol):
-    """A bar on a terminal, or nobody."""
+class Progress(Protocol):
+    """A progress bar, and lines above it."""
 
-    def say(self, line: str) -> None:
-        """A line that stays."""
+    def message(self, line: str) -> None:
+        """Show a line that stays."""
 
     def begin(self, what: str, total: int, done: int = 0) -> None:
-        """A bar of `total` clips."""
+        """Begin a bar of `total` clips, of which some are done."""
 
     def advance(self, n: int, note: str = "") -> None:
-        """So many clips more; the note stands beside the bar."""
+        """Count `n` more clips; the note stands beside the bar."""
 
     def end(self) -> None:
-        """The bar is over."""
-
-
-class Nobody:
-    """A watch that does not look."""
-
-    def say(self, line: str) -> None: ...
-
-    def begin(self, what: str, total: int, done: int = 0) -> None: ...
-
-    def advance(self, n: int, note: str = "") -> None: ...
-
-    def end(self) -> None: ...
+        """Remove the bar."""

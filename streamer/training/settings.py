@@ -181,48 +181,64 @@ class FinetuneSettings(TrainSettings):
 
 
 class DistillSettings(TrainSettings):
-    """Train a small AST with a frame head from random weights, on mixtures, with a teacher's scores."""
+    """Train a small AST with a frame head on crops of mixtures, scored by a teacher that hears the same."""
 
     data: File
-    """Folder that holds `esc50-free`, `more-free` and `teacher`."""
+    """Folder that holds `esc50-free`, the folders of `shares` and `teacher`."""
     folds: list[int] = Field(default=[1, 2, 3], min_length=1)
-    """Folds of the labelled clips that are trained on."""
-    shards: Annotated[int, Field(ge=1)] = 24
-    """Thousands of windows that are mixed before the training begins."""
-    processes: Annotated[int, Field(ge=1, le=64)] = 2
-    """Processes, each with one thread."""
-    steps: Annotated[int, Field(ge=1)] = 4500
-    """Optimizer steps; learning rate and patch drop follow the share that is over."""
+    """Folds of ESC-50 that are trained on."""
+    validation_folds: list[int] = Field(default=[4], min_length=1)
+    """Folds of ESC-50 that validate, beside `held_out`."""
+    shares: dict[str, Annotated[Number, Field(ge=0)]] = Field(
+        default={"esc50-free": 1.0, "more-free": 1.5, "more-free-2": 4.0}, min_length=1
+    )
+    """How often a clip is drawn from each folder, against the others."""
+    held_out: list[str] = Field(default_factory=list)
+    """Sources (`source_repo` of `index.csv`) that are not trained on: they validate."""
+    model: str | None = None
+    """Weights to start from; random ones of the size below where not set."""
+    hours: Annotated[Number, Field(gt=0)] = 12.0
+    """Length of the training; learning rate, length of crops and patch drop follow the share that is over."""
+    makers: Annotated[int, Field(ge=1, le=64)] = 1
+    """Processes that mix crops and run the teacher, beside the one that trains."""
+    pool: Annotated[int, Field(ge=2)] = 60
+    """Shards of 256 crops that are kept ready at most."""
+    passes: Annotated[int, Field(ge=1)] = 3
+    """How often a crop is used, each time at another place of the window and with other patches."""
     hidden_size: Annotated[int, Field(ge=4, multiple_of=4)] = 192
     """Width of a token."""
     depth: Annotated[int, Field(ge=1)] = 6
     """Number of transformer blocks."""
     heads: Annotated[int, Field(ge=1)] = 3
     """Attention heads of a block."""
-    stride: Annotated[int, Field(ge=1)] = 16
-    """Step between patches of 16 by 16, over frequency and time."""
-    batch: Annotated[int, Field(ge=1)] = 16
-    """Windows of a step and process."""
+    batch: Annotated[int, Field(ge=1, le=256)] = 64
+    """Crops of a step; a quarter as many where they are whole windows."""
     optimizer: Literal["muon", "adamw"] = "muon"
     """`muon` (Jordan et al. 2024) for the trunk's matrices and AdamW for the rest, or `adamw` for all."""
-    muon_lr: Annotated[Number, Field(gt=0)] = 2e-3
+    muon_lr: Annotated[Number, Field(gt=0)] = 1e-3
     """Learning rate of Muon."""
-    adamw_lr: Annotated[Number, Field(gt=0)] = 1e-3
+    adamw_lr: Annotated[Number, Field(gt=0)] = 5e-4
     """Learning rate of AdamW."""
-    weight_decay: Annotated[Number, Field(ge=0)] = 0.05
+    weight_decay: Annotated[Number, Field(ge=0)] = 0.03
     """Weight decay."""
-    warm_up: Share = 0.02
-    """Share of the steps in which the rate rises."""
+    warm_up: Share = 0.01
+    """Share of the training in which the rate rises."""
+    decay_from: Share = 0.5
+    """Share of the training after which the rate falls to 0, along a cosine."""
     ema: Annotated[Share, Field(lt=1)] = 0.999
     """Share of the averaged weights that a step keeps."""
-    keep_rows: list[list[Number]] = Field(default=[[0.0, 3], [0.68, 4], [0.92, 8]], min_length=1)
-    """From which share of the steps on how many frequency rows of patches are kept at each time step."""
-    mixup: Share = 0.4
-    """Share of the batches in which two windows are added."""
-    frame_weight: Annotated[Number, Field(ge=0)] = 1.0
-    """Weight of the loss of the time steps beside that of the window."""
+    whole: list[list[Number]] = Field(default=[[0.0, 0.05], [0.85, 1.0]], min_length=1)
+    """From which share of the training on which share of the shards hold whole windows."""
+    keep_rows: list[list[Number]] = Field(default=[[0.0, 3], [0.5, 4], [0.88, 8]], min_length=1)
+    """From which share of the training on how many frequency rows of patches are kept at each time step."""
+    frame_weight: Annotated[Number, Field(ge=0)] = 0.7
+    """Weight of the loss of the time steps beside that of the crop."""
+    vector_weight: Annotated[Number, Field(ge=0)] = 2.0
+    """Weight of the distance to the teacher's penultimate vector, a linear map of the class tokens."""
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    """Device that trains; the makers run on the CPU."""
     seed: Count = 1
-    """Seed of everything that is random."""
+    """Seed of all draws."""
 
 
 TASKS: dict[object, type[TrainSettings]] = {"finetune": FinetuneSettings, "distill": DistillSettings}

@@ -21,7 +21,7 @@ from streamer.model import manifest
 from streamer.model.checkpoint import PREPROCESSOR
 from streamer.model.fbank import FbankConfig
 from streamer.training.dataset import Clips
-from streamer.training.progress import Watch
+from streamer.training.progress import Progress
 
 Measure: TypeAlias = tuple[float, float, int] | str
 """sum, sum of squares and number of a clip's energies, or why it cannot be used"""
@@ -37,20 +37,20 @@ class Statistics:
 
 
 def measure(
-    examples: Sequence[Example], config: FbankConfig, *, short: str, workers: int, watch: Watch
+    examples: Sequence[Example], config: FbankConfig, *, short: str, workers: int, bar: Progress
 ) -> Statistics:
     """Read every clip once. Raises InputError where not one of them can be used."""
     measures = _Measures(Clips(examples, (), replace(config, do_normalize=False), short=short, seed=0))
     total, squares, n, skipped = 0.0, 0.0, 0, {}
-    watch.begin("reading clips", len(examples))
+    bar.begin("reading clips", len(examples))
     loader = DataLoader(measures, batch_size=None, num_workers=min(workers, len(examples)))
     for i, found in enumerate(loader):
         if isinstance(found, str):
             skipped[i] = found
         else:
             total, squares, n = total + found[0], squares + found[1], n + found[2]
-        watch.advance(1)
-    watch.end()
+        bar.advance(1)
+    bar.end()
     if not n:
         raise InputError(f"not one of {len(examples)} clips can be used: {next(iter(skipped.values()))}")
     mean = total / n
@@ -74,7 +74,7 @@ class _Measures(Dataset[Measure]):
 
 def save_statistics(path: Path, statistics: Statistics, of: str) -> None:
     """Keep what was measured on the clips with the fingerprint `of`."""
-    path.write_text(json.dumps({"of": of, **asdict(statistics)}, indent=2) + "\n")
+    write_text(path, json.dumps({"of": of, **asdict(statistics)}, indent=2) + "\n")
 
 
 def load_statistics(path: Path, of: str) -> Statistics | None:

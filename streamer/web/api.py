@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import math
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,20 +22,33 @@ from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Send
 from starlette.types import Scope as Connection
 
 from streamer import __version__
-from streamer.config.control import HIGHEST, LOWEST, PROFILES, Control, SetListen, SetProfile, SetThreshold
+from streamer.config.control import (
+    HIGHEST,
+    LOWEST,
+    MUTE_S,
+    PROFILES,
+    Control,
+    SetListen,
+    SetListenFor,
+    SetMute,
+    SetProfile,
+    SetThreshold,
+)
 from streamer.config.schema import Config
 from streamer.core.threads import in_thread
 from streamer.errors import InputError, StreamerError
+from streamer.language import Names
 from streamer.store import history
 from streamer.store.edit import editing
 from streamer.store.query import Event, Filter, Position, reading
 from streamer.web.feed import Feed, FullError
 from streamer.web.guard import COOKIE, Caller, ScopedRoute
+from streamer.web.server import RefusedError
 from streamer.web.sessions import OWNER, Sessions, TooManyAttemptsError
 
 PAGE_MAX = 200
@@ -49,14 +63,6 @@ DAYS_MAX = 92
 MEDIA = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".html": "text/html"}
 
 T = TypeVar("T")
-
-
-class RefusedError(Exception):
-    """An answer other than the one that was asked for."""
-
-    def __init__(self, status: HTTPStatus, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +80,8 @@ class Parts:
     sessions: Sessions
     zone: ZoneInfo
     zone_name: str
-    supported: Callable[[str], bool | None]
-    """whether the model was measured to hear a sound; None where it was not measured at all"""
+    heard: Callable[[str], str]
+    """how well the model was measured to hear a sound, for people; empty where the sound needs no model"""
 
 
 class Api:
@@ -87,7 +93,6 @@ class Api:
         self.routes = [
             ScopedRoute("/", self.page, needs=None),
             ScopedRoute("/static/{name:path}", self.static, needs=None),
-            ScopedRoute("/healthz", self.healthz, needs=None),
             ScopedRoute("/api/1/session", self.sign_in, needs=None, methods=["POST"]),
             ScopedRoute("/api/1/session", self.sign_out, needs="look", methods=["DELETE"]),
             ScopedRoute("/api/1/info", self.info, needs="look"),
@@ -101,6 +106,10 @@ class Api:
             ScopedRoute("/api/1/control", self.show_control, needs="look"),
             ScopedRoute("/api/1/control/{source}/listen", self.set_listen, needs="write", methods=["PUT"]),
             ScopedRoute("/api/1/control/{source}/profile", self.set_profile, needs="write", methods=["PUT"]),
+            ScopedRoute("/api/1/control/{source}/mute", self.set_mute, needs="write", methods=["PUT"]),
+            ScopedRoute(
+                "/api/1/control/{source}/sound/{sound}", self.set_listen_for, needs="write", methods=["PUT"]
+            ),
             ScopedRoute(
                 "/api/1/control/{source}/threshold/{sound}",
                 self.set_threshold,
@@ -127,11 +136,6 @@ class Api:
             raise RefusedError(HTTPStatus.NOT_FOUND, "no such file")
         headers = {"Cache-Control": "no-cache"}
         return Response(content, media_type=MEDIA.get(Path(name).suffix, "text/plain"), headers=headers)
-
-    async def healthz(self, _: Request) -> Response:
-        report = self._parts.report()
-        status = HTTPStatus.OK if report["healthy"] else HTTPStatus.SERVICE_UNAVAILABLE
-        return PlainTextResponse(f"{report['line']}\n", status)
 
     # Who asks
 
@@ -204,7 +208,7 @@ class Api:
 
     async def info(self, request: Request) -> Response:
         config, caller = self._parts.config(), _caller(request)
-        now = datetime.now(self._parts.zone)
+        now, names = datetime.now(self._parts.zone), config.names
         return JSONResponse(
             {
                 "version": __version__,
@@ -212,15 +216,19 @@ class Api:
                 "zone": self._parts.zone_name,
                 "today": now.date().isoformat(),
                 "sources": [
-                    {"id": source_id, "name": _title(source_id), "calibrated": own.calibration_db is not None}
+                    {
+                        "id": source_id,
+                        "name": names.source(source_id),
+                        "calibrated": own.calibration_db is not None,
+                    }
                     for source_id, own in config.sources.items()
                 ],
                 "sounds": [
                     {
                         "id": sound_id,
-                        "name": _title(sound_id),
+                        "name": names.sound(sound_id),
                         "priority": own.priority,
-                        "supported": self._parts.supported(sound_id),
+                        "heard": self._parts.heard(sound_id),
                     }
                     for sound_id, own in config.sounds.items()
                 ],
@@ -332,6 +340,24 @@ class Api:
         self._parts.control.apply(SetListen(self._source(request), value))
         return JSONResponse(self.control_fields())
 
+    async def set_mute(self, request: Request) -> Response:
+        """For an hour, or no longer."""
+        value = (await _body(request)).get("value")
+        if not isinstance(value, bool):
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "value is true or false")
+        until = time.time() + MUTE_S if value else 0.0
+        self._parts.control.apply(SetMute(self._source(request), until))
+        return JSONResponse(self.control_fields())
+
+    async def set_listen_for(self, request: Request) -> Response:
+        value, sound = (await _body(request)).get("value"), request.path_params["sound"]
+        if sound not in self._parts.control.all_sounds:
+            raise RefusedError(HTTPStatus.NOT_FOUND, "no such sound")
+        if not isinstance(value, bool):
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "value is true or false")
+        self._parts.control.apply(SetListenFor(self._source(request), sound, value))
+        return JSONResponse(self.control_fields())
+
     async def set_profile(self, request: Request) -> Response:
         value = (await _body(request)).get("value")
         if value not in PROFILES:
@@ -354,7 +380,9 @@ class Api:
         return {
             source: {
                 "listen": control.listens(source),
+                "muted_s": round(control.muted_s(source)),
                 "profile": control.profile(source),
+                "sounds": {sound: control.listens_for(source, sound) for sound in control.all_sounds},
                 "thresholds": {
                     sound: {
                         "set": round(control.threshold(source, sound), 4),
@@ -415,14 +443,14 @@ class Api:
         )
 
     async def _one(self, event_id: str) -> dict[str, object]:
-        directory = self._directory()
+        directory, names = self._directory(), self._parts.config().names
 
         def read() -> dict[str, object]:
             with reading(directory) as reader:
                 event = reader.event(event_id)
                 if event.id != event_id:
                     raise InputError(f"there is no event {event_id}")
-                return {"event": event_fields(event), "explain": explain(event)}
+                return {"event": event_fields(event), "explain": explain(event, names)}
 
         return await _answered(read)
 
@@ -506,13 +534,14 @@ def event_fields(event: Event) -> dict[str, Any]:
     }
 
 
-def explain(event: Event) -> list[str]:
+def explain(event: Event, names: Names) -> list[str]:
     """Why the event is there, as sentences, by the rules that were in force when it started."""
     rule = event.rule or {}
     lines = []
     if "on" in rule and rule.get("labels"):
         lines.append(
-            f"Its score reached {event.peak:.2f}; it starts at {rule['on']:.2f} and ends below {rule['off']:.2f}."
+            f"Its score reached {event.peak:.2f}; it starts at {rule['on']:.2f} "
+            f"and ends below {rule['off']:.2f}."
         )
     if rule.get("above_background_db"):
         lines.append(f"It was more than {rule['above_background_db']:g} dB above the background of the room.")
@@ -521,7 +550,7 @@ def explain(event: Event) -> list[str]:
     if rule.get("min_duration_s"):
         lines.append(f"It was longer than {rule['min_duration_s']:g} s.")
     if rule.get("unless"):
-        lines.append(f"Nothing of {', '.join(_title(other) for other in rule['unless'])} was stronger.")
+        lines.append(f"Nothing of {', '.join(names.sound(other) for other in rule['unless'])} was stronger.")
     if event.verified is not None:
         found = "was found" if event.verified else "was not found"
         lines.append(f"The cadence of an alarm {found} in the signal.")
@@ -620,10 +649,6 @@ def _midnight(day: date, zone: ZoneInfo) -> float:
 def _utc(at: float) -> str:
     moment = datetime.fromtimestamp(round(at, 3), UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _title(name: str) -> str:
-    return name.replace("_", " ").replace("-", " ").capitalize()
 
 
 def _cell(value: object) -> object:

@@ -1,7 +1,7 @@
 """What the page sees live: a stream of server-sent events for each open page, with a bounded queue.
 
-A page that is slow or gone harms no other: its own queue drops levels and spectra, oldest first; an event that
-does not fit becomes `resync`, upon which the page asks for the list anew.
+A page that is slow or gone harms no other: its own queue drops levels and spectra, oldest first. An event
+that does not fit becomes `resync`, upon which the page asks for the list anew.
 """
 
 from __future__ import annotations

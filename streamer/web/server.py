@@ -1,38 +1,44 @@
-"""The page's server: uvicorn in the daemon's event loop, and never a reason to stop listening."""
+"""HTTP by uvicorn in the daemon's event loop; one that fails is started again, and the daemon goes on."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
-import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from http import HTTPStatus
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp
 
-from streamer.config.schema import WebSettings
 from streamer.core.backoff import Backoff
 from streamer.core.rate_limit import RateLimit
 from streamer.core.tasks import running
-from streamer.errors import ConfigError
-from streamer.web.api import Api, RefusedError
-from streamer.web.guard import LOOPBACK, Guard
+from streamer.web.guard import Guard, ScopedRoute
 from streamer.web.sessions import Sessions
 
 PORTS = 20
 """how many ports are tried from the configured one on, where `make run` asks for it"""
 RESTART = Backoff(first_s=1.0, longest_s=60.0)
+BACKLOG = 128
 STOP_S = 1.0
 """seconds for open requests at the end"""
 
 log = logging.getLogger(__name__)
+
+
+class RefusedError(Exception):
+    """An answer other than the one that was asked for."""
+
+    def __init__(self, status: HTTPStatus, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
 
 
 class _Server(uvicorn.Server):
@@ -44,57 +50,73 @@ class _Server(uvicorn.Server):
 
 
 class WebServer:
-    """Serves the page until cancelled; where that fails it is tried again, and the daemon goes on."""
+    """Serves an application until cancelled; where that fails it is tried again, and the daemon goes on."""
 
-    def __init__(self, settings: WebSettings, api: Api, sessions: Sessions) -> None:
-        self._settings = settings
+    def __init__(
+        self, name: str, app: ASGIApp, host: str, port: int, *, next_free_port: bool = False
+    ) -> None:
+        """`name` is the word for it in the log and the status."""
+        self._name = name
+        self._app = app
+        self._host = host
+        self._ports = range(port, port + (PORTS if next_free_port else 1))
+        self._listening: socket.socket | None = None
         self._failure = ""
+        self._logged = RateLimit()
         self.address = ""
-        app = Starlette(routes=api.routes, exception_handlers={RefusedError: _refused, Exception: _failed})
-        self._app = Guard(
-            app,
-            api.routes,
-            sessions,
-            hosts=(settings.host, *settings.hosts),
-            trusted_proxies=settings.trusted_proxies,
-        )
+        """at which it is served; empty until it is"""
 
     def problem(self) -> str:
-        """Why there is no page now, a clause for people; empty where there is one."""
+        """Why it is not served now, a clause for people; empty where it is."""
         return self._failure
 
+    def bind(self) -> None:
+        """Take the port, so that the address is known. A port that is in use is logged; `run` tries again."""
+        try:
+            self._listening = self._bound()
+        except OSError as error:
+            self._failed(error)
+
     async def run(self) -> None:
-        failures, logged = 0, RateLimit()
+        failures = 0
         while True:
             began = time.monotonic()
             try:
-                with socket.socket(_family(self._settings.host), socket.SOCK_STREAM) as listening:
-                    self._bind(listening)
-                    self._failure = ""
-                    log.info("page: %s", self.address)
+                listening, self._listening = self._listening or self._bound(), None
+                with listening:
                     await self._serve(listening)
             except Exception as error:  # a page that fails is no reason to stop listening
-                failures = 1 if time.monotonic() - began > RESTART.longest_s else failures + 1
-                self._failure = f"the page cannot be served: {error}"
-                if logged.due():
-                    stack = None if isinstance(error, OSError) else error
-                    log.error("%s; tried again", self._failure, exc_info=stack)  # noqa: TRY400  # a taken port needs none
+                self._failed(error)
+            failures = 1 if time.monotonic() - began > RESTART.longest_s else failures + 1
             await asyncio.sleep(RESTART.pause_s(failures))
 
-    def _bind(self, listening: socket.socket) -> None:
-        """On the configured port; the next free one where several may be tried. Raises OSError."""
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        host, first = self._settings.host, self._settings.port
-        for port in range(first, first + (PORTS if self._settings.next_free_port else 1)):
+    def _failed(self, error: Exception) -> None:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        self._failure = f"the {self._name} cannot be served at {self._host}:{self._ports[0]}: {reason}"
+        if self._logged.due():
+            log.error(
+                "%s; tried again", self._failure, exc_info=None if isinstance(error, OSError) else error
+            )
+
+    def _bound(self) -> socket.socket:
+        """A socket at the first of the ports that is free. Raises OSError."""
+        for port in self._ports:
+            listening = socket.socket(_family(self._host), socket.SOCK_STREAM)
             try:
-                listening.bind((host, port))
-                break
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listening.bind((self._host, port))
+                listening.listen(BACKLOG)  # two sockets may be bound to a port, but only one listens
             except OSError as error:
-                failure = error
-        else:
-            raise failure
-        shown = f"[{host}]" if ":" in host else host
-        self.address = f"http://{shown}:{port}/"
+                listening.close()
+                if port == self._ports[-1] or error.errno != errno.EADDRINUSE:
+                    raise
+                continue
+            break
+        shown = f"[{self._host}]" if ":" in self._host else self._host
+        self.address = f"http://{shown}:{listening.getsockname()[1]}/"
+        self._failure = ""
+        log.info("%s: %s", self._name, self.address)
+        return listening
 
     async def _serve(self, listening: socket.socket) -> None:
         config = uvicorn.Config(
@@ -112,7 +134,7 @@ class WebServer:
             ws="none",
         )
         server = _Server(config)
-        async with running(server.serve([listening]), "page") as serving:
+        async with running(server.serve([listening]), self._name) as serving:
             try:
                 await asyncio.shield(serving)
             finally:
@@ -122,36 +144,26 @@ class WebServer:
                         await asyncio.shield(serving)
 
 
-def check_access(settings: WebSettings, sessions: Sessions) -> None:
-    """Raises ConfigError where everybody on the network would own the daemon."""
-    if settings.host not in LOOPBACK and not sessions.has_password:
-        raise ConfigError(
-            f"web.host is {settings.host}, and there is no password: set one with `streamer web password`"
-        )
-
-
-def home_zone() -> tuple[ZoneInfo, str]:
-    """The time zone of this machine and its name: days begin at the home's midnight, not the browser's."""
-    names = [os.environ.get("TZ", "").lstrip(":")]
-    with suppress(OSError):
-        names.append(Path("/etc/timezone").read_text(encoding="utf-8").strip())
-    with suppress(OSError, ValueError):
-        names.append(str(Path("/etc/localtime").resolve()).split("zoneinfo/", 1)[1])
-    for name in names:
-        with suppress(ZoneInfoNotFoundError, ValueError, OSError, IndexError):
-            if name:
-                return ZoneInfo(name), name
-    return ZoneInfo("UTC"), "UTC"
-
-
 def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def application(
+    routes: Sequence[ScopedRoute],
+    sessions: Sessions,
+    *,
+    hosts: Iterable[str] = (),
+    trusted_proxies: Iterable[str] = (),
+) -> ASGIApp:
+    """The routes behind the guard; `hosts` and `trusted_proxies` as `Guard` has them."""
+    app = Starlette(routes=list(routes), exception_handlers={RefusedError: _refused, Exception: _fault})
+    return Guard(app, routes, sessions, hosts=hosts, trusted_proxies=trusted_proxies)
 
 
 def _refused(_: Request, error: Exception) -> Response:
     return JSONResponse({"error": str(error)}, getattr(error, "status", 500))
 
 
-def _failed(_: Request, error: Exception) -> Response:
+def _fault(_: Request, error: Exception) -> Response:
     log.error("page: a fault in the program", exc_info=error)
     return JSONResponse({"error": "a fault in the program; its log says more"}, 500)

@@ -117,7 +117,7 @@ class Sessions:
     """Sessions and tokens, kept over a restart as hashes."""
 
     def __init__(self, file: JsonFile, owner: PasswordFile, guest: PasswordFile) -> None:
-        self._file = kept
+        self._file = file
         self._owner = owner
         self._guest = guest
         self._sessions = {session.id: session for session in _load(file.load())}
@@ -234,9 +234,11 @@ def _load(saved: dict[str, Any]) -> list[Session]:
     return sessions
 
 
-def password_path(configured: Path | None, credential: str, state: Path) -> Path:
+def password_path(configured: Path | None, credential: str, directory: Path | None) -> Path | None:
     """Where a password stands: systemd's credential, else the configured file, else the state directory."""
     given = os.environ.get("CREDENTIALS_DIRECTORY")
     if given and (Path(given) / credential).exists():
         return Path(given) / credential
-    return configured.expanduser() if configured is not None else state / credential
+    if configured is not None:
+        return configured.expanduser()
+    return None if directory is None else directory / credential

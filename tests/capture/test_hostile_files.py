@@ -372,7 +372,7 @@ def test_a_file_without_permission(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (fifo, "this is a pipe; a source hears it with `command: [cat, …]`"),
+        (fifo, "this is a pipe; listen to it with `command: [cat, …]`"),
         (playlist("a.ts"), "it is damaged, or a playlist, which is not followed; name what it leads to"),
         (holding(wav(1)), "no sound has 1 samples a second; it is damaged"),
     ],

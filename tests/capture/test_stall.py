@@ -56,3 +56,22 @@ def test_a_process_that_stood_still() -> None:
     looks(flow, 50)
     flow.check(80.0, 500, 50 * RATE)
     assert (flow.quiet_s, flow.shortage) == (0.0, None)
+
+
+def test_a_source_that_is_fast() -> None:
+    """Twice its rate is noticed in the second minute; the burst with which a stream begins is not."""
+    flow = Flow(RATE)
+    assert looks(flow, 65, speed=2.0) == pytest.approx([-1.0], abs=0.02)
+    assert not flow.is_fast
+    flow = Flow(RATE)
+    looks(flow, 130, speed=2.0)
+    assert flow.is_fast
+
+
+def test_samples_that_are_none() -> None:
+    """Their share of the last ten seconds of audio; nothing is said of less."""
+    flow = Flow(RATE)
+    for second in range(1, 31):
+        n_bad = 0 if second <= 10 else (second - 10) * RATE // 4 if second <= 20 else 10 * RATE // 4
+        flow.check(second, second, second * RATE, n_bad)
+        assert flow.bad_share == (0.25 if 20 <= second < 30 else 0.0)

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from jsonschema import ValidationError
 
 from streamer.mqtt.messages import (
+    Today,
+    any_sound_message,
     attributes_message,
     encode,
     event_message,
@@ -48,6 +50,13 @@ def test_attributes_keep_the_contract(any_event: SoundEvent) -> None:
 def test_levels_keep_the_contract(level_dbfs: float) -> None:
     """A level is a number, also where the logarithm is none."""
     check(TOPICS.level("kitchen"), level_payload(level_dbfs))
+
+
+def test_the_day_of_a_source_keeps_the_contract() -> None:
+    """A number, and a time or null, of any sound as of one."""
+    for today in (Today(), Today(3, 1_790_000_000.0)):
+        check(TOPICS.any_sound_attributes("kitchen"), encode(any_sound_message(today)))
+        check(TOPICS.sound_attributes("kitchen", "cat"), encode(attributes_message(None, today)))
 
 
 def test_stats_keep_the_contract() -> None:

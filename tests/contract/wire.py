@@ -15,6 +15,11 @@ SCHEMAS = {
     r"[^/]+/[^/]+/event/(start|update|end)": "event",
     r"[^/]+/[^/]+/sound/[^/]+/state": "state",
     r"[^/]+/[^/]+/sound/[^/]+/attributes": "attributes",
+    r"[^/]+/[^/]+/sound/state": "state",
+    r"[^/]+/[^/]+/sound/attributes": "day",
+    r"[^/]+/[^/]+/sound/[^/]+/listen/state": "state",
+    r"[^/]+/[^/]+/mute/state": "state",
+    r"[^/]+/[^/]+/labels": "labels",
     r"[^/]+/[^/]+/problem": "state",
     r"[^/]+/[^/]+/listen/state": "state",
     r"[^/]+/[^/]+/profile/state": "profile",
@@ -24,7 +29,7 @@ SCHEMAS = {
     r"[^/]+/[^/]+/level_dba": "level_dba",
     r"[^/]+/[^/]+/problem/attributes": "problem",
 }
-_PLAIN = {"status", "state", "profile"}
+_PLAIN = {"status", "state", "profile", "labels"}
 """payloads that are words, not JSON"""
 
 

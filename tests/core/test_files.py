@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
 import pytest
 
-from streamer.core.files import write_text, writing
+from streamer.core.files import put_directory, write_text, writing
 
 
 def test_a_new_content_takes_the_place_of_the_old(tmp_path: Path) -> None:
@@ -35,3 +36,37 @@ def test_what_cannot_be_written_is_an_os_error(tmp_path: Path) -> None:
     """Its cause is the system's own."""
     with pytest.raises(FileNotFoundError):
         write_text(tmp_path / "none" / "a.json", "x")
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    """What it leads to is written."""
+    (tmp_path / "link").symlink_to(tmp_path / "a.json")
+    write_text(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "a.json").read_text() == "new"
+
+
+def test_a_device_stays_a_device(tmp_path: Path) -> None:
+    """A pipe or /dev/null that was named as a file to write is not replaced by one."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_text(pipe, "through")
+    assert os.read(reader, 100) == b"through"
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    os.close(reader)
+
+
+def test_a_directory_appears_whole(tmp_path: Path) -> None:
+    """With all that is in it; one that is there already stays as it is."""
+    draft = tmp_path / ".draft"
+    (draft / "sub").mkdir(parents=True)
+    (draft / "sub" / "a").write_text("1")
+    put_directory(draft, tmp_path / "whole")
+    assert (tmp_path / "whole" / "sub" / "a").read_text() == "1"
+    assert not draft.exists()
+    draft.mkdir()
+    (draft / "b").write_text("2")
+    with pytest.raises(OSError, match="not empty"):
+        put_directory(draft, tmp_path / "whole")
+    assert (tmp_path / "whole" / "sub" / "a").read_text() == "1"

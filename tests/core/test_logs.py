@@ -9,7 +9,7 @@ import re
 import time
 
 from streamer.core import logs
-from streamer.core.logs import LogThread
+from streamer.core.logs import LineFormatter, LogThread
 
 
 def record(text: str) -> logging.LogRecord:
@@ -59,3 +59,17 @@ def test_what_was_logged_last_is_written() -> None:
     thread.handler.handle(record("goodbye"))
     thread.close()
     assert read(reader) == "INFO goodbye\n"
+
+
+def test_a_message_is_one_line_without_secrets() -> None:
+    """Line ends and commands to a terminal are escaped; a stack keeps its lines, and hides passwords too."""
+    try:
+        int("rtsp://admin:S3cret@cam/")
+    except ValueError as error:
+        one = record("room: \x1b[31mred\nforged line, http://cam/?token=S3cret")
+        one.exc_info = (type(error), error, error.__traceback__)
+    first, *stack = LineFormatter().format(one).splitlines()
+    assert first.endswith("room: \\x1b[31mred\\nforged line, http://cam")
+    assert stack[0] == "Traceback (most recent call last):"
+    assert stack[-1] == "ValueError: invalid literal for int() with base 10: 'rtsp://cam'"
+    assert not any("S3cret" in line for line in stack)

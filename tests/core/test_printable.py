@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.core.printable import address_for_people, printable
+from streamer.core.printable import address_for_people, printable, without_secrets
 
 CANARY = "S3cretCanary"
 
@@ -27,6 +27,11 @@ CANARY = "S3cretCanary"
         "rtsp://admin:{} with spaces@camera.local/",
         "rtsp://admin:{}",
         "rtsp://[{}]/",
+        "http://camera.local/stream?password=a@{}",
+        "http://camera.local/stream?user=a@b.c&password={}",
+        "http://camera.local/a@{}/video",
+        "rtsp://admin:1/{}@camera.local/live",
+        "rtsp://admin:a@{}/b@camera.local/live",
         "{}",
     ],
 )
@@ -45,6 +50,8 @@ def test_a_secret_in_any_part_of_an_address_is_not_shown(address: str) -> None:
         ("rtsp://u:p@[fe80::1]:554/a", "rtsp://[fe80::1]:554"),
         ("https://radio.example/live.m3u8", "https://radio.example"),
         ("rtsp://admin:pa[x@cam/", "rtsp://cam"),
+        ("http://cam/?mail=a@b&c=d", "http://cam"),
+        ("http://radio.example/live@128", "http://…"),
     ],
 )
 def test_what_is_shown(address: str, shown: str) -> None:
@@ -64,3 +71,20 @@ def test_a_password_is_never_shown(user: str, password: str) -> None:
     """Whatever it is made of, as long as it is longer than a part of the host."""
     secret = f"Zq7{password}Zq7"
     assert "Zq7" not in address_for_people(f"rtsp://{user}:{secret}@camera.local/live")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (
+            "rtsp://admin:S3cret@cam:554/x: Connection refused",
+            "rtsp://cam:554: Connection refused",
+        ),
+        ("cannot open 'http://cam/a?token=S3cret'.", "cannot open 'http://cam'."),
+        ("from http://u:S3cret@a/1 to http://b/S3cret", "from http://a to http://b"),
+        ("nothing in it", "nothing in it"),
+    ],
+)
+def test_addresses_in_text_of_others(text: str, shown: str) -> None:
+    """What a library or a program says of an address is shown without the secrets in it."""
+    assert without_secrets(text) == shown

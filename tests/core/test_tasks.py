@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from streamer.core.tasks import cancel_and_wait, running
+from streamer.core.tasks import cancel_and_wait, in_background, running
 
 
 async def test_a_task_ends_with_its_block() -> None:
@@ -47,3 +47,15 @@ async def test_several_are_cancelled_together() -> None:
     await asyncio.sleep(0)
     await cancel_and_wait(*tasks)
     assert all(task.done() for task in tasks)
+
+
+async def test_a_fault_in_the_background_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """When it happens, with its stack; the block goes on."""
+
+    async def fails() -> None:
+        raise RuntimeError("a fault")
+
+    async with in_background(fails(), "work"):
+        await asyncio.sleep(0.01)
+        assert "work: ended by a fault" in caplog.text
+        assert "RuntimeError: a fault" in caplog.text

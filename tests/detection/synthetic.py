@@ -37,10 +37,11 @@ def config(*, hop_s: float = 1.0, sound: dict[str, object] | None = None, **dete
 
 
 def window(index: int, hop_s: float = 1.0, *, begin: float = BEGIN, loudness: Truth | None = None) -> Window:
-    """Window `index` of a source; its samples are a constant 0.1, or what `loudness` says."""
+    """Window `index` of a source: a square wave, of the height 0.1 or what `loudness` says."""
     end = begin + (index + 1) * hop_s
     seconds = end - begin - WINDOW_S + np.arange(int(WINDOW_S * SAMPLE_RATE)) / SAMPLE_RATE
-    samples = np.where(seconds < 0, 0, loudness(seconds) if loudness else 0.1).astype(np.float32)
+    sign = np.where(np.arange(len(seconds)) // 2 % 2, -1, 1)
+    samples = np.where(seconds < 0, 0, sign * (loudness(seconds) if loudness else 0.1)).astype(np.float32)
     warm_up = (index + 1) * hop_s < WINDOW_S
     return Window("room", index, samples, SAMPLE_RATE, end - WINDOW_S, end, warm_up=warm_up)
 
@@ -91,7 +92,7 @@ def listen(
     for index in indexes:
         heard = window(index, hop_s, begin=begin)
         end = heard.end
-        events += pipeline.update(heard, score(heard), emitted_at=end)
+        events += pipeline.decide(pipeline.sense(heard), score(heard), emitted_at=end)
     return events + (pipeline.close(end, emitted_at=end) if close else [])
 
 

@@ -177,7 +177,7 @@ def test_an_event_says_which_labels_and_how_loud() -> None:
     events = []
     for k in range(30):
         heard = window(k, loudness=loudness)
-        events += listening.update(heard, frame_scores(heard, truth), heard.end)
+        events += listening.decide(listening.sense(heard), frame_scores(heard, truth), heard.end)
 
     ((start, end),) = occurrences(events)
     assert end.sound == "dog_bark"
@@ -195,13 +195,14 @@ def test_hearing_names_the_strongest_labels_and_the_level_of_the_newest_hop() ->
     heard = window(30, loudness=lambda seconds: np.where(seconds < 30, 1.0, 0.1))
     scores = replace(frame_scores(heard, bark()), clip=np.array([0.1, 0.7, 0.2, 0.3], np.float32))
 
-    hearing = pipeline().hearing(heard, scores)
+    listening = pipeline()
+    hearing = listening.hearing(listening.sense(heard), scores)
 
     assert list(hearing.top) == ["Bark", "Rain", "Siren", "Dog"]
     assert hearing.at == heard.end
     assert hearing.level_dbfs == pytest.approx(-20, abs=0.01)
     silent = window(30, loudness=np.zeros_like)
-    assert pipeline().hearing(silent, scores).level_dbfs == SILENCE_DBFS
+    assert listening.hearing(listening.sense(silent), scores).level_dbfs == SILENCE_DBFS
 
 
 def test_a_label_that_the_model_does_not_have_is_refused() -> None:

@@ -135,7 +135,7 @@ def hear(settings: Config, samples: Samples, *spans: tuple[str, float, float, fl
     for k in range(len(samples) // RATE):
         heard = past[(k + 1) * RATE : (k + 11) * RATE]
         window = Window("room", k, heard, RATE, BEGIN + k - 9, BEGIN + k + 1, warm_up=k < 9)
-        events += pipeline.update(window, frame_scores(window, truth(*spans)), window.end)
+        events += pipeline.decide(pipeline.sense(window), frame_scores(window, truth(*spans)), window.end)
     return events + pipeline.close(BEGIN + len(samples) // RATE, BEGIN + len(samples) // RATE)
 
 
@@ -191,10 +191,11 @@ def test_a_calibrated_source_has_a_level_in_dba() -> None:
         }
     )
     tone = np.sin(2 * np.pi * 1000 * np.arange(10 * RATE) / RATE).astype(np.float32)
-    window = Window("room", 20, 0.5 * tone + np.float32(0.1), RATE, BEGIN, BEGIN + 10)
+    samples = 0.5 * tone + np.float32(0.1)
+    windows = [Window("room", 20 + k, samples, RATE, BEGIN + k, BEGIN + k + 10) for k in range(5)]
 
     pipeline = Pipeline("room", settings, LABELS)
-    hearings = [pipeline.hearing(window, None) for _ in range(5)]
+    hearings = [pipeline.hearing(pipeline.sense(window), None) for window in windows]
 
     assert hearings[-1].level_dba == pytest.approx(94 - 9.03, abs=0.1)
     assert hearings[0].problem == ""

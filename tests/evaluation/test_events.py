@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from streamer.config.schema import Config
+from streamer.data.synthesis import write_wav
 from streamer.errors import InputError
+from streamer.evaluation import bed
 from streamer.evaluation.events import Count, Span, count, read_truth, total
-from streamer.evaluation.false_alarms import RATE, background, scattered, write
-from streamer.evaluation.thresholds import GRID, choose, floors
+from streamer.evaluation.false_alarms import RATE, Recording, background, scattered, write
+from streamer.evaluation.thresholds import GRID, PROFILES, choose
 
 
 def test_half_of_an_event_decides() -> None:
@@ -27,33 +31,62 @@ def test_half_of_an_event_decides() -> None:
     assert total([counts, counts])["dog"] == Count(true=4, found=2, false=2)
 
 
-def rows(found: list[int], false: list[int], true: int) -> list[Count]:
-    return [Count(true, *each) for each in zip(found, false, strict=True)]
+def rows(found: list[int], false: list[Counter[str]], true: int) -> list[Count]:
+    return [Count(true, n, own.total(), own) for n, own in zip(found, false, strict=True)]
 
 
-def test_each_sound_has_its_own_threshold() -> None:
-    """High where false alarms are many, low where they are not; for what never occurs where it is quiet."""
-    n = len(GRID)
-    table = {
-        "timid": rows([10] * 5 + [0] * (n - 5), [0] * n, 10),
-        "loud": rows([10] * (n - 3) + [0] * 3, [100] * (n - 6) + [0] * 6, 10),
-        "absent": rows([0] * n, [50] * 8 + [0] * (n - 8), 0),
-    }
-
-    chosen = choose(table, hours=1.0, most_false_an_hour=20)
-
-    assert chosen["timid"] <= GRID[4]
-    assert GRID[n - 6] <= chosen["loud"] <= GRID[n - 4]
-    assert GRID[8] <= chosen["absent"] <= GRID[9]
+N = len(GRID)
+SCATTERED = Counter({f"clip {i}": 1 for i in range(8)})
+"""eight false alarms, each for another clip"""
 
 
-def test_false_alarms_are_bounded() -> None:
-    """What would help F1 more, but is wrong too often, is given up."""
-    n = len(GRID)
-    table = {"dog": rows([20] * 8 + [10] * (n - 8), [12] * 8 + [1] * (n - 8), 30)}
+def test_false_events_are_known_by_what_they_are_for() -> None:
+    """The clip under most of the event, else the sound; where nothing sounds, the minute."""
+    truth = [Span("cat", 0, 4, "cat.wav"), Span("owl", 3.5, 9)]
+    detected = [Span("dog", 1, 4.5), Span("dog", 6, 7), Span("dog", 70, 71)]
+    counts = count(truth, detected)
+    assert counts["dog"].false_for == {"cat.wav": 1, "owl": 1, "minute 1": 1}
+    assert total([counts, counts])["dog"].false_for == {"cat.wav": 2, "owl": 2, "minute 1": 2}
+    assert counts["dog"].false_but_worst == 2
 
-    assert choose(table, hours=1.0, most_false_an_hour=100)["dog"] < GRID[8]
-    assert choose(table, hours=1.0, most_false_an_hour=2)["dog"] > GRID[8]
+
+def test_the_threshold_at_which_most_is_found_is_taken() -> None:
+    """Of those that keep to the limit; of equally good ones the middle one."""
+    nothing = Counter[str]()
+    timid = rows([10] * 5 + [0] * (N - 5), [nothing] * N, 10)
+    assert choose(timid, 1.0, 1.0) == 2  # counts are smoothed: the first four are equal
+    loud = rows([10] * N, [SCATTERED] * 6 + [nothing] * (N - 6), 10)
+    assert choose(loud, 1.0, 1.0) == 11  # of 7 to 15
+    falling = rows(list(range(N, 0, -1)), [SCATTERED] * 6 + [nothing] * (N - 6), N)
+    assert choose(falling, 1.0, 1.0) == 7
+
+
+def test_a_profile_bears_more_or_fewer_false_alarms() -> None:
+    """Of the sound itself, in an hour of the recordings."""
+    false = [
+        Counter({f"{i}": 1 for i in range(n)}) for n in (16, 14, 12, 10, 8, 6, 5, 4, 3, 2, 1, 1, 0, 0, 0, 0)
+    ]
+    table = rows(list(range(N, 0, -1)), false, N)
+    places = [choose(table, 2.0, most) for most in PROFILES.values()]
+    assert places == sorted(places, reverse=True)
+    assert len(set(places)) == len(PROFILES)
+
+
+def test_no_clip_decides_alone() -> None:
+    """Eight false alarms for one clip that comes again raise no threshold; for eight clips they do."""
+    nothing = Counter[str]()
+    found = list(range(N, 0, -1))
+    one_clip = rows(found, [Counter({"clip": 8})] * 6 + [nothing] * (N - 6), N)
+    many_clips = rows(found, [SCATTERED] * 6 + [nothing] * (N - 6), N)
+    assert choose(one_clip, 1.0, 1.0) == 0
+    assert choose(many_clips, 1.0, 1.0) > 5
+
+
+def test_a_sound_that_never_occurs_is_quiet() -> None:
+    """The lowest threshold that keeps to the limit, and the highest of the grid where none does."""
+    nothing = Counter[str]()
+    assert choose(rows([0] * N, [SCATTERED] * 8 + [nothing] * (N - 8), 0), 1.0, 1.0) == 9
+    assert choose(rows([0] * N, [SCATTERED] * N, 0), 1.0, 1.0) == N - 1
 
 
 def test_a_truth_that_is_none_is_said(tmp_path: Path) -> None:
@@ -65,35 +98,50 @@ def test_a_truth_that_is_none_is_said(tmp_path: Path) -> None:
         read_truth(tmp_path / "other.tsv")
 
 
-def test_what_is_heard_where_nothing_is_raises_its_threshold() -> None:
-    """A floor is the first threshold from which on a sound stays quiet, and no threshold lies below it."""
-    quiet = {
-        "dog": [Count(false=n) for n in (3, 1, 0, 1, *[0] * (len(GRID) - 4))],
-        "cat": [Count(false=0)] * len(GRID),
-        "cow": [Count(false=1)] * len(GRID),
-    }
-    floor = floors(quiet)
-    assert floor == {"dog": 4, "cat": 0, "cow": len(GRID) - 1}
-    table = {name: [Count(true=10, found=9)] * len(GRID) for name in ("dog", "cat")} | {
-        "cow": [Count(true=0)] * len(GRID)
-    }
-    free = choose(table, hours=1.0, most_false_an_hour=20)
-    held = choose(table, hours=1.0, most_false_an_hour=20, floor=floor)
-    assert held == free | {"dog": max(free["dog"], GRID[4]), "cow": GRID[-1]}
-    assert choose(table | {"cow": [Count(true=0)] * len(GRID)}, 1.0, 20)["cow"] == GRID[0]
-
-
 def test_recordings_of_nothing_are_what_they_say(tmp_path: Path) -> None:
-    """A room has its length and never clips; other sounds lie one after the other; the truth is empty."""
+    """A room has its length and never clips; other sounds lie in a row, and the truth names them."""
     rng = np.random.default_rng(1)
     room = background(rng, minutes=1.0)
     assert room.shape == (60 * RATE,)
     assert 0 < np.abs(room).max() < 1
     clip = np.sin(np.arange(5 * RATE) * 0.3).astype(np.float32)
-    samples, begins = scattered(rng, [("a", clip), ("b", clip[: 2 * RATE])], minutes=1.0)
+    samples, spans = scattered(rng, [("a", "1", clip), ("b", "2", clip[: 2 * RATE])], minutes=1.0)
     assert len(samples) == len(room)
-    starts = [start for start, _ in begins]
-    assert starts[0] == 0
-    assert all(later - sooner in (2.0, 5.0) for sooner, later in pairwise(starts))
-    assert {name for _, name in begins} == {"a", "b"}
-    assert read_truth(write(tmp_path, "others", samples).with_suffix(".tsv")) == []
+    assert spans[0].onset == 0
+    assert all(later.onset == sooner.offset for sooner, later in pairwise(spans))
+    assert {(span.sound, span.offset - span.onset) for span in spans} == {("a", 5.0), ("b", 2.0)}
+    written = write(tmp_path, Recording("others", samples, spans, ""))
+    assert read_truth(written.with_suffix(".tsv")) == spans
+
+
+def test_a_bed_is_music_speech_and_ambience(tmp_path: Path) -> None:
+    """In turn, each where its truth says; clips that may hold a configured sound are left out."""
+    for i, name in enumerate(("music", "speech", "rain", "bark")):
+        tone = np.sin(np.arange(8 * RATE) * (i + 1) * 0.1).astype(np.float32)
+        write_wav(tmp_path / f"{name}.wav", tone, RATE)
+    rows = ["file,labels,unsure,source", "music.wav,Music|Guitar,,a", "speech.wav,Speech,,a"]
+    (tmp_path / "bed.csv").write_text("\n".join([*rows, "rain.wav,Rain,Wind,b", "bark.wav,Music,Bark,b"]))
+    config = Config.model_validate(
+        {
+            "sources": {"here": {"microphone": "default"}},
+            "sounds": {"dog": {"labels": ["Dog"]}, "voice": {"labels": ["Speech"]}},
+        }
+    )
+    clips = bed.choose_clips([tmp_path / "bed.csv"], config)
+    assert {kind: [path.name for path in files] for kind, files in clips.items()} == {
+        "music": ["music.wav"],
+        "speech": ["speech.wav"],
+        "ambience": ["rain.wav"],
+    }
+    room = np.zeros(600 * RATE, np.float32)
+    samples, spans = bed.lay(np.random.default_rng(1), room, RATE, clips)
+    assert {span.sound for span in spans} == {"music", "speech", "ambience"}
+    loud = np.zeros(len(room), bool)
+    for span in spans:
+        loud[round(span.onset * RATE) : round(span.offset * RATE)] = True
+    assert not samples[~loud].any()
+    assert np.square(samples[loud]).mean() > 1e-5
+    assert {span.sound for span in bed.truth(spans, config)} == {"music", "voice", "ambience"}
+    (tmp_path / "bed.csv").write_text("\n".join(rows))
+    with pytest.raises(InputError, match="no clip of ambience"):
+        bed.choose_clips([tmp_path / "bed.csv"], config)

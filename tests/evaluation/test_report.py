@@ -121,12 +121,12 @@ def test_statistics_are_the_published_ones(tmp_path: Path) -> None:
     from streamer.data.examples import read_examples  # noqa: PLC0415
     from streamer.data.settings import ClipsSettings  # noqa: PLC0415
     from streamer.model.fbank import Fbank  # noqa: PLC0415
-    from streamer.training.progress import Nobody  # noqa: PLC0415
     from streamer.training.statistics import measure  # noqa: PLC0415
+    from tests.training.progress import NoProgress  # noqa: PLC0415
 
     examples = read_examples(ClipsSettings(path=write_folder(tmp_path / "clips")))
     config = FbankConfig(max_length=98)
-    found = measure(examples, config, short="pad", workers=1, watch=Nobody())
+    found = measure(examples, config, short="pad", workers=1, bar=NoProgress())
     fbank = Fbank(FbankConfig(max_length=98, do_normalize=False))
     windows = torch.cat([fbank(torch.from_numpy(read_audio(e, RATE))[None]) for e in examples])
     assert windows.shape == (6, 98, 128)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import os
 import signal
 import sys
 import time
@@ -91,7 +92,7 @@ def test_metrics_and_health(tmp_path: Path) -> None:
     config = write(tmp_path, {"room": BESIDE}, health={"port": 19108})
     with watched(config, {}, tmp_path) as program:
         program.says("room: listening", 0)
-        assert "1 of 1 sources heard" in get("/healthz")[1]
+        assert "1 of 1 sources listening" in get("/healthz")[1]
         status, page = get("/metrics")
         assert status == 200
         assert 'streamer_source_state{source="room",state="listening"} 1.0' in page
@@ -150,6 +151,43 @@ def test_a_bad_reload_changes_nothing(tmp_path: Path) -> None:
         program.daemon.process.send_signal(signal.SIGHUP)
         program.says("the model has no label", 0)
         assert program.source("room")["phase"] == "listening"
+        assert program.daemon.stop() == 0
+
+
+def test_a_storm_of_reloads_costs_no_window(tmp_path: Path) -> None:
+    """SIGHUP 45 times a second: most of them are one, no hop is skipped, and the last change is in force."""
+    config = write(tmp_path, {"room": BESIDE})
+    with watched(config, {}, tmp_path) as program:
+        program.says("room: listening", 0)
+        program.until(lambda: program.source("room")["windows"] > 1, "no windows")
+        before = program.source("room")
+        for count in range(450):
+            if count == 440:
+                change(config, sources={"room": BESIDE, "hall": {"command": [*BESIDE["command"]]}})
+            program.daemon.process.send_signal(signal.SIGHUP)
+            time.sleep(1 / 45)
+        program.says("hall: listening", 0)
+        after = program.source("room")
+        assert after["windows"] > before["windows"] + 5
+        assert after["windows_skipped"] == before["windows_skipped"]
+        reloads = sum("the new configuration is in force" in line for line in program.daemon.lines)
+        assert 2 <= reloads <= 15
+        assert program.daemon.stop() == 0
+
+
+def test_a_configuration_that_cannot_be_read_blocks_nothing(tmp_path: Path) -> None:
+    """SIGHUP with a pipe in the place of the file: windows go on, and the log says what is wrong."""
+    config = write(tmp_path, {"room": BESIDE})
+    with watched(config, {}, tmp_path) as program:
+        program.says("room: listening", 0)
+        config.unlink()
+        os.mkfifo(config)
+        program.daemon.process.send_signal(signal.SIGHUP)
+        seen = program.source("room")["windows"]
+        program.until(lambda: program.source("room")["windows"] > seen + 3, "no windows")
+        program.says("reload: the file could not be read within 10 s", 0)
+        program.says("nothing was changed", 0)
+        assert program.source("room")["windows_skipped"] == 0
         assert program.daemon.stop() == 0
 
 

@@ -85,7 +85,7 @@ def test_it_is_ready_when_it_hears(tmp_path: Path, manager: Manager) -> None:
         manager.until("EXTEND_TIMEOUT_USEC=")
         assert "READY=1" not in manager.heard
         manager.until("READY=1")
-        manager.until("STATUS=1 of 1 sources heard; quick on cpu")
+        manager.until("STATUS=1 of 1 sources listening; quick on cpu")
         manager.until("WATCHDOG=1")
         program.daemon.process.send_signal(signal.SIGTERM)
         manager.until("STOPPING=1")
@@ -97,7 +97,7 @@ def test_it_is_ready_when_it_waits(tmp_path: Path, manager: Manager) -> None:
     config = write(tmp_path, {"room": {"stream": "http://127.0.0.1:9/nothing"}})
     with watched(config, manager.environment, tmp_path):
         manager.until("READY=1")
-        manager.until("STATUS=0 of 1 sources heard; room waiting")
+        manager.until("STATUS=0 of 1 sources listening; room waiting")
         assert manager.pings(2) > 0
 
 

@@ -32,7 +32,7 @@ async def main(port: int, state: Path, form: str, sounds: list[str]) -> None:
         {
             "node": "pi",
             "sources": {"kitchen": {"demo": True}},
-            "sounds": {sound: {"labels": ["Dog"]} for sound in sounds},
+            "sounds": {sound: {"labels": ["Dog"], "shown": True} for sound in sounds},
             "mqtt": {"host": "127.0.0.1", "port": port},
             "home_assistant": None if form == "none" else {"form": form},
         }
@@ -51,12 +51,12 @@ async def main(port: int, state: Path, form: str, sounds: list[str]) -> None:
         metrics,
         control=control,
         discovery=discovery(
-            config.home_assistant,
+            config,
             Topics(config.mqtt.prefix, config.node),
-            config.sources,
-            config.sounds,
-            control if config.mqtt.commands else None,
+            thresholds=control.sounds,
+            commands=config.mqtt.commands,
         ),
+        names=config.names,
         announced=JsonFile(state, "announced.json"),
     )
     recorder.sinks.append(sink)

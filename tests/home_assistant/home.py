@@ -30,16 +30,16 @@ AUTOMATIONS: list[dict[str, Any]] = [
         "use_blueprint": {
             "path": "streamer/notify_on_sound.yaml",
             "input": {
-                "detection": "event.kitchen_ear_detection",
+                "devices": ["event.kitchen_detection"],
                 "sounds": ["dog_bark"],
-                "score": 0.5,
+                "peak": 0.5,
                 "cooldown": 1,
                 "actions": [
                     {
                         "service": "mqtt.publish",
                         "data": {
                             "topic": "ha/notified",
-                            "payload": "{{ sound }} in {{ where }}: {{ score }}",
+                            "payload": "{{ sound }} in {{ source }}: {{ peak }}",
                         },
                     }
                 ],
@@ -87,7 +87,9 @@ other form demand: that nothing is left to remove, and that triggers which had m
 class Home:
     """What it and the sink say is in `said`: by topic, and those of its own without their `ha/`."""
 
-    def __init__(self, python: str, folder: Path, port: int) -> None:
+    def __init__(
+        self, python: str, folder: Path, port: int, automations: list[dict[str, Any]] = AUTOMATIONS
+    ) -> None:
         self.said: dict[str, str] = {}
         self.port = port
         self._python = python
@@ -96,7 +98,8 @@ class Home:
         self._process: asyncio.subprocess.Process | None = None
         folder.mkdir()
         (folder / "configuration.yaml").write_text(CONFIGURATION, encoding="utf-8")
-        self._automate(AUTOMATIONS)
+        self._automations = automations
+        self._automate(automations)
         blueprints = folder / "blueprints" / "automation" / "streamer"
         blueprints.mkdir(parents=True)
         shutil.copy(BLUEPRINT, blueprints)
@@ -197,7 +200,7 @@ class Home:
                 "data": {"topic": "ha/triggered", "payload": trigger["subtype"]},
             },
         }
-        self._automate([*AUTOMATIONS, automation])
+        self._automate([*self._automations, automation])
 
     def complaints(self) -> list[str]:
         """The warnings in its log that have to do with us."""

@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
+from jinja2 import Environment
 
-from streamer.home_assistant.discovery import announced, messages, payloads
-from streamer.home_assistant.entities import DiscoveryDevice, Entity, device_config, entities, entity_config
-from streamer.mqtt.messages import Message
+from streamer import __version__
+from streamer.config.schema import HomeAssistantSettings, load_config
+from streamer.home_assistant.discovery import announced, discovery, messages, payloads
+from streamer.home_assistant.entities import (
+    DiscoveryDevice,
+    Entity,
+    NodeDevice,
+    device_config,
+    entities,
+    entity_config,
+)
+from streamer.language import Language
+from streamer.mqtt.messages import Message, event_message
 from streamer.mqtt.topics import Topics
+from tests.reports import event
 
 SOUNDS = ("smoke_alarm", "co_alarm", "dog_bark", "left-over")
 TOPICS = Topics("streamer", "pi")
 EAR = DiscoveryDevice(TOPICS, "living_room", SOUNDS, SOUNDS, commands=True)
 DEVICE = "homeassistant/device/streamer_pi_living_room/config"
+NODE = "homeassistant/device/streamer-pi/config"
 
 
 def by_key() -> dict[str, Entity]:
@@ -34,10 +48,10 @@ def test_every_entity_of_a_source() -> None:
         platforms[entity.platform] = platforms.get(entity.platform, 0) + 1
     assert platforms == {
         "event": 1,
-        "binary_sensor": len(SOUNDS) + 1,
+        "binary_sensor": len(SOUNDS) + 2,
         "device_automation": len(SOUNDS),
-        "sensor": 5,
-        "switch": 1,
+        "sensor": 4,
+        "switch": len(SOUNDS) + 2,
         "select": 1,
         "number": len(SOUNDS),
     }
@@ -53,7 +67,7 @@ def test_ids_and_keys() -> None:
             continue
         assert entity.config["uniq_id"] == f"streamer_pi_living_room_{entity.key}"
         assert re.fullmatch(rf"{entity.platform}\.[a-z0-9_]+", str(entity.config["def_ent_id"]))
-    assert by_key()["sound_smoke_alarm"].config["def_ent_id"] == "binary_sensor.living_room_ear_smoke_alarm"
+    assert by_key()["sound_smoke_alarm"].config["def_ent_id"] == "binary_sensor.living_room_smoke_alarm"
 
 
 def test_names_do_not_repeat_the_device() -> None:
@@ -61,7 +75,7 @@ def test_names_do_not_repeat_the_device() -> None:
     for entity in entities(EAR):
         if entity.platform != "device_automation":
             assert entity.config["name"]
-            assert "ear" not in str(entity.config["name"]).lower().split()
+            assert "living" not in str(entity.config["name"]).lower()
 
 
 def test_what_home_assistant_would_refuse() -> None:
@@ -94,20 +108,27 @@ def test_what_explains_a_lost_source_stays_available() -> None:
     assert payload["avty_mode"] == "all"
     own = {key for key, component in payload["cmps"].items() if component.get("avty") == node}
     settings = {key for key, component in payload["cmps"].items() if "cmd_t" in component}
-    assert own == settings | {"problem", "latency", "waiting"}
+    assert own == settings | {"problem"}
+    node_device = json.loads(payloads([NodeDevice(TOPICS)], "homeassistant", "device")[NODE])
+    assert node_device["avty"] == node
 
 
 def test_topics_are_those_of_the_contract() -> None:
     """Every topic that an entity reads or writes is one that the program has."""
-    payload = json.dumps(device_config(EAR, entities(EAR)))
+    devices = (EAR, NodeDevice(TOPICS))
+    payload = json.dumps([device_config(device, entities(device)) for device in devices])
     known = {TOPICS.status, TOPICS.stats}
     source = EAR.source
-    known |= {f(source) for f in (TOPICS.source_status, TOPICS.problem, TOPICS.last, TOPICS.level)}
+    of_source = (TOPICS.source_status, TOPICS.problem, TOPICS.last, TOPICS.level, TOPICS.labels)
+    known |= {f(source) for f in (*of_source, TOPICS.any_sound, TOPICS.any_sound_attributes)}
     known |= {TOPICS.event(source, "start"), TOPICS.problem_attributes(source)}
-    known |= {f(source, end) for f in (TOPICS.listen, TOPICS.profile) for end in ("state", "set")}
+    known |= {
+        f(source, end) for f in (TOPICS.listen, TOPICS.profile, TOPICS.mute) for end in ("state", "set")
+    }
     for sound in SOUNDS:
         known |= {TOPICS.sound_state(source, sound), TOPICS.sound_attributes(source, sound)}
-        known |= {TOPICS.threshold(source, sound, "state"), TOPICS.threshold(source, sound, "set")}
+        for end in ("state", "set"):
+            known |= {f(source, sound, end) for f in (TOPICS.threshold, TOPICS.listen_for)}
     assert set(re.findall(r'"(streamer/[^"]*)"', payload)) == known
 
 
@@ -120,7 +141,7 @@ def test_without_commands() -> None:
 def test_the_form_of_an_entity() -> None:
     """Each payload has its device, origin and availability; old and new versions find their object id."""
     payload = entity_config(EAR, by_key()["sound_dog_bark"])
-    assert payload["obj_id"] == "living_room_ear_dog_bark"
+    assert payload["obj_id"] == "living_room_dog_bark"
     assert payload["dev"] == device_config(EAR, [])["dev"]
     assert payload["avty_mode"] == "all"
     trigger = entity_config(EAR, by_key()["trigger_dog_bark"])
@@ -148,7 +169,9 @@ def test_a_sound_that_is_gone() -> None:
     """Its components are told to go, and then are not named any more; the rest stays as it is."""
     fewer = DiscoveryDevice(TOPICS, "living_room", ("smoke_alarm",), ("smoke_alarm",), commands=True)
     going, after = messages(told(ear=fewer), announced(told()))
-    gone = {f"{kind}_{sound}" for kind in ("sound", "trigger", "threshold") for sound in SOUNDS[1:]}
+    gone = {
+        f"{kind}_{sound}" for kind in ("sound", "trigger", "threshold", "listen_for") for sound in SOUNDS[1:]
+    }
     components, left = config(going)["cmps"], config(after)["cmps"]
     assert components.keys() - left.keys() == gone
     assert all(components[key].keys() == {"p"} for key in gone)
@@ -172,7 +195,7 @@ def test_a_sound_that_is_gone_entity_by_entity() -> None:
     fewer = DiscoveryDevice(TOPICS, "living_room", SOUNDS[:3], SOUNDS[:3], commands=True)
     sent = messages(told("entity", fewer), announced(told("entity")))
     cleared = {message.topic.split("/")[-2] for message in sent if not message.payload}
-    assert cleared == {"sound_left-over", "trigger_left-over", "threshold_left-over"}
+    assert cleared == {f"{kind}_left-over" for kind in ("sound", "trigger", "threshold", "listen_for")}
     assert not [message for message in sent if "migrate" in message.payload]
 
 
@@ -204,9 +227,93 @@ def test_another_prefix() -> None:
     ]
 
 
+HOME = load_config(Path(__file__).parents[2] / "configs" / "home.yaml")
+SOURCE = "homeassistant/device/streamer_home_living_room/config"
+
+
+def home_payloads(**changes: object) -> dict[str, Any]:
+    """What is announced for configs/home.yaml, by topic."""
+    config = HOME.model_copy(update=changes)
+    labelled = [name for name, sound in config.sounds.items() if sound.labels]
+    found = discovery(config, Topics("streamer", "home"), thresholds=labelled).messages({})
+    return {message.topic: json.loads(message.payload) for message in found}
+
+
+def test_few_entities_at_first() -> None:
+    """Of configs/home.yaml a person sees at most twelve a source, and all alarms are among them."""
+    components = home_payloads()[SOURCE]["cmps"]
+    enabled = {
+        key for key, one in components.items() if one["p"] != "device_automation" and one.get("en", True)
+    }
+    assert enabled == {
+        *("detection", "any_sound", "last", "level", "problem", "listen", "mute", "profile"),
+        *("sound_smoke_alarm", "sound_carbon_monoxide_alarm", "sound_siren", "sound_glass_break"),
+    }
+
+
+def test_the_user_marks_sounds() -> None:
+    """`shown` goes before the priority, either way."""
+    marked = {
+        name: sound.model_copy(update={"shown": name == "dog_bark"} if name in ("dog_bark", "siren") else {})
+        for name, sound in HOME.sounds.items()
+    }
+    components = home_payloads(sounds=marked)[SOURCE]["cmps"]
+    assert components["sound_dog_bark"].get("en", True)
+    assert not components["sound_siren"].get("en", True)
+
+
+def test_sources_are_behind_their_node() -> None:
+    """The node has the version and the link; a source names it, and its room."""
+    settings = HomeAssistantSettings(page_url="http://home.local:8099/")
+    room = HOME.sources["living_room"].model_copy(update={"name": "Wohnzimmer „Süd“", "area": "居間"})
+    found = home_payloads(home_assistant=settings, sources={"living_room": room})
+    node = found["homeassistant/device/streamer-home/config"]
+    assert node["dev"]["sw"] == __version__
+    assert node["dev"]["cu"] == "http://home.local:8099/"
+    assert set(node["cmps"]) == {"latency", "waiting"}
+    source = found[SOURCE]["dev"]
+    assert source["via_device"] in node["dev"]["ids"]
+    assert (source["name"], source["sa"]) == ("Wohnzimmer „Süd“", "居間")
+
+
+@pytest.mark.parametrize("language", get_args(Language))
+def test_a_language_changes_names_alone(language: Language) -> None:
+    """Ids, topics and everything else stay, so that history and automations stay."""
+    named, english = home_payloads(language=language)[SOURCE], home_payloads()[SOURCE]
+    for key, one in named["cmps"].items():
+        assert {**one, "name": ""} == {**english["cmps"][key], "name": ""}
+    if language == "de":
+        assert named["cmps"]["sound_smoke_alarm"]["name"] == "Rauchmelder"
+        assert named["cmps"]["any_sound"]["name"] == "Irgendein Geräusch"
+
+
+def test_a_calibrated_level() -> None:
+    """dB(A) is a sound pressure; dBFS is none, and Home Assistant would refuse it."""
+    room = HOME.sources["living_room"].model_copy(update={"calibration_db": 94.0})
+    calibrated = home_payloads(sources={"living_room": room})[SOURCE]["cmps"]["level"]
+    assert (calibrated["dev_cla"], calibrated["unit_of_meas"]) == ("sound_pressure", "dBA")
+    plain = home_payloads()[SOURCE]["cmps"]["level"]
+    assert plain["unit_of_meas"] == "dBFS"
+    assert "dev_cla" not in plain
+
+
+@pytest.mark.parametrize("key", ["detection", "sound_dog_bark", "last"])
+def test_attributes_have_no_scores_of_labels(key: str) -> None:
+    """Each row of the database of a home would have other ones; names of labels are enough."""
+    template = str(by_key()[key].config["val_tpl" if key == "detection" else "json_attr_tpl"])
+    environment = Environment()  # noqa: S701  no HTML
+    environment.filters["to_json"] = json.dumps
+    message = event_message(event(), "pi")
+    rendered = json.loads(environment.from_string(template).render(value_json=message))
+    assert rendered["labels"] == ["Dog", "Bark"]
+    assert rendered["peak"] == 0.93
+    before = {**message, "labels": None}
+    assert json.loads(environment.from_string(template).render(value_json=before))["labels"] == []
+
+
 def test_a_calibrated_source_has_a_sound_pressure() -> None:
     """In dBA, which Home Assistant knows; without calibration a plain number in dBFS."""
-    device = DiscoveryDevice(TOPICS, "living_room", SOUNDS, SOUNDS, commands=True, calibrated=True)
+    device = DiscoveryDevice(TOPICS, "living_room", SOUNDS, SOUNDS, commands=True, is_calibrated=True)
     parts = {entity.key: entity.config for entity in entities(device)}
     assert parts["level"]["dev_cla"] == "sound_pressure"
     assert parts["level"]["unit_of_meas"] == "dBA"

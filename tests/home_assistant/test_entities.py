@@ -17,10 +17,13 @@ from streamer.core.backoff import Backoff
 from streamer.core.json_file import JsonFile
 from streamer.home_assistant.discovery import discovery
 from streamer.metrics import Metrics
+from streamer.mqtt import commands
 from streamer.mqtt import publisher as mqtt
 from streamer.mqtt.broker import embedded_broker
 from streamer.mqtt.publisher import MqttSink
+from streamer.mqtt.retained import clear_node
 from streamer.mqtt.topics import Topics
+from streamer.run.broker_link import BrokerLink
 from streamer.store.log import Log
 from streamer.store.writer import Writer
 from streamer.types import SourceState
@@ -30,6 +33,7 @@ from tests.reports import event
 
 BASE = "streamer/pi"
 DEVICE = "homeassistant/device/streamer_pi_kitchen/config"
+NODE = "homeassistant/device/streamer-pi/config"
 LISTEN, THRESHOLD = f"{BASE}/kitchen/listen", f"{BASE}/kitchen/sound/dog_bark/threshold"
 
 
@@ -71,12 +75,12 @@ async def told(config: Config, state: Path) -> AsyncIterator[tuple[Writer, Contr
         metrics,
         control=control,
         discovery=discovery(
-            config.home_assistant,
+            config,
             Topics(config.mqtt.prefix, config.node),
-            config.sources,
-            config.sounds,
-            control if config.mqtt.commands else None,
+            thresholds=control.sounds,
+            commands=config.mqtt.commands,
         ),
+        names=config.names,
         announced=JsonFile(state, "announced.json"),
         backoff=Backoff(0.05, 0.1),
     )
@@ -102,12 +106,12 @@ async def test_the_device_comes_first(mosquitto: Mosquitto, subscribe: Subscribe
         recorder.put(SourceState("kitchen", "listening", 0.0))
         recorder.put(event("end"))
         await heard.until(lambda heard: bool(heard.of("/event/")))
-    assert heard.messages[0].topic == DEVICE
-    assert heard.messages[0].retain
-    assert len(json.loads(heard.messages[0].payload)["cmps"]) == 15
+    assert [message.topic for message in heard.messages[:2]] == [NODE, DEVICE]
+    assert all(message.retain for message in heard.messages[:2])
+    assert len(json.loads(heard.messages[1].payload)["cmps"]) == 18
     topics = [message.topic for message in heard.messages]
     assert topics.index(f"{BASE}/status") < topics.index(f"{BASE}/kitchen/event/end")
-    for message in heard.messages[1:]:
+    for message in heard.messages[2:]:
         check(message.topic, message.payload)
     assert heard.latest(f"{LISTEN}/state") == "ON"
     assert heard.latest(f"{THRESHOLD}/state") == "0.5"
@@ -225,4 +229,117 @@ async def test_a_broker_that_does_not_let_us_announce(
         await heard.until(lambda heard: bool(heard.of("/event/end")))
         await publish(broker.port, f"{LISTEN}/set", "OFF")
         await heard.until_heard(f"{LISTEN}/state", "OFF")
-    assert sum(f"refuses {DEVICE}" in record.message for record in caplog.records) == 1
+    assert sum(f"refuses {NODE}" in record.message for record in caplog.records) == 1
+
+
+async def test_a_reload_leaves_the_others_alone(
+    mosquitto: Mosquitto, subscribe: Subscribe, tmp_path: Path
+) -> None:
+    """A source is renamed and a sound added: the other source is never offline, nor is the node."""
+    kitchen: dict[str, object] = {"demo": True}
+    before = configuration(mosquitto.port, sources={"kitchen": kitchen, "hall": {"demo": True}})
+    after = configuration(
+        mosquitto.port,
+        sources={"kitchen": {**kitchen, "name": "Küche"}, "stairs": {"demo": True}},
+        sounds={**before.sounds, "cat": {"labels": ["Cat"]}},
+    )
+    metrics = Metrics()
+    control = Control(before, JsonFile(tmp_path, "control.json"))
+    recorder = Writer(Log(tmp_path, metrics, consumers=["mqtt"]), metrics)
+    link = BrokerLink(before, tmp_path, recorder.consumer("mqtt"), metrics, {}, control)
+    recorder.sinks.append(link.sink)
+    task = asyncio.create_task(recorder.run())
+    heard = await subscribe(mosquitto.port)
+    try:
+        recorder.put(SourceState("kitchen", "listening", 0.0))
+        recorder.put(event("start"))
+        await heard.until_heard(f"{BASE}/kitchen/status", "online")
+        await heard.until_heard(f"{BASE}/kitchen/sound/dog_bark/state", "ON")
+        await heard.until_heard(f"{BASE}/hall/listen/state", "ON")
+        n = len(heard.messages)
+        control.change(after)
+        link.change(after, before)
+        await heard.until_heard("homeassistant/device/streamer_pi_hall/config", "")
+        await heard.until_heard(f"{BASE}/hall/listen/state", "")
+        await heard.until_heard(f"{BASE}/stairs/listen/state", "ON")
+        await heard.until(lambda heard: "Küche" in (heard.latest(DEVICE) or ""))
+        await publish(mosquitto.port, f"{BASE}/stairs/listen/set", "OFF")
+        await heard.until_heard(f"{BASE}/stairs/listen/state", "OFF")
+        said = [(message.topic, message.payload) for message in heard.messages[n:]]
+        for topic in (f"{BASE}/status", f"{BASE}/kitchen/status"):
+            assert (topic, "offline") not in said
+        assert (f"{BASE}/kitchen/sound/dog_bark/state", "OFF") not in said
+        late = await subscribe(mosquitto.port)
+        await late.until(lambda late: bool(late.of(f"{BASE}/status")))
+        assert not [message for message in late.messages if "hall" in message.topic]
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_sound_is_switched_off_and_a_source_muted(
+    mosquitto: Mosquitto, subscribe: Subscribe, tmp_path: Path
+) -> None:
+    """Both are said back, are kept over a restart, and can be taken back."""
+    heard = await subscribe(mosquitto.port)
+    config = configuration(mosquitto.port)
+    switch, mute = f"{BASE}/kitchen/sound/smoke_alarm/listen", f"{BASE}/kitchen/mute"
+    async with told(config, tmp_path) as (_, control):
+        await heard.until_heard(f"{mute}/state", "OFF")
+        await publish(mosquitto.port, f"{switch}/set", "OFF")
+        await heard.until_heard(f"{switch}/state", "OFF")
+        for wanted in ("ON", "OFF", "ON"):
+            await publish(mosquitto.port, f"{mute}/set", wanted)
+            await heard.until(lambda heard, wanted=wanted: heard.latest(f"{mute}/state") == wanted)  # type: ignore[misc]  # bound now
+            assert (control.muted_s("kitchen") > 0) == (wanted == "ON")
+        assert set(control.in_force("kitchen").sounds) == {"dog_bark"}
+    async with told(config, tmp_path) as (_, control):
+        assert not control.listens_for("kitchen", "smoke_alarm")
+        assert 3500 < control.muted_s("kitchen") <= 3600
+
+
+async def test_a_mute_ends_by_itself(
+    mosquitto: Mosquitto, subscribe: Subscribe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After its time the switch is off, without anybody's help."""
+    monkeypatch.setattr(commands, "MUTE_S", 0.3)
+    heard = await subscribe(mosquitto.port)
+    async with told(configuration(mosquitto.port), tmp_path):
+        await heard.until_heard(f"{BASE}/kitchen/mute/state", "OFF")
+        await publish(mosquitto.port, f"{BASE}/kitchen/mute/set", "ON")
+        await heard.until_heard(f"{BASE}/kitchen/mute/state", "ON")
+        await heard.until_heard(f"{BASE}/kitchen/mute/state", "OFF")
+
+
+@pytest.mark.parametrize("form", ["device", "entity"])
+async def test_a_node_is_forgotten_at_the_broker(
+    mosquitto: Mosquitto, subscribe: Subscribe, tmp_path: Path, form: str
+) -> None:
+    """Nothing of it is retained, and nothing of others is touched; it needs no file of the daemon."""
+    others = {
+        "streamer/pi2/status": "online",
+        "homeassistant/device/streamer_pi2_kitchen/config": json.dumps(
+            {
+                "o": {"name": "streamer"},
+                "dev": {"ids": ["streamer_pi2_kitchen"]},
+                "avty": [{"t": "streamer/pi2/status"}],
+            }
+        ),
+        "homeassistant/sensor/zigbee/x/config": '{"o":{"name":"z"},"dev":{"ids":["streamer_pi_kitchen"]}}',
+        "homeassistant/sensor/broken/x/config": "{",
+    }
+    for topic, payload in others.items():
+        await publish(mosquitto.port, topic, payload, "--retain")
+    config = configuration(mosquitto.port, home_assistant={"form": form})
+    heard = await subscribe(mosquitto.port)
+    async with told(config, tmp_path) as (recorder, _):
+        recorder.put(event("end"))
+        await heard.until(lambda heard: bool(heard.of("/event/end")))
+        await heard.until_heard(f"{BASE}/kitchen/mute/state", "OFF")
+    cleared = await clear_node(config.mqtt, "pi", ["homeassistant"])
+    assert {f"{BASE}/status", f"{BASE}/kitchen/last"} < set(cleared)
+    late = await subscribe(mosquitto.port)
+    await late.until(lambda late: len(late.messages) >= len(others))
+    await asyncio.sleep(0.2)
+    assert {message.topic: message.payload for message in late.messages} == others
+    assert await clear_node(config.mqtt, "pi", ["homeassistant"]) == []

@@ -8,9 +8,11 @@ import socket
 
 import pytest
 
+from streamer.config.schema import MqttSettings
 from streamer.errors import ConfigError
 from streamer.mqtt import broker
 from streamer.mqtt.broker import embedded_broker
+from streamer.mqtt.publisher import probe
 from tests.mosquitto import DEADLINE_S, HOST, free_port
 
 
@@ -70,3 +72,27 @@ async def test_it_stops_while_clients_are_connected() -> None:
         silent[1].close()
         subscriber.kill()
         await subscriber.wait()
+
+
+async def test_a_client_of_mqtt_5_gets_an_answer() -> None:
+    """It is told that its version is not supported, by which it can go on with 3.1.1, at once."""
+    async with embedded_broker(free_port()) as port:
+        async with asyncio.timeout(DEADLINE_S):
+            client = await asyncio.create_subprocess_exec(
+                *("mosquitto_pub", "-V", "5", "-h", HOST, "-p", str(port), "-t", "a", "-m", "b"),
+                stderr=asyncio.subprocess.PIPE,
+            )
+            _, errors = await client.communicate()
+        assert client.returncode != 0
+        assert b"protocol version" in errors.lower()
+        assert "3.1.1" in await probe(MqttSettings(host=HOST, port=port))
+
+
+@pytest.mark.parametrize("first", [b"", b"\x10", b"GET / HTTP/1.1\r\n\r\n", b"\x10\xff\xff\xff\xff\xff\xff"])
+async def test_what_is_no_client_is_let_go(first: bytes) -> None:
+    """Whatever comes first, the next client is served."""
+    async with embedded_broker(free_port()) as port:
+        _, writer = await asyncio.open_connection(HOST, port)
+        writer.write(first)
+        writer.close()
+        assert "3.1.1" in await probe(MqttSettings(host=HOST, port=port))

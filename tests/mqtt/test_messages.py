@@ -19,6 +19,8 @@ def test_an_event_in_full() -> None:
         "node": "home",
         "source": "kitchen",
         "sound": "dog_bark",
+        "source_name": "Kitchen",
+        "sound_name": "Dog bark",
         "phase": "end",
         "onset": "2026-09-21T14:13:20.000Z",
         "offset": "2026-09-21T14:13:22.500Z",
@@ -70,4 +72,5 @@ def test_attributes_before_the_first_event_are_empty() -> None:
     """A template that reads an attribute finds it, with no value."""
     message = attributes_message(None)
     assert message.pop("schema") == 1
+    assert message.pop("count_today") == 0
     assert set(message.values()) == {None}

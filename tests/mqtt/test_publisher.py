@@ -159,13 +159,16 @@ async def test_a_late_subscriber_learns_what_is(mosquitto: Mosquitto, subscribe:
         sink.put(stats())
         await early.until(lambda heard: bool(heard.of("/event/start") and heard.of("/stats")))
         late = await subscribe(mosquitto.port)
-        await late.until(lambda heard: len(heard.messages) >= 7)
+        await late.until(lambda heard: len(heard.messages) >= 10)
         assert {message.topic for message in late.messages} == {
             f"{BASE}/status",
             f"{BASE}/stats",
             f"{BASE}/kitchen/status",
             f"{BASE}/kitchen/problem",
+            f"{BASE}/kitchen/problem/attributes",
             f"{BASE}/kitchen/last",
+            f"{BASE}/kitchen/sound/attributes",
+            f"{BASE}/kitchen/sound/state",
             f"{BASE}/kitchen/sound/dog_bark/attributes",
             STATE,
         }

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
+from dataclasses import replace
+from datetime import date
 
 import pytest
 
+from streamer.language import Names
 from streamer.mqtt import states as state
 from streamer.mqtt.messages import Message
 from streamer.mqtt.states import StateTopics
@@ -43,6 +47,8 @@ def test_everything_is_said_after_a_connection(states: StateTopics) -> None:
         f"{DOG}/attributes": dict(first)[f"{DOG}/attributes"],
         f"{DOG}/state": "OFF",
         f"{BASE}/kitchen/status": "offline",
+        f"{BASE}/kitchen/sound/attributes": '{"schema":1,"count_today":0,"first_today":null}',
+        f"{BASE}/kitchen/sound/state": "OFF",
         f"{BASE}/status": "online",
     }
     assert said(states) == []
@@ -57,7 +63,12 @@ def test_only_the_newest_is_said(states: StateTopics) -> None:
     states.put(event("start"))
     states.put(event("end"))
     topics = said(states)
-    assert [topic for topic, _ in topics] == [f"{DOG}/attributes", f"{DOG}/state", f"{BASE}/kitchen/last"]
+    assert [topic for topic, _ in topics] == [
+        f"{DOG}/attributes",
+        f"{DOG}/state",
+        f"{BASE}/kitchen/sound/state",
+        f"{BASE}/kitchen/last",
+    ]
     assert dict(topics)[f"{DOG}/state"] == "OFF"
 
 
@@ -129,23 +140,72 @@ def test_rest_is_off_and_offline(states: StateTopics) -> None:
     states.rest()
     assert said(states) == [
         (f"{DOG}/state", "OFF"),
+        (f"{BASE}/kitchen/sound/state", "OFF"),
         (f"{BASE}/kitchen/status", "offline"),
         (f"{BASE}/status", "offline"),
     ]
 
 
 def test_levels_are_calm(states: StateTopics, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A level is said on a change of 3 dB, otherwise not before its time has come."""
+    """In a steady room a level is published twice a minute; a step of 6 dB is, five seconds apart."""
     drain(states)
-    for level_dbfs in (-40.0, -41.0, -42.9, -43.0, -45.9, -20.0):
+    clock = [1000.0]
+    monkeypatch.setattr(state.time, "monotonic", lambda: clock[0])
+    n = 0
+    for second in range(3600):
+        clock[0] = 1000.0 + second
+        states.put(Hearing("kitchen", 0.0, -40.0 + 2 * (second % 3), {}))
+        n += len(said(states))
+    assert n == 120
+    clock[0] += 5.0
+    for level_dbfs in (-20.0, -40.0, -20.0):
         states.put(Hearing("kitchen", 0.0, level_dbfs, {}))
-        drained = said(states)
-        assert drained == (
-            [] if level_dbfs in (-41.0, -42.9, -45.9) else [(f"{BASE}/kitchen/level", str(level_dbfs))]
-        )
-    monkeypatch.setattr(state, "LEVEL_PACE_S", 0.0)
-    states.put(Hearing("kitchen", 0.0, -20.0, {}))
     assert said(states) == [(f"{BASE}/kitchen/level", "-20.0")]
+    clock[0] += 5.0
+    states.put(Hearing("kitchen", 0.0, -40.0, {}))
+    assert said(states) == [(f"{BASE}/kitchen/level", "-40.0")]
+
+
+def test_what_the_model_hears_is_said_in_words(states: StateTopics) -> None:
+    """The strongest three labels, without scores, and no more often than a level; the faint are left out."""
+    drain(states)
+    top = {"Speech": 0.9, "Dog": 0.5, "Music": 0.2, "Cat": 0.15}
+    states.put(Hearing("kitchen", 0.0, -40.0, top))
+    states.put(Hearing("kitchen", 0.0, -40.0, {"Cat": 0.9}))
+    assert (f"{BASE}/kitchen/labels", "Speech, Dog, Music") in said(states)
+
+
+def test_the_day_is_counted(states: StateTopics, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each event once, in whatever phases it comes, with those before a restart; a new day begins at none."""
+    drain(states)
+    now = time.time()
+    states.count_earlier([("kitchen", "dog_bark", now - 1e-3), ("kitchen", "dog_bark", now - 3 * 86400)])
+    for phase in ("start", "update", "end"):
+        states.put(replace(event(phase), onset=now))
+    topics = dict(said(states))
+    for topic in (f"{DOG}/attributes", f"{BASE}/kitchen/sound/attributes"):
+        day = json.loads(topics[topic])
+        assert day["count_today"] == 2
+        assert day["first_today"].startswith("20")
+    monkeypatch.setattr(state, "today", lambda: date.fromtimestamp(now + 2 * 86400))
+    states.put(stats())
+    assert json.loads(dict(said(states))[f"{DOG}/attributes"])["count_today"] == 0
+
+
+def test_other_sources_and_sounds(states: StateTopics) -> None:
+    """What stays keeps its state, unsaid; what is new is OFF and offline; what went is forgotten."""
+    states.online()
+    states.put(SourceState("kitchen", SourcePhase.LISTENING, 0.0))
+    states.put(event("start"))
+    drain(states)
+    states.change(["kitchen", "hall"], ["dog_bark", "cat"], Names())
+    added = dict(said(states))
+    assert f"{DOG}/state" not in added
+    assert f"{BASE}/kitchen/status" not in added
+    assert added[f"{BASE}/hall/status"] == "offline"
+    assert added[f"{BASE}/kitchen/sound/cat/state"] == added[f"{BASE}/hall/sound/dog_bark/state"] == "OFF"
+    states.change(["hall"], ["cat"], Names())
+    assert not [topic for topic in states.retained() if "kitchen" in topic or "dog_bark" in topic]
 
 
 def test_a_calibrated_level_has_a_topic_of_its_own(states: StateTopics) -> None:
@@ -182,5 +242,5 @@ def test_what_is_retained(states: StateTopics) -> None:
     states.put(stats())
     assert states.retained() == known
     for message in drain(states):
-        assert message.retain == (not message.topic.endswith("/level"))
+        assert message.retain == (not message.topic.endswith(("/level", "/labels")))
         assert message.qos == (0 if message.topic.endswith(("/level", "/stats")) else 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from pathlib import Path
@@ -47,4 +48,8 @@ async def test_a_muted_input_is_told_within_15_seconds(
         daemon.says("room: the input is sound again", 0)
         await heard.until_heard("streamer/test/room/problem", "OFF")
         daemon.until(lambda: daemon.source("room")["phase"] == "listening", "not listening again")
-    assert [m.payload for m in heard.of("room/problem")] == ["OFF", "ON", "OFF"]
+    problem = "streamer/test/room/problem"
+    assert [m.payload for m in heard.messages if m.topic == problem] == ["OFF", "ON", "OFF"]
+    reasons = [json.loads(m.payload)["reason"] for m in heard.of(f"{problem}/attributes")]
+    assert "digital silence for 10 s: is it muted or unplugged?" in reasons
+    assert reasons[-1] is None

@@ -129,10 +129,9 @@ def live(samples: Samples, sizes: Iterator[int], hop_s: float) -> list[SoundEven
         ring.write(AudioBlock(block, BEGIN + at / RATE))
         at += len(block)
         while (window := windows.due()) is not None:
-            if pipeline.wants(window):
-                events += pipeline.update(window, scorer.score([window])[0], window.end)
-            else:
-                events += pipeline.skip(window, window.end)
+            sensed = pipeline.sense(window)
+            scores = scorer.score([window])[0] if sensed.is_wanted else None
+            events += pipeline.decide(sensed, scores, window.end)
     return events + pipeline.close(BEGIN + at / RATE, BEGIN + at / RATE)
 
 

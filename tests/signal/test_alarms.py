@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -117,19 +118,30 @@ def windows(samples: Samples, hop_s: float, begin: float) -> list[Window]:
 
 @pytest.mark.parametrize("hop_s", [0.5, 1.0, 2.0])
 @pytest.mark.parametrize(("name", "sound"), [("t3", synthesis.temporal_three), ("t4", real_t4)])
-def test_window_by_window_it_is_found_once_and_kept(
+def test_window_by_window_each_group_is_found_once(
     name: CadenceName, sound: synthesis.Generator, hop_s: float
 ) -> None:
-    """Found as soon as the quiet after the beeps is heard, at its own time; then it stays found."""
+    """Found as soon as the quiet after the beeps is heard, at its own time; and not again."""
     begin = 1_790_000_000.0
     watch = AlarmWatch()
     found = []
     quiet = np.random.default_rng(0).normal(0, 1e-3, 5 * RATE).astype(np.float32)
     for window in windows(np.concatenate((quiet, ten_seconds(sound, 1, 0.5), quiet)), hop_s, begin):
-        watch.add(window)
-        found.append(watch.find([name]))
+        found += [(*group[1:], window.end) for group in watch.update(window) if group[0] == name]
 
-    first = next(k for k, span in enumerate(found) if span is not None)
-    assert found[first][0] - begin == pytest.approx(5.5, abs=0.2)
-    assert (first + 1) * hop_s <= found[first][1] - begin + 1.1 * CADENCES[name].quiet_s + hop_s + 0.1
-    assert None not in found[first:]
+    assert found[0][0] - begin == pytest.approx(5.5, abs=0.2)
+    for _, end, known_at in found:
+        assert known_at <= end + 1.1 * CADENCES[name].quiet_s + hop_s + 0.1
+    assert all(later[0] > earlier[1] for earlier, later in pairwise(found))
+
+
+def test_in_a_quiet_room_nothing_is_analysed_and_the_first_beep_wakes_it() -> None:
+    """A group whose first beep is in a loud hop is found, together with the quiet before it."""
+    quiet = np.random.default_rng(0).normal(0, 1e-3, 40 * RATE).astype(np.float32)
+    samples = np.concatenate((quiet, ten_seconds(synthesis.temporal_three, 1, 0.5)))
+    watch = AlarmWatch()
+    found = []
+    for window in windows(samples, 1.0, 0.0):
+        found += watch.update(window, is_loud=window.end > 40.0)
+
+    assert found[0][1] == pytest.approx(40.5, abs=0.2)

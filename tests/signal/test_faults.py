@@ -79,3 +79,10 @@ def test_clipping_counts_where_it_recurs() -> None:
 def test_nearly_digital_silence_is_silence() -> None:
     """A dead input may have the noise of its converter: below -100 dBFS nothing is a room."""
     assert "digital silence" in text_of(NOISE * 1e-5)
+
+
+def test_a_fault_has_one_text_while_it_lasts() -> None:
+    """Though its figures change with each hop: a state is not published anew each second."""
+    watch = FaultWatch()
+    found = [watch.update(Fault("clipping", f"clipping, {share}%"), 10.0, 1.0) for share in range(10)]
+    assert {fault.text for fault in found if fault is not None} == {"clipping, 4%"}

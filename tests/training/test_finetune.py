@@ -24,10 +24,10 @@ from streamer.inference.engines.torch import TorchEngine
 from streamer.model import checkpoint
 from streamer.run.offline import detect
 from streamer.training.finetune import finetune
-from streamer.training.folder import writing
-from streamer.training.progress import Nobody
+from streamer.training.folder import errors_for_people
 from streamer.training.settings import FinetuneSettings
 from streamer.types import Window
+from tests.training.progress import NoProgress
 from tests.training.sounds import RATE, noise, recipe, sound, write_folder, write_recipe, write_table
 
 pytestmark = pytest.mark.slow
@@ -35,19 +35,19 @@ pytestmark = pytest.mark.slow
 DEADLINE_S = 120.0
 
 
-class Lines(Nobody):
-    """A watch that remembers what was said."""
+class Lines(NoProgress):
+    """A bar that remembers what was said."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def say(self, line: str) -> None:
+    def message(self, line: str) -> None:
         self.lines.append(line)
 
 
 def train(values: dict[str, Any], *, resume: bool = False) -> tuple[Path, list[str]]:
-    watch = Lines()
-    return finetune(FinetuneSettings.model_validate(values), resume=resume, watch=watch), watch.lines
+    bar = Lines()
+    return finetune(FinetuneSettings.model_validate(values), resume=resume, bar=bar), bar.lines
 
 
 def weights(directory: Path) -> dict[str, torch.Tensor]:
@@ -137,14 +137,14 @@ def test_resume_after_a_kill_gives_the_same(tmp_path: Path) -> None:
         "from pathlib import Path\n"
         "from streamer.training.finetune import finetune\n"
         "from streamer.training.settings import load_recipe\n"
-        "from streamer.training.progress import Nobody\n"
-        "class Slow(Nobody):\n"
+        "from tests.training.progress import NoProgress\n"
+        "class Slow(NoProgress):\n"
         "    def advance(self, n, note=''):\n"
         "        if 'loss' in note:\n"
         "            print(note, flush=True)\n"
         "            sys.stdin.readline()\n"
         "torch.set_num_threads(1)\n"
-        "finetune(load_recipe(Path(sys.argv[1])), resume=False, watch=Slow())\n"
+        "finetune(load_recipe(Path(sys.argv[1])), resume=False, bar=Slow())\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -229,7 +229,7 @@ def test_clips_that_cannot_be_used_are_listed_and_skipped(tmp_path: Path) -> Non
 
     model, lines = train(recipe(tmp_path / "run", clips, epochs=1))
 
-    assert any("torn.wav: cannot be read" in line for line in lines)
+    assert any("torn.wav: this is not audio, or it is damaged" in line for line in lines)
     assert any("silent.wav: silent" in line for line in lines)
     assert any(line.startswith("2 of 8 clips are skipped") for line in lines)
     assert "2 more were unreadable or silent" in (model / "README.md").read_text()
@@ -278,12 +278,12 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path) -> None:
 
 def test_what_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     """The system's own reason is told, also where torch wraps it."""
-    with pytest.raises(StreamerError, match="No space left on device"), writing(tmp_path):
+    with pytest.raises(StreamerError, match="No space left on device"), errors_for_people(tmp_path):
         Path("/dev/full").write_text("x")
     with (
         Path("/dev/full").open("wb", buffering=0) as full,
         pytest.raises(StreamerError) as told,
-        writing(tmp_path),
+        errors_for_people(tmp_path),
     ):
         torch.save({"x": torch.zeros(10_000)}, full)
     assert "\n" not in str(told.value)

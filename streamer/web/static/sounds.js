@@ -36,7 +36,7 @@ class Sounds extends LitElement {
       ${[0, 6, 12, 18].map((hour) => svg`<text x=${30 + hour * cell} y=${7 * cell + 11}>${hour}</text>`)}</svg>`;
   }
 
-  card({ id, name, priority, supported }) {
+  card({ id, name, priority, heard }) {
     const counts = this.counts.filter(({ sound }) => sound === id), n = counts.reduce((sum, one) => sum + one.n, 0);
     const threshold = model.control[this.source]?.thresholds[id];
     return html`<article class="panel stack" aria-label=${name}>
@@ -47,7 +47,7 @@ class Sounds extends LitElement {
       ${threshold ? html`<div><label class="row spread small"><span class="dim">Begins at a score of</span><output><b>${threshold.on.toFixed(2)}</b></output></label>
         <input class="slider" type="range" min="0.02" max="0.98" step="0.01" aria-label="Threshold of ${name}" .value=${threshold.set} ?disabled=${!can("write")} @change=${(event) => this.set(`threshold/${id}`, Number(event.target.value))}>
         <div class="row spread small dim"><span>hears more</span><span>fewer mistakes</span></div></div>` : nothing}
-      ${supported === false ? html`<p class="small dim">The model was not measured to hear this well.</p>` : nothing}
+      ${heard && heard !== "heard well" ? html`<p class="small dim">The model: ${heard}.</p>` : nothing}
     </article>`;
   }
 

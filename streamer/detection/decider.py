@@ -1,0 +1,251 @@
+"""From what was sensed in windows, and their scores, to events: live, offline and from a log of both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamer.config.schema import LOUD, Config, SoundRule
+from streamer.detection.detector import Moment, SoundDetector, SoundScores, Span
+from streamer.detection.memory import Memory
+from streamer.detection.smoothing import median, median_width
+from streamer.detection.sounds import Sounds
+from streamer.detection.timeline import CELL_S
+from streamer.model.labels import descendants
+from streamer.types import Beeps, Priority, Samples, Scores, Sensed, SoundEvent
+
+_ORDER: tuple[Priority, ...] = ("critical", "high", "normal", "low")
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What is known of one sound at one time: the values that the rules decide on."""
+
+    raw: float
+    """the highest of its labels, or its loudness, before guards and smoothing"""
+    smoothed: float
+    """what the thresholds are compared with: guarded and smoothed"""
+    labels: Mapping[str, float]
+    guards: Mapping[str, float]
+    """the sounds of `unless` that score higher"""
+    held_back_by: str
+    """the rule that keeps an occurrence from starting an event; empty where there is none"""
+    level_dbfs: float
+
+
+class Decider:
+    """Turns scores into events by the rules of a configuration. Has no clock: time comes with the windows.
+
+    The sounds of a source are computed together, as the columns of one array; only those that may have an
+    event then have a detector look at them.
+    """
+
+    def __init__(self, source_id: str, config: Config, labels: Sequence[str]) -> None:
+        """`labels` are the model's. Raises ConfigError when a sound has a label that the model does not."""
+        self._hop_s = config.hop_s
+        self._announce_s = config.detection.announce_s
+        self._width = median_width(config.detection.smoothing_s)
+        labelled = {name: rule for name in config.sounds if (rule := config.sound(name)).labels}
+        loud = {name: rule for name in config.sounds if not (rule := config.sound(name)).labels}
+        self._rules = {**labelled, **loud}
+        self._sounds = Sounds({name: rule.labels for name, rule in labelled.items()}, labels)
+        self._column = {name: column for column, name in enumerate(self._rules)}
+        self._on = np.array([rule.on for rule in self._rules.values()], np.float32)
+        self._above_db = np.array([rule.above_background_db for rule in loud.values()], np.float32)
+        self._guards = {
+            self._column[name]: [self._column[guard] for guard in rule.unless]
+            for name, rule in self._rules.items()
+            if rule.unless
+        }
+        # Child labels first: when a Bark and a Dog start together, only the more specific event is emitted.
+        self._detectors = {
+            name: SoundDetector(source_id, name, self._rules[name])
+            for name in sorted(config.sounds, key=lambda name: len(descendants(self._rules[name].labels)))
+        }
+        self._related = _related({name: self._rules[name] for name in config.sounds})
+        self._beeps: dict[str, Beeps] = {}
+        """the latest group of each rhythm"""
+        self._missed: list[Sensed] = []
+        """windows since the last one that was decided on, whose levels still count"""
+        self._end = -math.inf
+        """end of the latest window"""
+        self._memory: Memory | None = None
+
+    def decide(self, sensed: Sensed, scores: Scores | None, emitted_at: float) -> list[SoundEvent]:
+        """The events that a window leads to, in order; `scores` are None where it need not be scored.
+
+        Windows may be missing, but come in order of time. Where time breaks off (no audio for a while, a
+        clock that was set back), open events end first.
+        """
+        start = sensed.audio_start
+        events = []
+        if sensed.end <= self._end:
+            events = self.close(self._end, max(emitted_at, self._end))
+            self._end = sensed.end - self._hop_s  # the rest of the window came before, by another time
+        elif start > self._end + CELL_S:
+            events = self.close(self._end, emitted_at)
+
+        memory = self._memory
+        if memory is None:
+            if scores is None or scores.frames is None:
+                # A clip-level score counts for what is new in the window.
+                start = max(start, sensed.end - self._hop_s)
+            memory = self._memory = Memory(
+                self._sounds,
+                max(start, self._end),
+                hop_s=self._hop_s,
+                announce_s=self._announce_s,
+                window_s=sensed.end - sensed.start,
+            )
+        memory.add(sensed, scores, self._missed)
+        self._missed.clear()
+        for beeps in sensed.beeps:
+            self._beeps[beeps.cadence] = beeps
+        self._end = sensed.end
+        return events + self._detect(memory, sensed.end, emitted_at)
+
+    def miss(self, sensed: Sensed) -> None:
+        """A window that had to be scored and was not: its levels still count, should the next one follow."""
+        self._missed = [one for one in (*self._missed, sensed) if one.end > sensed.start]
+
+    def follow(self, before: Decider) -> None:
+        """Go on where another decider, which had other rules and was closed, stopped."""
+        self._end, self._missed, self._beeps = before._end, before._missed, before._beeps
+
+    def close(self, at: float, emitted_at: float) -> list[SoundEvent]:
+        """End all events: the source has ended, or is not listened to any more. Windows may follow later."""
+        memory, self._memory = self._memory, None
+        if memory is None:
+            return []
+        events = self._detect(memory, min(at, self._end), emitted_at, closing=True)
+        for detector in self._detectors.values():
+            detector.reset()
+        return events
+
+    def newest_scores(self) -> dict[str, float]:
+        """The smoothed score of each sound at the newest moment that may start an event."""
+        memory = self._memory
+        if memory is None:
+            return {}
+        end = min(memory.mature, memory.scores.until) - memory.scores.first
+        if end <= 0:
+            return {}
+        reach = self._width // 2
+        rows = slice(max(0, end - 1 - reach), end + reach)
+        above_db = memory.levels.means(rows, slice(1, 2))
+        by_sound = self._guarded(self._raw(memory.scores.means(rows), above_db))
+        newest = median(by_sound, self._width)[end - 1 - rows.start]
+        return dict(zip(self._rules, newest.tolist(), strict=True))
+
+    def inspect(self, sound: str, at: float) -> Inspection | None:
+        """What is known now of a sound at a time; None where that is forgotten, or not old enough."""
+        memory = self._memory
+        cell = memory.scores.cell(at) if memory is not None else 0
+        if memory is None or not memory.scores.first <= cell < memory.mature:
+            return None
+        row, column = cell - memory.scores.first, self._column[sound]
+        raw = self._raw(memory.scores.means(), memory.levels.means(columns=slice(1, 2)))
+        smoothed = median(self._guarded(raw), self._width)[:, column]
+        rule, detector = self._rules[sound], self._detectors[sound]
+        levels = memory.levels.means(columns=slice(1))[:, 0]
+        scores = self._scores_of(sound, memory, smoothed, levels, closing=False)
+        moment = self._moment(sound, memory, self._end, self._end, closing=False)
+        pending = detector.pending(cell)
+        guards = {guard: float(raw[row, self._column[guard]]) for guard in rule.unless}
+        return Inspection(
+            raw=float(raw[row, column]),
+            smoothed=float(smoothed[row]),
+            labels=dict(zip(rule.labels, scores.labels[row].tolist(), strict=True)),
+            guards={guard: score for guard, score in guards.items() if score > raw[row, column]},
+            held_back_by="" if pending is None else detector.held_back_by(pending, scores, moment),
+            level_dbfs=float(scores.levels[row]),
+        )
+
+    def _detect(
+        self, memory: Memory, end: float, emitted_at: float, *, closing: bool = False
+    ) -> list[SoundEvent]:
+        labels, above_db = memory.scores.means(), memory.levels.means(columns=slice(1, 2))
+        # The usual case, cheaply: what stays below `on` in all its labels has no event, guarded or smoothed.
+        peaks = self._raw(labels.max(axis=0, keepdims=True), above_db.max(axis=0, keepdims=True))[0]
+        may_start = dict(zip(self._rules, (peaks >= self._on).tolist(), strict=True))
+        active = [
+            name for name, detector in self._detectors.items() if may_start[name] or not detector.is_quiet
+        ]
+        if not active:
+            return []
+        by_sound = self._guarded(self._raw(labels, above_db))
+        smoothed = median(by_sound[:, [self._column[name] for name in active]], self._width)
+        levels = memory.levels.means(columns=slice(1))[:, 0]
+        events = []
+        for own, name in zip(smoothed.T, active, strict=True):
+            scores = self._scores_of(name, memory, own, levels, closing=closing)
+            moment = self._moment(name, memory, end, emitted_at, closing=closing)
+            events += self._detectors[name].update(scores, moment)
+        return sorted(events, key=lambda event: _ORDER.index(event.priority))
+
+    def _raw(self, labels: Samples, above_db: Samples) -> Samples:
+        """(n, n_labels), (n, 1) -> (n, n_sounds): the highest label of each sound, or its loudness."""
+        highest = self._sounds.highest(labels)
+        if not self._above_db.size:
+            return highest
+        return np.concatenate((highest, np.clip(LOUD * above_db / self._above_db, 0, 1)), axis=1)
+
+    def _guarded(self, raw: Samples) -> Samples:
+        """(n, n_sounds): 0 where a sound of `unless` scores higher."""
+        if not self._guards:
+            return raw
+        guarded = raw.copy()
+        for column, guards in self._guards.items():
+            guarded[raw[:, guards].max(axis=1) > raw[:, column], column] = 0
+        return guarded
+
+    def _scores_of(
+        self, name: str, memory: Memory, smoothed: Samples, levels: Samples, *, closing: bool
+    ) -> SoundScores:
+        rule, until = self._rules[name], memory.scores.until
+        is_loudness = not rule.labels  # a level is known at once, and never changes
+        mature = until if closing or is_loudness else memory.mature
+        return SoundScores(
+            scores=smoothed[: max(0, mature - memory.scores.first)],
+            labels=memory.scores.means(columns=self._sounds.parts[name] if rule.labels else slice(0)),
+            levels=levels,
+            first=memory.scores.first,
+            mature=mature,
+            final=until if is_loudness else memory.final,
+            late_by=0 if is_loudness else memory.late_by,
+            resolution=1 if is_loudness else memory.resolution,
+        )
+
+    def _moment(self, name: str, memory: Memory, end: float, emitted_at: float, *, closing: bool) -> Moment:
+        rule = self._rules[name]
+        alarm = None
+        if rule.verify != "none":
+            found = [one for one in self._beeps.values() if rule.cadence in ("any", one.cadence)]
+            latest = max(found, key=lambda one: one.end, default=None)
+            if latest is not None:
+                alarm = Span(memory.scores.cell(latest.begin), memory.scores.cell(latest.end))
+        related = (self._detectors[other].event for other in self._related[name])
+        return Moment(
+            origin=memory.scores.time(0),
+            end=end,
+            emitted_at=emitted_at,
+            closing=closing,
+            alarm=alarm,
+            related=tuple(event for event in related if event is not None),
+        )
+
+
+def _related(rules: dict[str, SoundRule]) -> dict[str, list[str]]:
+    """For each sound the others that share a label with it, or of which one is a kind of the other."""
+    kinds = {name: descendants(rule.labels) for name, rule in rules.items()}
+    return {
+        name: [
+            other
+            for other in rules
+            if other != name and (kinds[name] & set(rules[other].labels) or kinds[other] & set(rule.labels))
+        ]
+        for name, rule in rules.items()
+    }

@@ -1,0 +1,235 @@
+"""Shows the blueprint of the documentation to a real Home Assistant, scene by scene: which event notifies.
+
+    python -m tests.home_assistant.scenes --python ha/bin/python
+
+`tests/home_assistant/test_blueprint.py` does the same where $STREAMER_HOME_ASSISTANT names such a python.
+The environment is that of `tests.home_assistant`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import tempfile
+import time
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import aiomqtt
+
+from streamer.config.schema import Config
+from streamer.home_assistant.discovery import discovery
+from streamer.language import Names
+from streamer.mqtt.messages import event_message
+from streamer.mqtt.topics import Topics
+from streamer.types import Priority
+from tests.home_assistant.home import Home
+from tests.mosquitto import HOST, Mosquitto
+from tests.reports import event
+
+TOPICS = Topics("streamer", "pi")
+CONFIG = Config.model_validate(
+    {
+        "node": "pi",
+        "sources": {"kitchen": {"demo": True}, "hall": {"demo": True}},
+        "sounds": {
+            "dog_bark": {"labels": ["Dog"]},
+            "smoke_alarm": {"labels": ["Smoke detector, smoke alarm"]},
+            "glass_break": {"labels": ["Glass"]},
+        },
+        "home_assistant": {"form": "entity"},
+    }
+)
+COOLDOWN_S = 8.0
+SETTLED_S = 2.5
+"""after so long whatever was to notify has done so"""
+
+
+def automation(alias: str, **inputs: object) -> dict[str, Any]:
+    """The blueprint, used as a person would; it says on ha/notified/ALIAS what it does."""
+    return {
+        "id": alias,
+        "alias": alias,
+        "use_blueprint": {
+            "path": "streamer/notify_on_sound.yaml",
+            "input": {
+                "devices": ["event.kitchen_detection", "event.hall_detection"],
+                "sounds": ["dog_bark", "smoke_alarm", "glass_break"],
+                "cooldown": COOLDOWN_S,
+                "actions": [
+                    {
+                        "service": "mqtt.publish",
+                        "data": {
+                            "topic": f"notified/{alias}",
+                            "payload": "{{ event_id }}: {{ name }}, {{ where }}",
+                        },
+                    }
+                ],
+                **inputs,
+            },
+        },
+    }
+
+
+def _hour(hours: float) -> str:
+    return (datetime.now().astimezone() + timedelta(hours=hours)).strftime("%H:%M:%S")
+
+
+def automations() -> list[dict[str, Any]]:
+    return [
+        automation("always"),
+        automation("sure", peak=0.5, cooldown=0),
+        automation("quiet", quiet_from=_hour(-1), quiet_until=_hour(1), cooldown=0),
+    ]
+
+
+class Scene:
+    """A home in which events happen, and what it notified of."""
+
+    def __init__(self, client: aiomqtt.Client) -> None:
+        self._client = client
+        self.notified: list[tuple[str, str]] = []
+        """automation and event id, in order"""
+        self._n = 0
+
+    async def read(self) -> None:
+        async for message in self._client.messages:
+            payload = message.payload.decode() if isinstance(message.payload, bytes) else ""
+            self.notified.append((str(message.topic).split("/")[1], payload.split(":")[0]))
+
+    async def hear(
+        self,
+        sound: str,
+        *,
+        source: str = "kitchen",
+        priority: Priority = "normal",
+        peak: float = 0.9,
+        score: float = 0.9,
+        notify: bool = True,
+        verified: bool | None = None,
+        delayed_s: float = 0.0,
+    ) -> str:
+        """A sound begins; the id of its event."""
+        self._n += 1
+        happened = replace(
+            event(event_id=f"e{self._n}", source=source, sound=sound),
+            priority=priority,
+            peak=peak,
+            score=score,
+            notify=notify,
+            verified=verified,
+            onset=time.time(),
+            emitted_at=time.time(),
+        )
+        message = event_message(happened, "pi", delayed_s=delayed_s, names=Names())
+        await self._client.publish(TOPICS.event(source, "start"), json.dumps(message), qos=1)
+        return happened.id
+
+    async def by(self, automation: str) -> list[str]:
+        """The events that an automation has notified of, once all is settled."""
+        await asyncio.sleep(SETTLED_S)
+        return [event_id for name, event_id in self.notified if name == automation]
+
+
+async def _announce(client: aiomqtt.Client) -> None:
+    for message in discovery(CONFIG, TOPICS, thresholds=CONFIG.sounds).messages({}):
+        await client.publish(message.topic, message.payload, qos=1, retain=True)
+    await asyncio.sleep(2)
+    for topic in (TOPICS.status, TOPICS.source_status("kitchen"), TOPICS.source_status("hall")):
+        await client.publish(topic, "online", qos=1, retain=True)
+
+
+async def play(home: Home) -> None:
+    """All scenes. Raises AssertionError."""
+    async with aiomqtt.Client(HOST, home.port) as client:
+        await client.subscribe("notified/#", qos=1)
+        await _announce(client)
+        await home.start()
+        await home.shows("event.kitchen_detection", "unknown")
+        await home.until("its birth message", lambda: home.said.get("homeassistant/status") == "online")
+        scene = Scene(client)
+        reading = asyncio.create_task(scene.read())
+        try:
+            await _play(scene)
+        finally:
+            reading.cancel()
+            await asyncio.wait((reading,))
+    assert not home.complaints(), "\n".join(home.complaints())
+
+
+async def _play(scene: Scene) -> None:
+    dog = await scene.hear("dog_bark")
+    await asyncio.sleep(1)
+    smoke = await scene.hear("smoke_alarm")
+    assert await scene.by("always") == [dog, smoke]
+    print("ok  a smoke alarm inside the dog's cool-down notifies")
+
+    again = [await scene.hear("dog_bark"), await scene.hear("dog_bark")]
+    elsewhere = await scene.hear("dog_bark", source="hall")
+    said = await scene.by("always")
+    assert said[2:] == [elsewhere], (said, again)
+    print("ok  the dog does not notify again while it cools down, but in another room it does")
+
+    critical = [await scene.hear("smoke_alarm", priority="critical", verified=True) for _ in range(2)]
+    said = await scene.by("always")
+    assert sorted(said[3:]) == sorted(critical), said
+    print("ok  a critical sound knows no cool-down")
+
+    await asyncio.sleep(COOLDOWN_S)
+    warm = await scene.hear("dog_bark")
+    said = await scene.by("always")
+    assert said[5:] == [warm], said
+    print("ok  after the cool-down the dog notifies again")
+
+    glass = await scene.hear("glass_break", peak=0.6, score=0.0)
+    faint = await scene.hear("glass_break", peak=0.4, score=0.4)
+    said = await scene.by("sure")
+    assert glass in said, said
+    assert faint not in said, said
+    print("ok  a short sound that is over notifies by its peak, and one that is less sure does not")
+
+    alarm = await scene.hear("smoke_alarm", priority="critical", peak=0.3)
+    normal = await scene.hear("glass_break", source="hall")
+    said = await scene.by("quiet")
+    assert alarm in said, said
+    assert normal not in said, said
+    assert set(said) <= {*critical, alarm}, said
+    print("ok  in quiet hours only what is critical notifies")
+
+    cooled = await scene.hear("glass_break", notify=False)
+    late = await scene.hear("glass_break", delayed_s=600.0)
+    said = await scene.by("sure")
+    assert not {cooled, late} & set(said), said
+    print("ok  what the detector says not to notify of does not, and neither does what comes late")
+
+
+async def show(python: str, folder: Path) -> None:
+    """`play` with a broker and a Home Assistant of its own."""
+    broker = Mosquitto(folder)
+    broker.start()
+    home = Home(python, folder / "home", broker.port, automations())
+    listening = asyncio.create_task(home.listen())
+    try:
+        await play(home)
+    finally:
+        await home.stop()
+        listening.cancel()
+        await asyncio.wait((listening,))
+        broker.stop()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--python", required=True, help="of the environment that has homeassistant")
+    python = str(Path(parser.parse_args().python).absolute())
+    with tempfile.TemporaryDirectory() as name:
+        asyncio.run(show(python, Path(name)))
+
+
+if __name__ == "__main__":
+    main()

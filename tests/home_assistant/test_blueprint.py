@@ -1,0 +1,118 @@
+"""The blueprint of the documentation: what it decides, and, where Home Assistant is at hand, what it does.
+
+Where $STREAMER_HOME_ASSISTANT names the Python of an environment with it, the scenes are played there, too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime, time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jinja2.nativetypes import NativeEnvironment
+
+from streamer.language import Names
+from streamer.mqtt.messages import event_message
+from tests.home_assistant import scenes
+from tests.home_assistant.home import BLUEPRINT
+from tests.reports import event
+
+PYTHON = os.environ.get("STREAMER_HOME_ASSISTANT")
+
+
+class Input(str):
+    """`!input NAME`."""
+
+
+class Loader(yaml.SafeLoader):
+    """YAML as Home Assistant reads it."""
+
+
+Loader.add_constructor("!input", lambda loader, node: Input(loader.construct_scalar(node)))  # type: ignore[arg-type]
+
+
+def load() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.load(BLUEPRINT.read_text(encoding="utf-8"), Loader)  # noqa: S506  its own
+    return loaded
+
+
+def notifies(fields: dict[str, object], at: time = time(12), **inputs: object) -> bool:
+    """Whether the conditions let an event pass, rendered by the engine that Home Assistant uses."""
+    blueprint = load()
+    given = {key: one.get("default") for key, one in blueprint["blueprint"]["input"].items()} | inputs
+    message = event_message(event(), "pi", names=Names()) | fields
+    environment = NativeEnvironment()
+    environment.filters["float"] = lambda value, default=0.0: float(value) if value is not None else default
+    state = type("State", (), {"attributes": json.loads(json.dumps(message))})
+    scope: dict[str, object] = {
+        "trigger": type("Trigger", (), {"to_state": state}),
+        "this": type("This", (), {"entity_id": "automation.one"}),
+        "now": lambda: datetime.combine(datetime.now(UTC).date(), at),
+    }
+    for key, value in blueprint["variables"].items():
+        scope[key] = (
+            given[str(value)] if isinstance(value, Input) else environment.from_string(value).render(scope)
+        )
+    return all(
+        str(environment.from_string(condition["value_template"]).render(scope)).strip() == "True"
+        for condition in blueprint["condition"]
+    )
+
+
+DOG: dict[str, object] = {"sound": "dog_bark"}
+SMOKE: dict[str, object] = {"sound": "smoke_alarm", "priority": "critical", "verified": True}
+NIGHT = {"quiet_from": "22:00:00", "quiet_until": "07:00:00"}
+ANY = {"sounds": ["dog_bark", "smoke_alarm"]}
+
+
+@pytest.mark.parametrize(
+    ("fields", "inputs", "at", "expected"),
+    [
+        (DOG, ANY, time(12), True),
+        (DOG, {"sounds": ["smoke_alarm"]}, time(12), False),
+        (DOG | {"notify": False}, ANY, time(12), False),
+        (DOG | {"peak": 0.6, "score": 0.0}, ANY | {"peak": 0.5}, time(12), True),
+        (DOG | {"peak": 0.4, "score": 0.4}, ANY | {"peak": 0.5}, time(12), False),
+        (DOG, ANY | NIGHT, time(23), False),
+        (DOG, ANY | NIGHT, time(6, 59), False),
+        (DOG, ANY | NIGHT, time(7), True),
+        (DOG, ANY | {"quiet_from": "12:00:00", "quiet_until": "13:00:00"}, time(12, 30), False),
+        (DOG | {"delayed_s": 61.0}, ANY, time(12), False),
+        (SMOKE, ANY | NIGHT, time(23), True),
+        (SMOKE | {"notify": False, "peak": 0.1, "delayed_s": 600.0}, ANY | {"peak": 0.5}, time(12), True),
+    ],
+)
+def test_which_events_notify(
+    fields: dict[str, object], inputs: dict[str, object], at: time, *, expected: bool
+) -> None:
+    """What is critical always does; the rest by its peak, outside of quiet hours, if the detector says so."""
+    assert notifies(fields, at, **inputs) is expected
+
+
+def test_a_run_for_each_event() -> None:
+    """One that waits for its cool-down never keeps another sound from notifying."""
+    blueprint = load()
+    assert blueprint["mode"] == "parallel"
+    assert blueprint["max"] >= 100
+    assert "delay" not in {key for step in blueprint["action"] for key in step}
+
+
+def test_the_sounds_to_choose_from_are_those_that_ship() -> None:
+    """Each by its name, with its id as the value."""
+    select = load()["blueprint"]["input"]["sounds"]["selector"]["select"]
+    home = yaml.safe_load((Path(__file__).parents[2] / "configs" / "home.yaml").read_text(encoding="utf-8"))
+    assert {one["value"]: one["label"] for one in select["options"]} == {
+        sound: Names().sound(sound) for sound in home["sounds"]
+    }
+
+
+if PYTHON is not None:
+
+    @pytest.mark.slow
+    async def test_the_scenes(tmp_path: Path) -> None:
+        """In a real Home Assistant: dog and smoke, a short sound, quiet hours, notify: false."""
+        await scenes.show(str(PYTHON), tmp_path)
