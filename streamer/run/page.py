@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +25,11 @@ from streamer.web.sessions import PasswordFile, Sessions, password_path
 
 def open_sessions(web: WebSettings, directory: Path | None) -> Sessions:
     """Who may do what. Raises ConfigError where everybody on the network could do everything."""
+    state = directory or Path(os.devnull)  # below which there is no file
     sessions = Sessions(
         JsonFile(directory, "web-sessions.json"),
-        PasswordFile(password_path(web.password_file, "web-password", directory)),
-        PasswordFile(password_path(web.guest_password_file, "web-guest-password", directory)),
+        PasswordFile(password_path(web.password_file, "web-password", state)),
+        PasswordFile(password_path(web.guest_password_file, "web-guest-password", state)),
     )
     if web.host not in LOOPBACK and not sessions.has_password:
         raise ConfigError(
@@ -43,10 +45,12 @@ class Page:
     server: WebServer
     feed: Feed
     """a sink"""
+    routes: Sequence[ScopedRoute]
 
     async def run(self) -> None:
-        async with in_background(self.feed.run(), "feed of the page"):
-            await self.server.run()
+        """At the end the streams end first, so that the server need not wait for them."""
+        async with in_background(self.server.run(), "page"):
+            await self.feed.run()
 
 
 def metrics_server(port: int, routes: Sequence[ScopedRoute]) -> WebServer:
@@ -85,9 +89,8 @@ def open_page(
     )
     api = Api(parts)
     control.subscribe(lambda _: feed.changed("control", api.control_fields()))
-    app = application(
-        [*api.routes, *more], sessions, hosts=(web.host, *web.hosts), trusted_proxies=web.trusted_proxies
-    )
+    routes = [*api.routes, *more]
+    app = application(routes, sessions, hosts=(web.host, *web.hosts), trusted_proxies=web.trusted_proxies)
     server = WebServer("page", app, web.host, web.port, next_free_port=web.next_free_port)
     server.bind()
-    return Page(server, feed)
+    return Page(server, feed, routes)

@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import math
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -47,8 +48,7 @@ from streamer.store import history
 from streamer.store.edit import editing
 from streamer.store.query import Event, Filter, Position, reading
 from streamer.web.feed import Feed, FullError
-from streamer.web.guard import COOKIE, Caller, ScopedRoute
-from streamer.web.server import RefusedError
+from streamer.web.guard import COOKIE, Caller, RefusedError, ScopedRoute
 from streamer.web.sessions import OWNER, Sessions, TooManyAttemptsError
 
 PAGE_MAX = 200
@@ -193,7 +193,7 @@ class Api:
             raise RefusedError(
                 HTTPStatus.BAD_REQUEST, "a token has a name, at most 60 long, and a list of scopes"
             )
-        unknown = [scope for scope in scopes if scope not in OWNER]
+        unknown = [scope for scope in scopes if scope not in list(OWNER)]
         if unknown or not scopes:
             raise RefusedError(HTTPStatus.BAD_REQUEST, f"scopes are: {', '.join(sorted(OWNER))}")
         secret, session = self._parts.sessions.add_token(name, scopes)
@@ -239,7 +239,28 @@ class Api:
         )
 
     async def health(self, _: Request) -> Response:
-        return JSONResponse({**self._parts.report(), "streams": self._parts.feed.n_clients})
+        """What `streamer status` says, and what the history takes on disk; null where it cannot be read."""
+        directory, settings = self._parts.directory, self._parts.config().store
+
+        def read() -> dict[str, object] | None:
+            if directory is None:
+                return None
+            with reading(directory) as reader:
+                found = reader.contents()
+            return {
+                "events": found.n_events,
+                "since": None if found.first is None else _utc(found.first),
+                "bytes": found.bytes,
+                "free_bytes": shutil.disk_usage(directory).free,
+                "days": settings.events_days,
+                "set_aside": found.set_aside,
+            }
+
+        try:
+            store = await _answered(read)
+        except RefusedError as error:
+            store = {"problem": str(error)}
+        return JSONResponse({**self._parts.report(), "streams": self._parts.feed.n_clients, "store": store})
 
     # What happened
 
@@ -293,7 +314,7 @@ class Api:
         verdict, sound, note = body.get("verdict"), body.get("sound"), body.get("note") or None
         if verdict not in ("right", "wrong"):
             raise RefusedError(HTTPStatus.BAD_REQUEST, "a verdict is right or wrong")
-        if sound is not None and sound not in self._parts.config().sounds:
+        if sound is not None and sound not in list(self._parts.config().sounds):
             raise RefusedError(HTTPStatus.BAD_REQUEST, "sound is none of the configuration's")
         if sound is not None and verdict == "right":
             raise RefusedError(HTTPStatus.BAD_REQUEST, "sound says what a wrong event was instead")
@@ -334,44 +355,46 @@ class Api:
         return JSONResponse(self.control_fields())
 
     async def set_listen(self, request: Request) -> Response:
-        value = (await _body(request)).get("value")
+        source, value = self._source(request), (await _body(request)).get("value")
         if not isinstance(value, bool):
             raise RefusedError(HTTPStatus.BAD_REQUEST, "value is true or false")
-        self._parts.control.apply(SetListen(self._source(request), value))
+        self._parts.control.apply(SetListen(source, value))
         return JSONResponse(self.control_fields())
 
     async def set_mute(self, request: Request) -> Response:
         """For an hour, or no longer."""
-        value = (await _body(request)).get("value")
+        source, value = self._source(request), (await _body(request)).get("value")
         if not isinstance(value, bool):
             raise RefusedError(HTTPStatus.BAD_REQUEST, "value is true or false")
         until = time.time() + MUTE_S if value else 0.0
-        self._parts.control.apply(SetMute(self._source(request), until))
+        self._parts.control.apply(SetMute(source, until))
         return JSONResponse(self.control_fields())
 
     async def set_listen_for(self, request: Request) -> Response:
-        value, sound = (await _body(request)).get("value"), request.path_params["sound"]
+        source, sound = self._source(request), request.path_params["sound"]
+        value = (await _body(request)).get("value")
         if sound not in self._parts.control.all_sounds:
             raise RefusedError(HTTPStatus.NOT_FOUND, "no such sound")
         if not isinstance(value, bool):
             raise RefusedError(HTTPStatus.BAD_REQUEST, "value is true or false")
-        self._parts.control.apply(SetListenFor(self._source(request), sound, value))
+        self._parts.control.apply(SetListenFor(source, sound, value))
         return JSONResponse(self.control_fields())
 
     async def set_profile(self, request: Request) -> Response:
-        value = (await _body(request)).get("value")
-        if value not in PROFILES:
+        source, value = self._source(request), (await _body(request)).get("value")
+        if not isinstance(value, str) or value not in PROFILES:
             raise RefusedError(HTTPStatus.BAD_REQUEST, f"value is one of: {', '.join(PROFILES)}")
-        self._parts.control.apply(SetProfile(self._source(request), value))
+        self._parts.control.apply(SetProfile(source, value))
         return JSONResponse(self.control_fields())
 
     async def set_threshold(self, request: Request) -> Response:
-        value, sound = (await _body(request)).get("value"), request.path_params["sound"]
+        source, sound = self._source(request), request.path_params["sound"]
+        value = (await _body(request)).get("value")
         if sound not in self._parts.control.sounds:
             raise RefusedError(HTTPStatus.NOT_FOUND, "no such sound, or it has no threshold")
         if not isinstance(value, int | float) or isinstance(value, bool) or not LOWEST <= value <= HIGHEST:
             raise RefusedError(HTTPStatus.BAD_REQUEST, f"value is a number from {LOWEST:g} to {HIGHEST:g}")
-        self._parts.control.apply(SetThreshold(self._source(request), sound, float(value)))
+        self._parts.control.apply(SetThreshold(source, sound, float(value)))
         return JSONResponse(self.control_fields())
 
     def control_fields(self) -> dict[str, object]:

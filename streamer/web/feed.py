@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from streamer.capture.ring import Ring
 from streamer.capture.tapes import Tapes
 from streamer.types import Hearing, Report, SoundEvent, SourceState, Stats
 from streamer.web.spectrum import COLUMNS_S, columns
@@ -27,6 +28,8 @@ RESEND_MAX = 200
 """events that a page which was away is sent again"""
 SPECTRUM_S = 0.25
 """seconds between two pieces of a spectrogram"""
+SO_FAR_S = 30
+"""seconds of a spectrogram that a newly opened page gets at once"""
 COMMENT_S = 15.0
 """a comment is sent this often, so that proxies keep the stream open"""
 DROPPED_FIRST = ("spectrum", "heard")
@@ -83,8 +86,8 @@ class Feed:
         self._n_events = 0
         self._recent: deque[tuple[int, str]] = deque(maxlen=RESEND_MAX)
         self._states: dict[str, str] = {}
-        self._latest: dict[str, str] = {}
-        """by source, the latest `heard`"""
+        self._control = ""
+        """the latest `control`: a page may have asked for it just before it changed"""
         self._sampled: dict[str, tuple[int, int]] = {}
         """by source, the ring's identity and the index up to which its spectrum was sent"""
         self._closing = asyncio.Event()
@@ -110,8 +113,7 @@ class Feed:
                 self._send("state", text, report.source_id)
             case Hearing():
                 if self._clients:
-                    self._latest[report.source_id] = text = _message("heard", _heard(report))
-                    self._send("heard", text, report.source_id)
+                    self._send("heard", _message("heard", _heard(report)), report.source_id)
             case Stats():
                 if self._clients:
                     self._send("stats", _message("stats", dict(report.values)), None)
@@ -131,7 +133,10 @@ class Feed:
 
     def changed(self, kind: str, fields: Mapping[str, object]) -> None:
         """Something that pages show was changed: `control` or `review`."""
-        self._send(kind, _message(kind, fields), None)
+        text = _message(kind, fields)
+        if kind == "control":
+            self._control = text
+        self._send(kind, text, None)
 
     @contextmanager
     def open(
@@ -148,7 +153,11 @@ class Feed:
         for source_id, text in self._states.items():
             if client.sources is None or source_id in client.sources:
                 client.waiting.append(("state", text))
+        if self._control:
+            client.waiting.append(("control", self._control))
         client.waiting.extend(self._missed(last_id))
+        if spectrum is not None and (text := self._spectrum_so_far(spectrum)):
+            client.waiting.append(("spectrum", text))
         client.ready.set()
         self._clients.append(client)
         try:
@@ -191,6 +200,20 @@ class Feed:
             if source_id is None or client.sources is None or source_id in client.sources:
                 client.put(kind, text)
 
+    def _spectrum_so_far(self, source_id: str) -> str:
+        """The latest half minute, for a page that has just been opened; empty where there is none."""
+        ring = self._tapes.ring(source_id)
+        if ring is None:
+            return ""
+        hop = ring.sample_rate // COLUMNS_S
+        identity, sent = self._sampled.get(source_id, (0, 0))
+        end = sent if identity == id(ring) and sent > ring.start else ring.end - ring.end % hop
+        n = min(SO_FAR_S * COLUMNS_S, (end - ring.start) // hop)
+        if n <= 0:
+            return ""
+        self._sampled[source_id] = id(ring), end
+        return _spectrum(source_id, ring, end - n * hop, n)
+
     def _send_spectrum(self, source_id: str) -> None:
         ring = self._tapes.ring(source_id)
         if ring is None:
@@ -202,14 +225,19 @@ class Feed:
         n = (ring.end - sent) // hop
         if n <= 0:
             return
-        excerpt = ring.read(sent, sent + n * hop)
         self._sampled[source_id] = id(ring), sent + n * hop
-        data = base64.b64encode(columns(excerpt.samples, ring.sample_rate).tobytes()).decode()
-        fields = {"source": source_id, "start": excerpt.start, "columns_s": COLUMNS_S, "n": n, "data": data}
-        text = _message("spectrum", fields)
+        text = _spectrum(source_id, ring, sent, n)
         for client in self._clients:
             if client.spectrum == source_id:
                 client.put("spectrum", text)
+
+
+def _spectrum(source_id: str, ring: Ring, first: int, n: int) -> str:
+    """A message with `n` columns from the sample `first` on."""
+    excerpt = ring.read(first, first + n * (ring.sample_rate // COLUMNS_S))
+    data = base64.b64encode(columns(excerpt.samples, ring.sample_rate).tobytes()).decode()
+    fields = {"source": source_id, "start": excerpt.start, "columns_s": COLUMNS_S, "n": n, "data": data}
+    return _message("spectrum", fields)
 
 
 def _heard(hearing: Hearing) -> dict[str, object]:

@@ -41,6 +41,14 @@ CSP = (
 )
 
 
+class RefusedError(Exception):
+    """An answer other than the one that was asked for."""
+
+    def __init__(self, status: HTTPStatus, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
 class ScopedRoute(Route):
     """A route, and what a caller must be allowed to do to reach it; None is for everybody."""
 
@@ -124,10 +132,7 @@ class Guard:
             await _refuse(send, HTTPStatus.UNAUTHORIZED, "sign in first")
             return
         scope = {**scope, "state": {**scope.get("state", {}), "caller": caller}}
-        try:
-            await self._app(scope, _bounded(receive), send)
-        except _TooLargeError:
-            await _refuse(send, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "at most 64 kB")
+        await self._app(scope, _bounded(receive), send)
 
     def _needs(self, scope: Connection) -> tuple[Scope | None, bool]:
         """What the route asks for, and whether there is a route."""
@@ -166,10 +171,6 @@ class Guard:
         return sending
 
 
-class _TooLargeError(Exception):
-    pass
-
-
 def _bounded(receive: Receive) -> Receive:
     """Counts the bytes of a body, whatever its headers say."""
     received = 0
@@ -179,7 +180,7 @@ def _bounded(receive: Receive) -> Receive:
         message = await receive()
         received += len(message.get("body", b""))
         if received > BODY_MAX:
-            raise _TooLargeError
+            raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "at most 64 kB")
         return message
 
     return receiving

@@ -9,7 +9,6 @@ import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from http import HTTPStatus
 
 import uvicorn
 from starlette.applications import Starlette
@@ -20,7 +19,7 @@ from starlette.types import ASGIApp
 from streamer.core.backoff import Backoff
 from streamer.core.rate_limit import RateLimit
 from streamer.core.tasks import running
-from streamer.web.guard import Guard, ScopedRoute
+from streamer.web.guard import Guard, RefusedError, ScopedRoute
 from streamer.web.sessions import Sessions
 
 PORTS = 20
@@ -31,14 +30,6 @@ STOP_S = 1.0
 """seconds for open requests at the end"""
 
 log = logging.getLogger(__name__)
-
-
-class RefusedError(Exception):
-    """An answer other than the one that was asked for."""
-
-    def __init__(self, status: HTTPStatus, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
 
 
 class _Server(uvicorn.Server):
@@ -122,6 +113,7 @@ class WebServer:
         config = uvicorn.Config(
             self._app,
             log_config=None,
+            log_level="warning",
             access_log=False,
             lifespan="off",
             server_header=False,

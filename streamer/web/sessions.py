@@ -72,7 +72,7 @@ class PasswordFile:
                 with self._path.open(encoding="utf-8") as file:
                     self._line = file.readline(1024).strip()
                 self._seen = seen
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             self._seen, self._line = None, ""
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{self._path}: the password cannot be read: {error}") from None
@@ -234,11 +234,9 @@ def _load(saved: dict[str, Any]) -> list[Session]:
     return sessions
 
 
-def password_path(configured: Path | None, credential: str, directory: Path | None) -> Path | None:
+def password_path(configured: Path | None, credential: str, directory: Path) -> Path:
     """Where a password stands: systemd's credential, else the configured file, else the state directory."""
     given = os.environ.get("CREDENTIALS_DIRECTORY")
     if given and (Path(given) / credential).exists():
         return Path(given) / credential
-    if configured is not None:
-        return configured.expanduser()
-    return None if directory is None else directory / credential
+    return directory / credential if configured is None else configured.expanduser()

@@ -1,8 +1,11 @@
-// The frame of the page: navigation by the address after #, sign-in, messages. Views are loaded when they are first seen.
+// The frame of the page: navigation by the address after #, sign-in, messages.
 import { LitElement, html, nothing, svg } from "./vendor/lit.js";
 import { Refused, post, remove } from "./api.js";
 import { load, model, subscribe, watch } from "./model.js";
+import "./events.js";
+import "./health.js";
 import "./now.js";
+import "./sounds.js";
 
 const icons = {
   now: svg`<path d="M3 10v4M7.500 7v10M12 4v16M16.500 8v8M21 10.500v3"/>`,
@@ -11,10 +14,10 @@ const icons = {
   health: svg`<path d="M2 12h5l2.500-7 5 14 2.500-7h5"/>`,
 };
 const views = {
-  now: { title: "Now", draw: () => html`<st-now></st-now>`, load: () => null },
-  events: { title: "Events", draw: (rest) => html`<st-events .place=${rest}></st-events>`, load: () => import("./events.js") },
-  sounds: { title: "Sounds", draw: () => html`<st-sounds></st-sounds>`, load: () => import("./sounds.js") },
-  health: { title: "Health", draw: () => html`<st-health></st-health>`, load: () => import("./health.js") },
+  now: { title: "Now", draw: () => html`<st-now></st-now>` },
+  events: { title: "Events", draw: (rest) => html`<st-events .place=${rest}></st-events>` },
+  sounds: { title: "Sounds", draw: () => html`<st-sounds></st-sounds>` },
+  health: { title: "Health", draw: () => html`<st-health></st-health>` },
 };
 const icon = (name) => html`<svg viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="2" stroke-linecap="round" stroke-linejoin="round" aria-hidden="true">${icons[name]}</svg>`;
 
@@ -47,7 +50,6 @@ class App extends LitElement {
     this.view = view in views ? view : "now";
     this.rest = rest.map(decodeURIComponent);
     document.title = `${views[this.view].title} · streamer`;
-    views[this.view].load();
   }
 
   say(text) {

@@ -1,5 +1,5 @@
 // What happened: a day at a glance, the list with its filters, and one event with its sound, its scores and its verdict.
-import { LitElement, html, nothing, repeat, styleMap, svg } from "./vendor/lit.js";
+import { LitElement, html, nothing, repeat, svg } from "./vendor/lit.js";
 import { get, put, remove, url } from "./api.js";
 import { can, colour, model, nameOf, subscribe } from "./model.js";
 import { clips, clock, dayName, dayOf, duration, hourMinute, priorities, shift } from "./words.js";
@@ -48,11 +48,13 @@ class Events extends LitElement {
 
   // Events that come while the page is open: put where they belong, never twice.
   merge() {
+    const shown = model.recent.find(({ id }) => id === this.open?.event.id);
+    if (shown && this.open.event.offset === null) this.open = { ...this.open, event: { ...this.open.event, ...shown, verdict: this.open.event.verdict } };
     if (this.day !== dayOf(new Date())) return;
     for (const event of model.recent) {
       if ((this.sound && event.sound !== this.sound) || (this.source && event.source !== this.source) || this.verdict) continue;
       const at = this.events.findIndex(({ id }) => id === event.id);
-      if (at >= 0) this.events[at] = { ...this.events[at], ...event };
+      if (at >= 0) this.events[at] = { ...this.events[at], ...event, verdict: this.events[at].verdict };
       else if (dayOf(event.onset) === this.day) this.events.unshift(event);
     }
     this.events = [...this.events].sort((a, b) => b.onset.localeCompare(a.onset));
@@ -125,7 +127,7 @@ class Events extends LitElement {
   entry(event) {
     return html`<li><a class="entry" href="#/events/${event.id}" aria-current=${event.id === this.open?.event.id ? "true" : "false"}>
       <time datetime=${event.onset}>${clock(event.onset)}</time>
-      <span><span class="sound"><span class="swatch" style=${styleMap({ background: colour(event.sound) })}></span>${nameOf("sounds", event.sound)}</span>
+      <span><span class="sound"><span class="swatch" .style=${`background: ${colour(event.sound)}`}></span>${nameOf("sounds", event.sound)}</span>
         <span class="where">${nameOf("sources", event.source)} · ${duration(event.duration_s)}</span></span>
       <span class="peak dim">${event.peak.toFixed(2)}</span>
       ${event.verdict ? html`<span class="verdict ${event.verdict}">${event.verdict}</span>`
@@ -146,7 +148,7 @@ class Events extends LitElement {
         ${event.verified === null ? nothing : html`<dt>Cadence</dt><dd>${event.verified ? "that of an alarm, found in the signal" : "not that of an alarm"}</dd>`}
         ${event.priority === "normal" ? nothing : html`<dt>Priority</dt><dd>${priorities[event.priority]}</dd>`}
       </dl>
-      <ul class="heard bare" aria-label="Labels">${Object.entries(event.labels).map(([label, score]) => html`<li><span>${label}</span><span class="bar"><i style=${styleMap({ width: `${100 * score}%` })}></i></span><span class="value">${score.toFixed(2)}</span></li>`)}</ul>
+      <ul class="heard bare" aria-label="Labels">${Object.entries(event.labels).map(([label, score]) => html`<li><span>${label}</span><span class="bar"><i .style=${`width: ${100 * score}%`}></i></span><span class="value">${score.toFixed(2)}</span></li>`)}</ul>
       ${explain?.length ? html`<div><h3>Why</h3><ul class="why">${explain.map((line) => html`<li>${line}</li>`)}</ul></div>` : nothing}
       ${can("write") ? html`<div><h3>Was it right?</h3><div class="review">
         <button class="button" aria-pressed=${event.verdict === "right"} @click=${() => this.review("right")}>Right</button>
@@ -214,7 +216,7 @@ class Clip extends LitElement {
     const length = this.end - this.start, at = (iso) => `${(100 * (Date.parse(iso) / 1000 - this.start)) / length}%`;
     const shown = this.end && this.event.offset;
     return html`<figure class="stack"><div class="scope rounded"><canvas class="spectrum" role="img" aria-label="Spectrogram of the clip"></canvas>
-      ${shown ? html`<span class="span" style=${styleMap({ left: at(this.event.onset), width: `calc(${at(this.event.offset)} - ${at(this.event.onset)})` })}></span>` : nothing}</div>
+      ${shown ? html`<span class="span" .style=${`left: ${at(this.event.onset)}; width: calc(${at(this.event.offset)} - ${at(this.event.onset)})`}></span>` : nothing}</div>
       <audio controls preload="metadata" src=${url(`clips/${this.event.id}.flac`)}></audio></figure>`;
   }
 }

@@ -23,7 +23,6 @@ export const notify = (kind) => { for (const changed of listeners) changed(kind)
 export async function load() {
   model.info = await get("info");
   model.control = await get("control");
-  await refresh();
 }
 
 export async function refresh() {
@@ -64,7 +63,7 @@ const handlers = {
   spectrum: onSpectrum,
   stats: (fields) => { model.stats = fields; },
   control: (fields) => { model.control = fields; },
-  review: () => { model.version += 1; },
+  review: ({ id, verdict }) => { model.recent = model.recent.map((event) => (event.id === id ? { ...event, verdict } : event)); model.version += 1; },
 };
 
 let stream = null;
@@ -82,7 +81,8 @@ function reopen() {
   stream = null;
   if (document.hidden || !model.info) return;
   stream = new EventSource(url("live", { spectrum }));
-  stream.onopen = () => { if (!model.online) refresh().catch(() => {}); model.online = true; notify("online"); };
+  // What happened before the stream was open is asked for once it is: nothing falls between the two.
+  stream.onopen = () => { refresh().catch(() => {}); model.online = true; notify("online"); };
   stream.onerror = () => { model.online = false; notify("online"); };
   stream.addEventListener("resync", () => refresh().catch(() => {}));
   for (const [kind, handle] of Object.entries(handlers)) {
@@ -90,7 +90,7 @@ function reopen() {
   }
 }
 
-document.addEventListener("visibilitychange", () => { if (document.hidden) reopen(); else { reopen(); if (model.info) refresh().catch(() => {}); } });
+document.addEventListener("visibilitychange", () => { reopen(); });
 
 export const can = (scope) => model.info?.scopes.includes(scope) ?? false;
 export const nameOf = (kind, id) => model.info?.[kind].find((one) => one.id === id)?.name ?? id;

@@ -1,5 +1,5 @@
 // What is heard at this moment: a card for each source with its spectrogram, and what sounds.
-import { LitElement, html, nothing, repeat, styleMap } from "./vendor/lit.js";
+import { LitElement, html, nothing, repeat } from "./vendor/lit.js";
 import { put } from "./api.js";
 import { can, colour, model, nameOf, subscribe, watch } from "./model.js";
 import { clock, duration, phases } from "./words.js";
@@ -104,12 +104,15 @@ class SourceCard extends LitElement {
       context.strokeStyle = tint; context.lineWidth = 2; context.lineJoin = "round"; context.beginPath();
       for (const { at, sounds } of model.history[this.source.id] ?? []) context.lineTo(x(at), bottom - (sounds[sound] ?? 0) * (bottom - top));
       context.stroke();
-      context.fillStyle = style.getPropertyValue("--ink");
-      context.fillText(nameOf("sounds", sound), 10, (top + bottom) / 2);
+      const name = nameOf("sounds", sound);
+      context.globalAlpha = .8; context.fillStyle = style.getPropertyValue("--panel");
+      context.beginPath(); context.roundRect(12, top + 1, context.measureText(name).width + 12, bottom - top - 2, 4); context.fill();
+      context.globalAlpha = 1; context.fillStyle = style.getPropertyValue("--ink");
+      context.fillText(name, 18, (top + bottom) / 2);
     });
     if (!lanes.length) {
       context.fillStyle = style.getPropertyValue("--dim");
-      context.fillText("Nothing that is listened for sounds now.", 10, height / 2);
+      context.fillText("Nothing that is listened for sounds now.", 18, height / 2);
     }
   }
 
@@ -135,7 +138,7 @@ class SourceCard extends LitElement {
       </div>
       <ul class="heard" aria-label="What the model hears now">
         ${top.length ? top.map(([label, score]) => html`<li><span>${label}</span>
-          <span class="bar"><i style=${styleMap({ width: `${Math.round(100 * score)}%` })}></i></span><span class="value">${score.toFixed(2)}</span></li>`)
+          <span class="bar"><i .style=${`width: ${Math.round(100 * score)}%`}></i></span><span class="value">${score.toFixed(2)}</span></li>`)
           : html`<li class="dim">${phase === "listening" ? "As quiet as this room always is." : "Nothing is heard."}</li>`}
       </ul>
     </article>`;
@@ -170,11 +173,11 @@ class Now extends LitElement {
         <div class="stack">
           <section class="panel"><h2>Sounding now</h2>
             <ul class="sounding" aria-live="polite">${open.length ? open.map((event) => html`<li>
-              <span class="pulse" style=${styleMap({ background: colour(event.sound) })}></span><span class="name">${nameOf("sounds", event.sound)}</span>
+              <span class="pulse" .style=${`background: ${colour(event.sound)}`}></span><span class="name">${nameOf("sounds", event.sound)}</span>
               <span class="dim small">${nameOf("sources", event.source)} · since ${clock(event.onset)}</span></li>`) : html`<li class="dim">Nothing.</li>`}</ul></section>
           <section class="panel"><div class="row spread"><h2>Last events</h2><a class="small" href="#/events">all</a></div>
             <ul class="sounding">${done.length ? done.map((event) => html`<li>
-              <span class="swatch" style=${styleMap({ background: colour(event.sound) })}></span>
+              <span class="swatch" .style=${`background: ${colour(event.sound)}`}></span>
               <a class="name" href="#/events/${event.id}">${nameOf("sounds", event.sound)}</a>
               <span class="dim small">${clock(event.onset)} · ${duration(event.duration_s)}</span></li>`) : html`<li class="dim">None yet.</li>`}</ul></section>
         </div>

@@ -1,5 +1,5 @@
 // Each sound: when it is heard, its threshold, and how many events a day another threshold would give.
-import { LitElement, html, nothing, styleMap, svg } from "./vendor/lit.js";
+import { LitElement, html, nothing, svg } from "./vendor/lit.js";
 import { get, put } from "./api.js";
 import { can, colour, model, subscribe } from "./model.js";
 import { shift } from "./words.js";
@@ -40,7 +40,7 @@ class Sounds extends LitElement {
     const counts = this.counts.filter(({ sound }) => sound === id), n = counts.reduce((sum, one) => sum + one.n, 0);
     const threshold = model.control[this.source]?.thresholds[id];
     return html`<article class="panel stack" aria-label=${name}>
-      <div class="row spread"><h2 class="row"><span class="swatch" style=${styleMap({ background: colour(id) })}></span>${name}</h2>
+      <div class="row spread"><h2 class="row"><span class="swatch" .style=${`background: ${colour(id)}`}></span>${name}</h2>
         ${priority === "critical" ? html`<span class="verdict critical">critical</span>` : nothing}</div>
       <p><b>${n}</b> ${n === 1 ? "event" : "events"} in ${this.days} days <span class="dim">· ${(n / this.days).toFixed(1)} a day</span></p>
       ${this.heat(id, counts)}
