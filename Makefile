@@ -35,6 +35,7 @@ faults:  ## what goes wrong in months, one fault after the other, and a table of
 	FAULTS_CYCLES=1000 .venv/bin/pytest tests/faults $(PYTEST_ARGS)
 
 MINUTES ?= 30
+PAGE ?= http://127.0.0.1:8927/
 
 soak:  ## MINUTES=30: twenty sources, and the slope of memory, descriptors and threads
 	@scripts/venv dev
@@ -51,6 +52,11 @@ quality:  ## SOUNDSCAPES=… DATA=…: how well events are found, beside a peer
 	@test -n "$(SOUNDSCAPES)" -a -n "$(DATA)" || { echo "make quality: say where the soundscape tools and the clips are: make quality SOUNDSCAPES=… DATA=…" >&2; exit 64; }
 	@scripts/venv
 	@.venv/bin/python -m tools.quality --soundscapes "$(SOUNDSCAPES)" --data "$(DATA)" $(QUALITY_ARGS)
+
+screenshots:  ## PAGE=http://127.0.0.1:8927/: pictures of a page that runs, into docs/screenshots
+	@scripts/venv dev
+	@scripts/debian-packages chromium
+	.venv/bin/python -m tools.screenshots $(PAGE) docs/screenshots
 
 vendor:  ## make the page's library anew, from npm
 	@scripts/debian-packages npm

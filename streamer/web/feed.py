@@ -206,21 +206,27 @@ class Feed:
         if ring is None:
             return ""
         hop = ring.sample_rate // COLUMNS_S
-        identity, sent = self._sampled.get(source_id, (0, 0))
-        end = sent if identity == id(ring) and sent > ring.start else ring.end - ring.end % hop
+        end = self._sent(source_id, ring)
+        if end is None:
+            end = ring.end - ring.end % hop
         n = min(SO_FAR_S * COLUMNS_S, (end - ring.start) // hop)
         if n <= 0:
             return ""
         self._sampled[source_id] = id(ring), end
         return _spectrum(source_id, ring, end - n * hop, n)
 
+    def _sent(self, source_id: str, ring: Ring) -> int | None:
+        """Up to which sample the spectrum was sent; None where nobody has watched it lately."""
+        identity, sent = self._sampled.get(source_id, (0, 0))
+        return sent if identity == id(ring) and ring.end - sent <= 2 * ring.sample_rate else None
+
     def _send_spectrum(self, source_id: str) -> None:
         ring = self._tapes.ring(source_id)
         if ring is None:
             return
         hop = ring.sample_rate // COLUMNS_S
-        identity, sent = self._sampled.get(source_id, (0, 0))
-        if identity != id(ring) or ring.end - sent > 2 * ring.sample_rate:  # newly watched: from now on
+        sent = self._sent(source_id, ring)
+        if sent is None:
             sent = max(0, ring.end - ring.end % hop - ring.sample_rate)
         n = (ring.end - sent) // hop
         if n <= 0:

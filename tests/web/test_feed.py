@@ -158,6 +158,20 @@ async def test_a_spectrogram() -> None:
     assert len(set(drawn[1:-1].argmax(axis=1))) == 1
 
 
+async def test_a_spectrogram_that_nobody_watched_for_a_while() -> None:
+    """A page that is opened later gets the latest half minute, not that of the last page's end."""
+    tapes, ring = tape()
+    live = feed(tapes)
+    ring.write(AudioBlock(tone(1000, 5), T0))
+    with live.open("", None, "kitchen", ""):
+        pass
+    ring.write(AudioBlock(tone(1000, 40), T0 + 5))
+    with live.open("", None, "kitchen", "") as client:
+        ((kind, piece),) = waiting(client)
+    assert (kind, piece["n"]) == ("spectrum", 30 * 16)
+    assert piece["start"] == pytest.approx(T0 + 15, abs=0.01)
+
+
 @pytest.mark.parametrize("rate", [8_000, 16_000, 44_100, 48_000])
 def test_the_band_of_a_tone(rate: int) -> None:
     """A higher tone is in a higher band, at every rate; silence is black."""

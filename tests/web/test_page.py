@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
 from tests.daemon import Daemon, configuration, running
 
@@ -56,14 +56,20 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         assert daemon.stop() == 0
 
 
+@contextmanager
+def chromium(playwright: Playwright) -> Iterator[Browser]:
+    """Debian's."""
+    path = shutil.which("chromium")
+    assert path, "Chromium is missing: scripts/debian-packages chromium"
+    browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+    yield browser
+    browser.close()
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert path, "Chromium is missing: scripts/debian-packages chromium"
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
+    with sync_playwright() as playwright, chromium(playwright) as started:
+        yield started
 
 
 @dataclass
