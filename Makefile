@@ -1,7 +1,7 @@
 # `make` alone prints this list. Each target sets up what it needs: .venv, and Debian packages where apt can be used.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast chaos faults soak check quality clean
+.PHONY: help run test test-fast chaos faults soak check quality screenshots vendor clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -11,7 +11,7 @@ run:  ## set everything up and listen
 	@scripts/debian-packages libportaudio2 || echo "without it no microphone can be heard" >&2
 	@.venv/bin/streamer run --config configs/quickstart.yaml
 
-TEST_PACKAGES := mosquitto mosquitto-clients openssl pulseaudio pulseaudio-utils libportaudio2 libasound2-plugins systemd faketime
+TEST_PACKAGES := mosquitto mosquitto-clients openssl pulseaudio pulseaudio-utils libportaudio2 libasound2-plugins systemd faketime chromium
 
 test:  ## all tests; one of them: make test PYTEST_ARGS="tests/config -k nearest"
 	@scripts/venv dev
@@ -35,6 +35,7 @@ faults:  ## what goes wrong in months, one fault after the other, and a table of
 	FAULTS_CYCLES=1000 .venv/bin/pytest tests/faults $(PYTEST_ARGS)
 
 MINUTES ?= 30
+PAGE ?= http://127.0.0.1:8927/
 
 soak:  ## MINUTES=30: twenty sources, and the slope of memory, descriptors and threads
 	@scripts/venv dev
@@ -51,6 +52,15 @@ quality:  ## SOUNDSCAPES=… DATA=…: how well events are found, beside a peer
 	@test -n "$(SOUNDSCAPES)" -a -n "$(DATA)" || { echo "make quality: say where the soundscape tools and the clips are: make quality SOUNDSCAPES=… DATA=…" >&2; exit 64; }
 	@scripts/venv
 	@.venv/bin/python -m tools.quality --soundscapes "$(SOUNDSCAPES)" --data "$(DATA)" $(QUALITY_ARGS)
+
+screenshots:  ## PAGE=http://127.0.0.1:8927/: pictures of a page that runs, into docs/screenshots
+	@scripts/venv dev
+	@scripts/debian-packages chromium
+	.venv/bin/python -m tools.screenshots $(PAGE) docs/screenshots
+
+vendor:  ## make the page's library anew, from npm
+	@scripts/debian-packages npm
+	@scripts/vendor
 
 clean:  ## remove .venv and everything that was built
 	rm -rf .venv build out *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

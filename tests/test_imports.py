@@ -25,6 +25,7 @@ ORDER = [
     {"sinks"},
     {"ops"},
     {"data"},
+    {"web"},
     {"run"},
     {"evaluation"},
     {"training"},
@@ -38,6 +39,8 @@ ONLY_IMPORTERS = {
     "av": "capture/stream.py data/paths.py",
     "aiomqtt": "mqtt/aiomqtt_internals.py mqtt/connection.py",
     "amqtt": "mqtt/broker.py",
+    "starlette": "web/api.py web/guard.py web/metrics.py web/server.py",
+    "uvicorn": "web/server.py",
     "prometheus_client": "ops/prometheus.py",
 }
 

@@ -66,6 +66,11 @@ class Ring:
         return self._end
 
     @property
+    def start(self) -> int:
+        """Index of the oldest sample that is still there."""
+        return max(0, self._end - len(self._samples))
+
+    @property
     def finished(self) -> bool:
         """No more audio will come."""
         return self._finished
@@ -93,7 +98,7 @@ class Ring:
         """The samples with indices `first` to `last`, without the last. Before 0 there is silence."""
         samples: Samples = np.zeros(last - first, np.float32)
         with self._lock:
-            oldest = max(0, self._end - len(self._samples))
+            oldest = self.start
             begin, end = max(first, oldest), min(last, self._end)
             has_gap = last > self._end or max(first, 0) < oldest
             if begin < end:

@@ -21,6 +21,7 @@ from streamer.cli import (
     status,
     store,
     training,
+    web,
 )
 from streamer.errors import StreamerError, UsageError
 
@@ -58,6 +59,7 @@ bench.register(app)
 status.register(app)
 events.register(app)
 app.add_typer(store.app, name="store")
+app.add_typer(web.app, name="web")
 app.add_typer(training.app, name="train")
 app.add_typer(evaluation.app, name="eval")
 app.add_typer(service.app, name="service")

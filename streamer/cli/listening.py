@@ -22,6 +22,7 @@ from streamer.config.sources import SourceSettings
 from streamer.core.logs import LineFormatter, LogThread
 from streamer.data.synthesis import write_demo
 from streamer.errors import ConfigError, SourceError, StreamerError, UsageError
+from streamer.store.directory import state_directory
 from streamer.types import AudioBlock
 
 ConfigOption = Annotated[
@@ -109,8 +110,19 @@ def check(config: ConfigOption) -> None:
         report("broker", _outcome(lambda: asyncio.run(probe(settings.mqtt))))
     elif settings.mqtt.enabled:
         report("broker", "embedded, started by `streamer run`")
+    if settings.web.enabled:
+        report("page", _outcome(lambda: _page_line(settings)))
     if failures:
         raise typer.Exit(failures[0].exit_code)
+
+
+def _page_line(settings: Config) -> str:
+    """Whether the page may be served where the configuration says."""
+    from streamer.run.page import open_sessions  # noqa: PLC0415  # only where there is a page
+
+    sessions = open_sessions(settings.web, state_directory(settings.state_dir))
+    access = "with a password" if sessions.has_password else "without a password, for this machine alone"
+    return f"http://{settings.web.host}:{settings.web.port}/, {access}"
 
 
 def register(app: typer.Typer) -> None:

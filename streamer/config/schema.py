@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, Field, ValidationInfo, create_model, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, create_model, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from streamer.config.sources import SourceSettings
@@ -235,6 +236,39 @@ class StoreSettings(Section):
     """How many events are kept at most; the oldest go first."""
 
 
+class WebSettings(Section):
+    """The page, and the API that it uses."""
+
+    enabled: bool = False
+    """Whether the page is served."""
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    """Address to listen on; beyond loopback it needs a password (`streamer web password`)."""
+    port: Port = 8927
+    """Port to listen on."""
+    next_free_port: bool = False
+    """Whether the next free port is taken where this one is in use."""
+    hosts: list[str] = Field(default_factory=list)
+    """Further host names that the page is reached by; requests for others are refused."""
+    trusted_proxies: list[str] = Field(default_factory=list)
+    """Addresses or networks of reverse proxies whose forwarding headers are believed."""
+    password_file: File | None = None
+    """File whose first line is the password, or its hash; $STATE_DIRECTORY/web-password where not set."""
+    guest_password_file: File | None = None
+    """The same for guests, who may look and change nothing."""
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, proxies: list[str]) -> list[str]:
+        for proxy in proxies:
+            try:
+                ip_network(proxy, strict=False)
+            except ValueError:
+                raise ValueError(
+                    f"{proxy!r} is no address or network, as in 172.30.32.2 or 10.0.0.0/8"
+                ) from None
+        return proxies
+
+
 class Config(Section):
     """One daemon."""
 
@@ -254,6 +288,7 @@ class Config(Section):
     mqtt: MqttSettings = MqttSettings()
     home_assistant: HomeAssistantSettings | None = None
     health: HealthSettings = HealthSettings()
+    web: WebSettings = WebSettings()
     store: StoreSettings = StoreSettings()
 
     @property

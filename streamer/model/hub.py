@@ -218,6 +218,14 @@ def doubts(model: str, sounds: Mapping[str, Sequence[str]]) -> str:
     return f"{model}: {found} (expect misses and false alarms; streamer models info {model})"
 
 
+def verdict(model: str, labels: Sequence[str]) -> str:
+    """How well a model is known to hear a sound of these labels, for people; empty where it has none."""
+    measured = support.read(resolve(model)) if labels else None
+    if measured is None:
+        return str(Heard.UNKNOWN) if labels else ""
+    return str(next(iter(measured.by_verdict({"": labels}))))
+
+
 @contextmanager
 def _hub_errors(name: str) -> Iterator[None]:
     """Errors of the Hub's client, whose libraries change from version to version, as ModelError."""

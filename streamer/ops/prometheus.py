@@ -1,13 +1,9 @@
-"""/metrics for Prometheus and /healthz, on loopback. The only importer of prometheus_client."""
+"""The counters in the text format of Prometheus. The only importer of prometheus_client."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
 import time
-from collections.abc import AsyncIterator, Iterator
-from http import HTTPStatus
+from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -17,14 +13,8 @@ from streamer.metrics import Metrics
 from streamer.ops.health import Health
 from streamer.types import SourcePhase
 
-HOST = "127.0.0.1"
-TIMEOUT_S = 5.0
-HEAD_MAX = 8192
-"""bytes of a request"""
 PHASES = tuple(SourcePhase)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-LOCAL = ("127.0.0.1", "localhost", "[::1]")
-"""host names of this machine; any other is a web page that rebinds DNS"""
 
 _COUNTERS = {
     "blocks": "blocks that a source gave",
@@ -37,67 +27,16 @@ _COUNTERS = {
     "events": "events begun",
 }
 
-log = logging.getLogger(__name__)
 
+class Exposition:
+    """All counters as text, as they are when it is asked for."""
 
-@contextlib.asynccontextmanager
-async def metrics_server(port: int, metrics: Metrics, health: Health) -> AsyncIterator[int]:
-    """Serve in the block; yields the port. Where the port is taken, that is logged, and 0 is yielded."""
-    registry = CollectorRegistry()
-    registry.register(_Collected(metrics, health))
+    def __init__(self, metrics: Metrics, health: Health) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(_Collected(metrics, health))
 
-    def page(path: str) -> tuple[HTTPStatus, str, bytes]:
-        match path:
-            case "/metrics":
-                return HTTPStatus.OK, CONTENT_TYPE, generate_latest(registry)
-            case "/healthz":
-                problems = health.problems()
-                status = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
-                return status, CONTENT_TYPE, f"{'; '.join(problems) or health.line()}\n".encode()
-            case _:
-                return HTTPStatus.NOT_FOUND, CONTENT_TYPE, b"here are /metrics and /healthz\n"
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(
-            OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError
-        ):
-            async with asyncio.timeout(TIMEOUT_S):
-                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-                status, kind, body = page(_path(head)) if _is_local(head) else _refused()
-                lines = [
-                    f"HTTP/1.1 {status.value} {status.phrase}",
-                    f"Content-Type: {kind}",
-                    f"Content-Length: {len(body)}",
-                    "X-Content-Type-Options: nosniff",
-                    "Connection: close",
-                ]
-                writer.write("\r\n".join([*lines, "", ""]).encode() + body)
-                await writer.drain()
-        writer.close()
-
-    try:
-        server = await asyncio.start_server(answer, HOST, port, limit=HEAD_MAX)
-    except OSError as error:
-        log.error("%s:%d: no /metrics: %s", HOST, port, error.strerror)  # noqa: TRY400  # one line says it
-        yield 0
-        return
-    async with server:
-        yield server.sockets[0].getsockname()[1]
-
-
-def _path(head: list[str]) -> str:
-    """Of `GET /metrics?… HTTP/1.1`; nothing where it is another method."""
-    words = head[0].split(" ")
-    return words[1].partition("?")[0] if len(words) == 3 and words[0] == "GET" else ""
-
-
-def _is_local(head: list[str]) -> bool:
-    hosts = [line.partition(":")[2].strip() for line in head[1:] if line.lower().startswith("host:")]
-    return all(host in LOCAL or host.rpartition(":")[0] in LOCAL for host in hosts)
-
-
-def _refused() -> tuple[HTTPStatus, str, bytes]:
-    return HTTPStatus.FORBIDDEN, CONTENT_TYPE, b"ask for it on this machine, by 127.0.0.1 or localhost\n"
+    def text(self) -> bytes:
+        return generate_latest(self._registry)
 
 
 class _Collected(Collector):

@@ -26,12 +26,13 @@ from streamer.errors import StreamerError
 from streamer.inference.process import open_worker
 from streamer.metrics import Metrics
 from streamer.ops.health import Health, Problem
-from streamer.ops.prometheus import metrics_server
+from streamer.ops.prometheus import Exposition
 from streamer.ops.status import socket_path, status_server
 from streamer.ops.systemd import Notifier
 from streamer.run.broker_link import BrokerLink
 from streamer.run.daemon import Daemon
 from streamer.run.model import warn_of_unsupported_sounds, with_measured_hop
+from streamer.run.page import Page, metrics_server, open_page
 from streamer.run.reload import Reloader
 from streamer.sinks.logger import LogSink
 from streamer.sinks.terminal import TerminalSink
@@ -40,7 +41,8 @@ from streamer.store.history import Model
 from streamer.store.log import Keep, Log
 from streamer.store.query import Filter, reading
 from streamer.store.writer import Writer
-from streamer.types import SoundEvent
+from streamer.types import Sink, SoundEvent
+from streamer.web.metrics import metrics_routes
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +62,10 @@ async def serve(config: Config, *, terminal: bool, reread: Callable[[], Config] 
         state = state_directory(config.state_dir)
         directory = stack.enter_context(locked(state))
         await stack.enter_async_context(status_server(socket_path(state), health.report))
+        metrics_page = metrics_routes(Exposition(metrics, health), health)
         if config.health.port is not None:
-            await stack.enter_async_context(metrics_server(config.health.port, metrics, health))
+            server = metrics_server(config.health.port, metrics_page)
+            await stack.enter_async_context(in_background(server.run(), "metrics"))
 
         is_auto = config.windows.hop_s == "auto"
         worker = open_worker(config.model, metrics, n_sources=len(config.sources) if is_auto else None)
@@ -87,12 +91,14 @@ async def serve(config: Config, *, terminal: bool, reread: Callable[[], Config] 
             broker = BrokerLink(config, directory, writer.consumer(MQTT), metrics, address, control)
             broker.count_earlier(await asyncio.to_thread(_began_today, directory))
             writer.sinks.append(broker.sink)
-        where = "nowhere: mqtt.enabled is false" if broker is None else broker.subscription
-        if terminal:
-            writer.sinks.append(TerminalSink(config.node, model.describe, where))
-        else:
-            log.info("events: %s", where)
-            writer.sinks.append(LogSink())
+        tapes = Tapes()
+        page: Page | None = None
+        if config.web.enabled:
+            page = open_page(
+                config, lambda: daemon.config, directory, control, health.report, tapes, metrics_page
+            )
+            writer.sinks.append(page.feed)
+        writer.sinks.append(_display(config, terminal, model.describe, broker, page))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="streamer-")))
         daemon = Daemon(
             config,
@@ -103,8 +109,10 @@ async def serve(config: Config, *, terminal: bool, reread: Callable[[], Config] 
             sinks=[writer],
             metrics=metrics,
             control=control,
-            tapes=Tapes(),
+            tapes=tapes,
         )
+        if page is not None:
+            await stack.enter_async_context(in_background(page.run(), "page"))
         parts: dict[str, Problem] = {"inference": worker.problem, "event log": writer.problem}
         health.set_parts({"sources": daemon.problem, **parts}, daemon.is_ready)
         if reread is not None:
@@ -115,6 +123,17 @@ async def serve(config: Config, *, terminal: bool, reread: Callable[[], Config] 
             await daemon.run()
         finally:
             health.stopping()
+
+
+def _display(
+    config: Config, terminal: bool, model: str, broker: BrokerLink | None, page: Page | None
+) -> Sink:
+    """Shows people the events: the live view of a terminal, or lines of the log."""
+    where = "nowhere: mqtt.enabled is false" if broker is None else broker.subscription
+    if terminal:
+        return TerminalSink(config.node, model, where, page="" if page is None else page.server.address)
+    log.info("events: %s", where)
+    return LogSink()
 
 
 def _rule(control: Control, event: SoundEvent) -> str:

@@ -52,13 +52,17 @@ class _Source:
 class TerminalSink:
     """A live view at the foot of the terminal; log lines scroll by above it, and it stays when it ends.
 
-    `model` and `destination` are lines for people: what scores, and how to see the events elsewhere.
+    `model` and `destination` are lines for people: what scores, and how to see the events elsewhere;
+    `page` is the address of the page, where there is one.
     """
 
-    def __init__(self, node: str, model: str, destination: str, *, console: Console | None = None) -> None:
+    def __init__(
+        self, node: str, model: str, destination: str, *, page: str = "", console: Console | None = None
+    ) -> None:
         self._node = node
         self._model = model
         self._destination = destination
+        self._page = page
         self._console = console or Console()
         self._sources: dict[str, _Source] = {}
         self._ongoing: dict[str, SoundEvent] = {}
@@ -117,10 +121,10 @@ class TerminalSink:
         )
 
     def _header(self) -> list[Text]:
-        return [
-            _line(("streamer", "bold"), f"  {self._node}  ", (self._model, "dim")),
-            _line(("events", "bold"), "    ", (self._destination, "cyan")),
-        ]
+        lines = [_line(("streamer", "bold"), f"  {self._node}  ", (self._model, "dim"))]
+        if self._page:
+            lines.append(_line(("page", "bold"), "      ", (self._page, "cyan")))
+        return [*lines, _line(("events", "bold"), "    ", (self._destination, "cyan"))]
 
     def _source(self, name: str, source: _Source, labels: int) -> RenderableType:
         style = _PHASE_STYLES[source.phase]

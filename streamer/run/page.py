@@ -1,0 +1,96 @@
+"""Puts the page together: its feed among the sinks, its API over history and control, its server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from streamer.capture.tapes import Tapes
+from streamer.config.control import Control
+from streamer.config.schema import Config, WebSettings
+from streamer.core.json_file import JsonFile
+from streamer.core.tasks import in_background
+from streamer.core.zone import home_zone
+from streamer.errors import ConfigError
+from streamer.model import hub
+from streamer.mqtt.messages import event_message
+from streamer.web.api import Api, Parts
+from streamer.web.feed import Feed
+from streamer.web.guard import LOOPBACK, ScopedRoute
+from streamer.web.server import WebServer, application
+from streamer.web.sessions import PasswordFile, Sessions, password_path
+
+
+def open_sessions(web: WebSettings, directory: Path | None) -> Sessions:
+    """Who may do what. Raises ConfigError where everybody on the network could do everything."""
+    state = directory or Path(os.devnull)  # below which there is no file
+    sessions = Sessions(
+        JsonFile(directory, "web-sessions.json"),
+        PasswordFile(password_path(web.password_file, "web-password", state)),
+        PasswordFile(password_path(web.guest_password_file, "web-guest-password", state)),
+    )
+    if web.host not in LOOPBACK and not sessions.has_password:
+        raise ConfigError(
+            f"web.host is {web.host}, and there is no password: set one with `streamer web password`"
+        )
+    return sessions
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Has its port, and is served while `run` runs."""
+
+    server: WebServer
+    feed: Feed
+    """a sink"""
+    routes: Sequence[ScopedRoute]
+
+    async def run(self) -> None:
+        """At the end the streams end first, so that the server need not wait for them."""
+        async with in_background(self.server.run(), "page"):
+            await self.feed.run()
+
+
+def metrics_server(port: int, routes: Sequence[ScopedRoute]) -> WebServer:
+    """For this machine alone, without sign-in."""
+    nobody = Sessions(JsonFile(None, ""), PasswordFile(None), PasswordFile(None))
+    return WebServer("metrics", application(routes, nobody), "127.0.0.1", port)
+
+
+def open_page(
+    config: Config,
+    in_use: Callable[[], Config],
+    directory: Path | None,
+    control: Control,
+    report: Callable[[], Mapping[str, object]],
+    tapes: Tapes,
+    more: Sequence[ScopedRoute],
+) -> Page:
+    """`in_use` gives the configuration after reloads; `more` are routes that are served, too.
+
+    Raises ConfigError where everybody on the network could do everything.
+    """
+    web = config.web
+    sessions = open_sessions(web, directory)
+    feed = Feed(tapes, lambda event: event_message(event, config.node))
+    zone, zone_name = home_zone()
+    parts = Parts(
+        config=in_use,
+        control=control,
+        directory=directory,
+        report=report,
+        feed=feed,
+        sessions=sessions,
+        zone=zone,
+        zone_name=zone_name,
+        heard=lambda sound: hub.verdict(config.model.path, in_use().sounds[sound].labels),
+    )
+    api = Api(parts)
+    control.subscribe(lambda _: feed.changed("control", api.control_fields()))
+    routes = [*api.routes, *more]
+    app = application(routes, sessions, hosts=(web.host, *web.hosts), trusted_proxies=web.trusted_proxies)
+    server = WebServer("page", app, web.host, web.port, next_free_port=web.next_free_port)
+    server.bind()
+    return Page(server, feed, routes)

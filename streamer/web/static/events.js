@@ -1,0 +1,223 @@
+// What happened: a day at a glance, the list with its filters, and one event with its sound, its scores and its verdict.
+import { LitElement, html, nothing, repeat, svg } from "./vendor/lit.js";
+import { get, put, remove, url } from "./api.js";
+import { can, colour, model, nameOf, subscribe } from "./model.js";
+import { clips, clock, dayName, dayOf, duration, hourMinute, priorities, shift } from "./words.js";
+import { drawSpectrum } from "./now.js";
+
+const PAGE = 50;
+const tell = (text) => dispatchEvent(new CustomEvent("toast", { detail: text }));
+const icons = {
+  left: svg`<path d="M15 5l-7 7 7 7"/>`, right: svg`<path d="M9 5l7 7-7 7"/>`, close: svg`<path d="M6 6l12 12M18 6L6 18"/>`, help: svg`<path d="M9 9a3 3 0 1 1 4 2.800c-.8.4-1 1-1 2M12 17.500v.1"/>`,
+};
+const icon = (name) => html`<svg viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="2" stroke-linecap="round" stroke-linejoin="round" aria-hidden="true">${icons[name]}</svg>`;
+
+class Events extends LitElement {
+  static properties = { place: {}, day: { state: true }, events: { state: true }, next: { state: true }, hours: { state: true },
+    sound: { state: true }, source: { state: true }, verdict: { state: true }, open: { state: true }, busy: { state: true }, help: { state: true } };
+  constructor() { super(); this.events = []; this.next = null; this.hours = []; this.sound = this.source = this.verdict = ""; this.undo = []; }
+  createRenderRoot() { return this; }
+
+  connectedCallback() {
+    super.connectedCallback();
+    this.day ??= model.info.today;
+    this.keys = (event) => this.key(event);
+    addEventListener("keydown", this.keys);
+    this.leave = subscribe((kind) => { if (kind === "event" || kind === "events") this.merge(); });
+    this.load();
+  }
+  disconnectedCallback() { super.disconnectedCallback(); removeEventListener("keydown", this.keys); this.leave(); }
+  willUpdate(changed) { if (changed.has("place")) this.show(this.place?.[0] ?? null); }
+
+  get filters() { return { day: this.day, sound: this.sound, source: this.source, verdict: this.verdict }; }
+
+  async load(after = null) {
+    this.busy = true;
+    try {
+      const [found, hours] = await Promise.all([
+        get("events", { ...this.filters, limit: PAGE, after }),
+        after ? null : get("hours", { from: this.day, to: this.day, by: "hour", source: this.source }),
+      ]);
+      const known = new Set(after ? this.events.map(({ id }) => id) : []);
+      this.events = [...(after ? this.events : []), ...found.events.filter(({ id }) => !known.has(id))];
+      this.next = found.next;
+      if (hours) this.hours = hours.counts;
+    } catch (error) { tell(error.message); }
+    this.busy = false;
+  }
+
+  // Events that come while the page is open: put where they belong, never twice.
+  merge() {
+    const shown = model.recent.find(({ id }) => id === this.open?.event.id);
+    if (shown && this.open.event.offset === null) this.open = { ...this.open, event: { ...this.open.event, ...shown, verdict: this.open.event.verdict } };
+    if (this.day !== dayOf(new Date())) return;
+    for (const event of model.recent) {
+      if ((this.sound && event.sound !== this.sound) || (this.source && event.source !== this.source) || this.verdict) continue;
+      const at = this.events.findIndex(({ id }) => id === event.id);
+      if (at >= 0) this.events[at] = { ...this.events[at], ...event, verdict: this.events[at].verdict };
+      else if (dayOf(event.onset) === this.day) this.events.unshift(event);
+    }
+    this.events = [...this.events].sort((a, b) => b.onset.localeCompare(a.onset));
+  }
+
+  set(change) { Object.assign(this, change); this.load(); }
+
+  async show(id) {
+    if (!id) { this.open = null; return; }
+    try { this.open = await get(`events/${id}`); }
+    catch (error) { tell(error.message); this.open = null; }
+  }
+
+  go(step) {
+    if (!this.events.length) return;
+    const at = this.events.findIndex(({ id }) => id === this.open?.event.id);
+    const next = this.events[Math.min(this.events.length - 1, Math.max(0, at + step))];
+    location.hash = `#/events/${next.id}`;
+  }
+
+  nextUnreviewed() {
+    const at = this.events.findIndex(({ id }) => id === this.open?.event.id);
+    const found = this.events.slice(at + 1).find(({ verdict }) => !verdict);
+    if (found) location.hash = `#/events/${found.id}`; else tell("Every event of this list is reviewed.");
+  }
+
+  async review(verdict, sound = null) {
+    if (!this.open || !can("write")) return;
+    const { id, verdict: before } = this.open.event;
+    try {
+      const changed = await put(`events/${id}/review`, { verdict, sound, note: this.open.event.note ?? "" });
+      this.undo.push([id, before]);
+      this.replace(changed.event);
+    } catch (error) { tell(error.message); }
+  }
+
+  async takeBack() {
+    const last = this.undo.pop();
+    if (!last) return;
+    const [id, before] = last;
+    const changed = before ? await put(`events/${id}/review`, { verdict: before, sound: null, note: "" }) : await remove(`events/${id}/review`);
+    this.replace(changed.event);
+  }
+
+  replace(event) {
+    this.events = this.events.map((known) => (known.id === event.id ? { ...known, ...event } : known));
+    if (this.open?.event.id === event.id) this.open = { ...this.open, event: { ...this.open.event, ...event } };
+  }
+
+  key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
+    const keys = { j: () => this.go(1), k: () => this.go(-1), r: () => this.review("right"), w: () => this.review("wrong"), u: () => this.takeBack(),
+      n: () => this.nextUnreviewed(), Escape: () => { location.hash = "#/events"; }, "?": () => { this.help = true; },
+      " ": () => { const audio = this.querySelector("audio"); if (audio) audio.paused ? audio.play() : audio.pause(); } };
+    if (event.key in keys && !(event.key === " " && event.target.tagName === "BUTTON")) { event.preventDefault(); keys[event.key](); }
+  }
+
+  strip() {
+    const rows = [...new Set(this.hours.map(({ sound }) => sound))].sort();
+    const height = Math.max(1, rows.length) * 18 + 20, left = 118, width = 960;
+    const x = (hour) => left + (hour / 24) * (width - left - 8);
+    return html`<svg class="strip" viewBox="0 0 ${width} ${height}" role="img" aria-label="Events of the day by hour">
+      ${[0, 6, 12, 18, 24].map((hour) => svg`<line x1=${x(hour)} x2=${x(hour)} y1="0" y2=${height - 16} stroke="var(--line)"/><text x=${x(hour)} y=${height - 3} text-anchor="middle">${hour}</text>`)}
+      ${rows.map((sound, row) => svg`<text x="0" y=${row * 18 + 13}>${nameOf("sounds", sound)}</text>
+        ${this.hours.filter((one) => one.sound === sound).map(({ hour, n }) => svg`<rect x=${x(hour) + 1} y=${row * 18 + 3} width=${x(1) - x(0) - 2} height="12" rx="3" fill=${colour(sound)} opacity=${Math.min(1, .35 + .13 * n)}><title>${nameOf("sounds", sound)}, ${hour}:00: ${n}</title></rect>`)}`)}
+      ${rows.length ? nothing : svg`<text x=${left + 12} y="14">Nothing was heard on this day.</text>`}
+    </svg>`;
+  }
+
+  entry(event) {
+    return html`<li><a class="entry" href="#/events/${event.id}" aria-current=${event.id === this.open?.event.id ? "true" : "false"}>
+      <time datetime=${event.onset}>${clock(event.onset)}</time>
+      <span><span class="sound"><span class="swatch" .style=${`background: ${colour(event.sound)}`}></span>${nameOf("sounds", event.sound)}</span>
+        <span class="where">${nameOf("sources", event.source)} · ${duration(event.duration_s)}</span></span>
+      <span class="peak dim">${event.peak.toFixed(2)}</span>
+      ${event.verdict ? html`<span class="verdict ${event.verdict}">${event.verdict}</span>`
+        : event.priority === "critical" ? html`<span class="verdict critical">critical</span>` : html`<span class="verdict">new</span>`}
+    </a></li>`;
+  }
+
+  detail() {
+    const { event, explain } = this.open;
+    return html`<section class="panel detail" aria-label="Event">
+      <div class="row spread"><h2>${nameOf("sounds", event.sound)}</h2><a class="button icon quiet" href="#/events" aria-label="Close">${icon("close")}</a></div>
+      ${event.clip === "kept" ? html`<st-clip .event=${event}></st-clip>` : event.clip && clips[event.clip] ? html`<p class="dim small">${clips[event.clip]}</p>` : nothing}
+      <dl class="facts">
+        <dt>When</dt><dd>${dayName(dayOf(event.onset))}, ${clock(event.onset)}</dd><dt>Length</dt><dd>${duration(event.duration_s)}</dd>
+        <dt>Where</dt><dd>${nameOf("sources", event.source)}</dd>
+        <dt>Score</dt><dd>${event.peak.toFixed(2)} at its highest${event.rule ? html` <span class="dim">(begins at ${event.rule.on.toFixed(2)})</span>` : nothing}</dd>
+        <dt>Loudness</dt><dd>${event.level_dbfs.toFixed(0)} dBFS</dd>
+        ${event.verified === null ? nothing : html`<dt>Cadence</dt><dd>${event.verified ? "that of an alarm, found in the signal" : "not that of an alarm"}</dd>`}
+        ${event.priority === "normal" ? nothing : html`<dt>Priority</dt><dd>${priorities[event.priority]}</dd>`}
+      </dl>
+      <ul class="heard bare" aria-label="Labels">${Object.entries(event.labels).map(([label, score]) => html`<li><span>${label}</span><span class="bar"><i .style=${`width: ${100 * score}%`}></i></span><span class="value">${score.toFixed(2)}</span></li>`)}</ul>
+      ${explain?.length ? html`<div><h3>Why</h3><ul class="why">${explain.map((line) => html`<li>${line}</li>`)}</ul></div>` : nothing}
+      ${can("write") ? html`<div><h3>Was it right?</h3><div class="review">
+        <button class="button" aria-pressed=${event.verdict === "right"} @click=${() => this.review("right")}>Right</button>
+        <button class="button" aria-pressed=${event.verdict === "wrong" && !event.verdict_sound} @click=${() => this.review("wrong")}>Wrong</button></div>
+        <label class="row small other"><span class="dim">It was</span>
+          <select class="field" @change=${(change) => change.target.value && this.review("wrong", change.target.value)}>
+            <option value="">…</option>${model.info.sounds.filter(({ id }) => id !== event.sound).map(({ id, name }) => html`<option value=${id} ?selected=${event.verdict_sound === id}>${name}</option>`)}
+          </select></label></div>` : nothing}
+      <p class="mono dim">${event.id}</p>
+    </section>`;
+  }
+
+  render() {
+    const is = (kind, id) => this[kind] === id;
+    return html`
+      <header><h1>Events</h1>
+        <div class="day"><button class="button icon quiet" aria-label="The day before" @click=${() => this.set({ day: shift(this.day, -1) })}>${icon("left")}</button>
+          <b>${dayName(this.day)}</b>
+          <button class="button icon quiet" aria-label="The day after" ?disabled=${this.day >= model.info.today} @click=${() => this.set({ day: shift(this.day, 1) })}>${icon("right")}</button>
+          <button class="button icon quiet" aria-label="Keys" @click=${() => { this.help = true; }}>${icon("help")}</button></div>
+      </header>
+      <div class="events ${this.open ? "open" : ""}">
+        <div class="stack browse">
+          <section class="panel">${this.strip()}</section>
+          <div class="row spread">
+            <div class="chips" role="group" aria-label="Verdict">${[["", "All"], ["none", "Not reviewed"], ["right", "Right"], ["wrong", "Wrong"]].map(([id, name]) => html`
+              <button class="chip" aria-pressed=${is("verdict", id)} @click=${() => this.set({ verdict: id })}>${name}</button>`)}</div>
+            <div class="row">
+              <select class="field" aria-label="Sound" @change=${(event) => this.set({ sound: event.target.value })}><option value="">Every sound</option>${model.info.sounds.map(({ id, name }) => html`<option value=${id} ?selected=${is("sound", id)}>${name}</option>`)}</select>
+              ${model.info.sources.length > 1 ? html`<select class="field" aria-label="Source" @change=${(event) => this.set({ source: event.target.value })}><option value="">Everywhere</option>${model.info.sources.map(({ id, name }) => html`<option value=${id}>${name}</option>`)}</select>` : nothing}
+              <a class="button" href=${url("events.csv", this.filters)} download>CSV</a>
+            </div></div>
+          <section class="panel tight" aria-busy=${this.busy}>
+            ${this.events.length ? html`<ul class="list">${repeat(this.events, ({ id }) => id, (event) => this.entry(event))}</ul>` : html`<p class="empty">${this.busy ? "Loading…" : "No events here."}</p>`}
+            ${this.next ? html`<p class="centred"><button class="button quiet" @click=${() => this.load(this.next)}>Earlier</button></p>` : nothing}
+          </section>
+        </div>
+        ${this.open ? this.detail() : nothing}
+      </div>
+      ${this.help ? html`<dialog open aria-label="Keys"><h2>Keys</h2><dl class="facts keys">
+        ${[["j", "next event"], ["k", "event before"], ["space", "play the clip"], ["r", "right"], ["w", "wrong"], ["u", "undo"], ["n", "next one that is not reviewed"], ["Esc", "close"]].map(([key, what]) => html`<dt><kbd>${key}</kbd></dt><dd>${what}</dd>`)}</dl>
+        <button class="button primary" @click=${() => { this.help = false; }}>Close</button></dialog>` : nothing}`;
+  }
+}
+customElements.define("st-events", Events);
+
+class Clip extends LitElement {
+  static properties = { event: {}, end: { state: true } };
+  createRenderRoot() { return this; }
+  willUpdate(changed) { if (changed.has("event") && changed.get("event")?.id !== this.event.id) this.load(); }
+
+  async load() {
+    const answer = await fetch(url(`clips/${this.event.id}/spectrum`));
+    if (!answer.ok) return;
+    const { start, end, columns_s, n, data } = await answer.json();
+    const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+    this.end = end;
+    await this.updateComplete;
+    drawSpectrum(this.querySelector("canvas"), [{ start, columns_s, n, bytes }], start + n / columns_s, n / columns_s);
+    this.start = start;
+    this.requestUpdate();
+  }
+
+  render() {
+    const length = this.end - this.start, at = (iso) => `${(100 * (Date.parse(iso) / 1000 - this.start)) / length}%`;
+    const shown = this.end && this.event.offset;
+    return html`<figure class="stack"><div class="scope rounded"><canvas class="spectrum" role="img" aria-label="Spectrogram of the clip"></canvas>
+      ${shown ? html`<span class="span" .style=${`left: ${at(this.event.onset)}; width: calc(${at(this.event.offset)} - ${at(this.event.onset)})`}></span>` : nothing}</div>
+      <audio controls preload="metadata" src=${url(`clips/${this.event.id}.flac`)}></audio></figure>`;
+  }
+}
+customElements.define("st-clip", Clip);

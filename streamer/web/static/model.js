@@ -1,0 +1,101 @@
+// What the page knows, and who is told when it changes. Filled by the live stream; one copy for all views.
+import { get, url } from "./api.js";
+
+const KEPT_S = 32;
+const listeners = new Set();
+export const model = {
+  info: null,
+  online: true,
+  states: {},     // by source: {phase, reason}
+  heard: {},      // by source: the latest levels and labels
+  history: {},    // by source: [{at, sounds}] of the last half minute
+  spectra: {},    // by source: [{start, columns_s, n, data}]
+  open: {},       // by event id: events that have not ended
+  recent: [],     // the latest events, newest first
+  control: {},
+  stats: {},
+  version: 0,     // grows with each change of events, for lists
+};
+
+export const subscribe = (changed) => { listeners.add(changed); return () => listeners.delete(changed); };
+export const notify = (kind) => { for (const changed of listeners) changed(kind); };
+
+export async function load() {
+  model.info = await get("info");
+  model.control = await get("control");
+}
+
+export async function refresh() {
+  const found = await get("events", { limit: 12 });
+  model.recent = found.events;
+  model.open = Object.fromEntries(found.events.filter((e) => e.offset === null).map((e) => [e.id, e]));
+  model.version += 1;
+  notify("events");
+}
+
+function onEvent(event) {
+  if (event.phase === "end") delete model.open[event.id];
+  else model.open[event.id] = event;
+  const at = model.recent.findIndex((known) => known.id === event.id);
+  if (at >= 0) model.recent[at] = { ...model.recent[at], ...event };
+  else model.recent = [event, ...model.recent].slice(0, 12);
+  model.version += 1;
+}
+
+function onHeard(heard) {
+  model.heard[heard.source] = heard;
+  const history = (model.history[heard.source] ??= []);
+  history.push({ at: heard.at, sounds: heard.sounds });
+  while (history.length && heard.at - history[0].at > KEPT_S) history.shift();
+}
+
+function onSpectrum(piece) {
+  const bytes = Uint8Array.from(atob(piece.data), (c) => c.charCodeAt(0));
+  const pieces = (model.spectra[piece.source] ??= []);
+  pieces.push({ ...piece, bytes });
+  while (pieces.length && piece.start - pieces[0].start > KEPT_S) pieces.shift();
+}
+
+const handlers = {
+  state: (fields) => { model.states[fields.source] = fields; },
+  event: onEvent,
+  heard: onHeard,
+  spectrum: onSpectrum,
+  stats: (fields) => { model.stats = fields; },
+  control: (fields) => { model.control = fields; },
+  review: ({ id, verdict }) => { model.recent = model.recent.map((event) => (event.id === id ? { ...event, verdict } : event)); model.version += 1; },
+};
+
+let stream = null;
+let spectrum = null;
+
+// A new stream whenever another spectrogram is shown; none while the page is hidden.
+export function watch(source) {
+  if (source === spectrum && stream) return;
+  spectrum = source;
+  reopen();
+}
+
+function reopen() {
+  stream?.close();
+  stream = null;
+  if (document.hidden || !model.info) return;
+  stream = new EventSource(url("live", { spectrum }));
+  // What happened before the stream was open is asked for once it is: nothing falls between the two.
+  stream.onopen = () => { refresh().catch(() => {}); model.online = true; notify("online"); };
+  stream.onerror = () => { model.online = false; notify("online"); };
+  stream.addEventListener("resync", () => refresh().catch(() => {}));
+  for (const [kind, handle] of Object.entries(handlers)) {
+    stream.addEventListener(kind, (message) => { handle(JSON.parse(message.data)); notify(kind); });
+  }
+}
+
+document.addEventListener("visibilitychange", () => { reopen(); });
+
+export const can = (scope) => model.info?.scopes.includes(scope) ?? false;
+export const nameOf = (kind, id) => model.info?.[kind].find((one) => one.id === id)?.name ?? id;
+const HUES = [168, 28, 262, 85, 330, 210, 55, 300, 130, 0, 235, 105];
+export const colour = (sound) => {
+  const at = Math.max(0, model.info?.sounds.findIndex((one) => one.id === sound) ?? 0);
+  return `hsl(${HUES[at % HUES.length]} ${at >= HUES.length ? 35 : 55}% 48%)`;
+};

@@ -1,0 +1,64 @@
+// Each sound: when it is heard, its threshold, and how many events a day another threshold would give.
+import { LitElement, html, nothing, svg } from "./vendor/lit.js";
+import { get, put } from "./api.js";
+import { can, colour, model, subscribe } from "./model.js";
+import { shift } from "./words.js";
+
+const DAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+
+class Sounds extends LitElement {
+  static properties = { days: { state: true }, counts: { state: true }, source: { state: true } };
+  constructor() { super(); this.days = 7; this.counts = []; }
+  createRenderRoot() { return this; }
+  connectedCallback() {
+    super.connectedCallback();
+    this.source ??= model.info.sources[0]?.id;
+    this.leave = subscribe((kind) => { if (kind === "control") this.requestUpdate(); });
+    this.load();
+  }
+  disconnectedCallback() { super.disconnectedCallback(); this.leave(); }
+
+  async load() {
+    try { this.counts = (await get("hours", { from: shift(model.info.today, 1 - this.days), to: model.info.today, by: "weekday", source: this.source })).counts; }
+    catch (error) { dispatchEvent(new CustomEvent("toast", { detail: error.message })); }
+  }
+
+  async set(path, value) {
+    try { model.control = await put(`control/${this.source}/${path}`, { value }); this.requestUpdate(); }
+    catch (error) { dispatchEvent(new CustomEvent("toast", { detail: error.message })); }
+  }
+
+  heat(sound, counts) {
+    const most = Math.max(1, ...counts.map(({ n }) => n)), cell = 15;
+    return html`<svg class="heat" viewBox="0 0 ${30 + 24 * cell} ${7 * cell + 14}" role="img" aria-label="By weekday and hour">
+      ${DAYS.map((day, row) => svg`<text x="0" y=${row * cell + 11}>${day}</text>${Array.from({ length: 24 }, (_, hour) => svg`<rect x=${30 + hour * cell} y=${row * cell} width=${cell - 2} height=${cell - 2} rx="3" fill="var(--sunken)"/>`)}`)}
+      ${counts.map(({ weekday, hour, n }) => svg`<rect x=${30 + hour * cell} y=${weekday * cell} width=${cell - 2} height=${cell - 2} rx="3" fill=${colour(sound)} opacity=${.25 + (.75 * n) / most}><title>${DAYS[weekday]} ${hour}:00: ${n}</title></rect>`)}
+      ${[0, 6, 12, 18].map((hour) => svg`<text x=${30 + hour * cell} y=${7 * cell + 11}>${hour}</text>`)}</svg>`;
+  }
+
+  card({ id, name, priority, heard }) {
+    const counts = this.counts.filter(({ sound }) => sound === id), n = counts.reduce((sum, one) => sum + one.n, 0);
+    const threshold = model.control[this.source]?.thresholds[id];
+    return html`<article class="panel stack" aria-label=${name}>
+      <div class="row spread"><h2 class="row"><span class="swatch" .style=${`background: ${colour(id)}`}></span>${name}</h2>
+        ${priority === "critical" ? html`<span class="verdict critical">critical</span>` : nothing}</div>
+      <p><b>${n}</b> ${n === 1 ? "event" : "events"} in ${this.days} days <span class="dim">· ${(n / this.days).toFixed(1)} a day</span></p>
+      ${this.heat(id, counts)}
+      ${threshold ? html`<div><label class="row spread small"><span class="dim">Begins at a score of</span><output><b>${threshold.on.toFixed(2)}</b></output></label>
+        <input class="slider" type="range" min="0.02" max="0.98" step="0.01" aria-label="Threshold of ${name}" .value=${threshold.set} ?disabled=${!can("write")} @change=${(event) => this.set(`threshold/${id}`, Number(event.target.value))}>
+        <div class="row spread small dim"><span>hears more</span><span>fewer mistakes</span></div></div>` : nothing}
+      ${heard && heard !== "heard well" ? html`<p class="small dim">The model: ${heard}.</p>` : nothing}
+    </article>`;
+  }
+
+  render() {
+    const profile = model.control[this.source]?.profile;
+    return html`<header><h1>Sounds</h1><div class="row">
+        ${model.info.sources.length > 1 ? html`<select class="field" aria-label="Source" @change=${(event) => { this.source = event.target.value; this.load(); }}>${model.info.sources.map(({ id, name }) => html`<option value=${id}>${name}</option>`)}</select>` : nothing}
+        <div class="chips" role="group" aria-label="Days">${[7, 30, 90].map((days) => html`<button class="chip" aria-pressed=${this.days === days} @click=${() => { this.days = days; this.load(); }}>${days} days</button>`)}</div></div></header>
+      ${can("write") && profile ? html`<section class="panel row spread below"><div><h2>Sensitivity</h2><p class="small dim">For all sounds at once.</p></div>
+        <div class="chips" role="group" aria-label="Sensitivity">${model.info.profiles.map((name) => html`<button class="chip" aria-pressed=${profile === name} @click=${() => this.set("profile", name)}>${name}</button>`)}</div></section>` : nothing}
+      <div class="sounds">${model.info.sounds.map((sound) => this.card(sound))}</div>`;
+  }
+}
+customElements.define("st-sounds", Sounds);

@@ -1,0 +1,204 @@
+"""What the API answers, over a real history and a real connection."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.web.conftest import N
+from tests.web.site import Site
+
+
+def days(site: Site) -> tuple[str, str]:
+    """The days of the history, in the home's zone."""
+    today = datetime.fromisoformat(site.get("info")["today"])
+    return (today - timedelta(days=1)).date().isoformat(), today.date().isoformat()
+
+
+def test_what_the_page_begins_with(site: Site) -> None:
+    """Names as people gave them, what may be done, and the home's day."""
+    info = site.get("info")
+    assert [(one["id"], one["name"]) for one in info["sources"]] == [("kitchen", "Küche"), ("hall", "Hall")]
+    assert [one["name"] for one in info["sounds"]] == ["Dog bark", "Siren", "Loud noise"]
+    assert [one["heard"] for one in info["sounds"]][2] == ""
+    assert info["scopes"] == ["hear", "listen", "look", "owner", "write"]
+
+
+def test_every_event_once(site: Site) -> None:
+    """Page by page, newest first, and none twice, whatever comes meanwhile."""
+    seen, after = list[str](), ""
+    while True:
+        found = site.get(f"events?limit=25&after={after}")
+        seen += [event["id"] for event in found["events"]]
+        if found["next"] is None:
+            break
+        after = found["next"]
+    assert seen == [f"{k:012x}" for k in range(N)]
+
+
+def test_filters(site: Site) -> None:
+    """By source, sound, verdict and day; a name that nothing has finds nothing."""
+    assert {e["sound"] for e in site.get("events?sound=siren&limit=200")["events"]} == {"siren"}
+    assert {e["source"] for e in site.get("events?source=hall&limit=200")["events"]} == {"hall"}
+    assert site.get("events?source=%27%20OR%201=1--")["events"] == []
+    assert site.get("events?verdict=right")["events"] == []
+    assert site.get("events?day=2001-01-01")["events"] == []
+    found = [e for day in days(site) for e in site.get(f"events?day={day}&limit=200")["events"]]
+    assert len(found) == N
+
+
+def test_one_event(site: Site) -> None:
+    """With all that is known, and why it is there, in words."""
+    found = site.get("events/000000000000")
+    assert found["event"]["duration_s"] == 2.5
+    assert found["event"]["onset"].endswith("Z")
+    assert found["explain"][0] == "Its score reached 0.93; it starts at 0.66 and ends below 0.33."
+    assert site.ask("GET", "/api/1/events/ffffffffffff").status == 404
+    assert site.ask("GET", "/api/1/events/0").status == 404
+
+
+def test_a_review(site: Site) -> None:
+    """Stands at once, does not count in the hours when it is wrong, and can be taken back."""
+    first, last = days(site)
+
+    def n_counted() -> int:
+        return sum(one["n"] for one in site.get(f"hours?from={first}&to={last}&by=hour")["counts"])
+
+    assert n_counted() == N
+    path = "/api/1/events/000000000002/review"
+    answer = site.ask("PUT", path, body={"verdict": "wrong", "sound": "siren", "note": "<img src=x>"})
+    assert answer.fields["event"]["verdict"] == "wrong"
+    assert answer.fields["event"]["verdict_sound"] == "siren"
+    assert answer.fields["event"]["note"] == "<img src=x>"
+    assert [e["id"] for e in site.get("events?verdict=wrong")["events"]] == ["000000000002"]
+    assert n_counted() == N - 1
+    assert site.ask("DELETE", path).fields["event"]["verdict"] is None
+    assert n_counted() == N
+
+
+def test_hours_of_a_day_without_an_hour(site: Site) -> None:
+    """Each event is counted in one hour, by weekday too, and none is lost between days."""
+    first, last = days(site)
+    by_weekday = site.get(f"hours?from={first}&to={last}&by=weekday")["counts"]
+    assert sum(one["n"] for one in by_weekday) == N
+    assert all(0 <= one["hour"] < 24 and 0 <= one["weekday"] < 7 for one in by_weekday)
+
+
+def test_a_spreadsheet(site: Site) -> None:
+    """Every event, a row; no cell is a formula."""
+    answer = site.ask("GET", "/api/1/events.csv")
+    rows = list(csv.DictReader(io.StringIO(answer.body.decode())))
+    assert len(rows) == N
+    assert (rows[0]["id"], rows[0]["level_dbfs"]) == ("000000000000", "-31.3")
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="events.csv"'
+
+
+def test_what_is_in_force(site: Site) -> None:
+    """The same values as over MQTT: whoever changes one, the others see it."""
+    changed = list[str]()
+    site.control.subscribe(changed.append)
+    site.ask("PUT", "/api/1/control/kitchen/threshold/dog_bark", body={"value": 0.9})
+    site.ask("PUT", "/api/1/control/kitchen/profile", body={"value": "high"})
+    site.ask("PUT", "/api/1/control/kitchen/sound/siren", body={"value": False})
+    site.ask("PUT", "/api/1/control/kitchen/mute", body={"value": True})
+    found = site.ask("PUT", "/api/1/control/hall/listen", body={"value": False}).fields
+    assert changed == ["kitchen"] * 4 + ["hall"]
+    assert found == site.get("control")
+    assert found["kitchen"]["thresholds"]["dog_bark"] == {"set": 0.9, "on": 0.8182, "off": 0.4091}
+    assert found["kitchen"]["sounds"] == {"dog_bark": True, "siren": False, "loud_noise": True}
+    assert 3590 <= found["kitchen"]["muted_s"] <= 3600
+    assert (found["kitchen"]["listen"], found["hall"]["listen"]) == (True, False)
+    assert "siren" not in site.control.in_force("kitchen").sounds
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "words"),
+    [
+        ("GET", "events?limit=0", None, "limit is a number from 1 to 200"),
+        ("GET", "events?limit=nan", None, "limit is a number from 1 to 200"),
+        ("GET", "events?after=x", None, "after is the `next` of an earlier answer"),
+        ("GET", "events?after=inf,1", None, "after is the `next` of an earlier answer"),
+        ("GET", "events?verdict=maybe", None, "verdict is right, wrong or none"),
+        ("GET", "events?day=tomorrow", None, "day is a day, as in 2026-11-25"),
+        ("GET", "hours?from=2026-01-01&to=2026-12-31", None, "from and to are days, at most 92 apart"),
+        ("GET", "hours?from=2026-01-01", None, "to is a day, as in 2026-11-25"),
+        ("PUT", "events/000000000001/review", {"verdict": "maybe"}, "a verdict is right or wrong"),
+        (
+            "PUT",
+            "events/000000000001/review",
+            {"verdict": "wrong", "sound": "cat"},
+            "sound is none of the configuration's",
+        ),
+        (
+            "PUT",
+            "events/000000000001/review",
+            {"verdict": "wrong", "note": ["x"]},
+            "a note is a text of at most 1000 characters",
+        ),
+        (
+            "PUT",
+            "control/kitchen/threshold/dog_bark",
+            {"value": 1.5},
+            "value is a number from 0.01 to 0.99",
+        ),
+        (
+            "PUT",
+            "control/kitchen/threshold/dog_bark",
+            {"value": True},
+            "value is a number from 0.01 to 0.99",
+        ),
+        ("PUT", "control/kitchen/listen", {"value": "yes"}, "value is true or false"),
+        ("PUT", "control/kitchen/profile", {"value": "loud"}, "value is one of: low, normal, high"),
+        ("PUT", "control/kitchen/profile", {"value": ["low"]}, "value is one of: low, normal, high"),
+        (
+            "PUT",
+            "events/000000000001/review",
+            {"verdict": "wrong", "sound": {}},
+            "sound is none of the configuration's",
+        ),
+        ("POST", "tokens", {"name": "x", "scopes": [[]]}, "scopes are: hear, listen, look, owner, write"),
+        ("PUT", "control/kitchen/listen", [], "the body is a JSON object"),
+        ("PUT", "control/kitchen/listen", b"{", "the body is not JSON"),
+        ("PUT", "control/kitchen/listen", b"[" * 50_000, "the body is not JSON"),
+        ("POST", "tokens", {"name": "", "scopes": ["look"]}, "a token has a name, at most 60 long"),
+        ("POST", "tokens", {"name": "x", "scopes": ["root"]}, "scopes are: hear, listen, look, owner, write"),
+        ("POST", "session", {"password": 7}, "a password is a text"),
+    ],
+)
+def test_what_cannot_be(site: Site, method: str, path: str, body: object, words: str) -> None:
+    """One sentence that says what is right."""
+    answer = site.ask(method, f"/api/1/{path}", body=body)
+    assert answer.status == 400
+    assert words in answer.fields["error"]
+
+
+@pytest.mark.parametrize(
+    "path", ["control/cellar/listen", "control/kitchen/threshold/loud_noise", "control/kitchen/sound/cat"]
+)
+def test_what_is_not_there(site: Site, path: str) -> None:
+    """No source, no sound, or a sound without a threshold."""
+    assert site.ask("PUT", f"/api/1/{path}", body={"value": True}).status == 404
+
+
+def test_no_history(site: Site, tmp_path: Path) -> None:
+    """A history that is gone is said; the page goes on."""
+    for file in tmp_path.glob("events.sqlite3*"):
+        file.unlink()
+    answer = site.ask("GET", "/api/1/events")
+    assert answer.status == 404
+    assert "there is no history" in answer.fields["error"]
+    assert "there is no history" in site.get("health")["store"]["problem"]
+    assert site.get("info")["version"]
+
+
+def test_health(site: Site) -> None:
+    """What the daemon says of itself, and what the history takes."""
+    health = site.get("health")
+    assert health["line"] == "all is well"
+    assert health["store"]["events"] == N
+    assert health["store"]["bytes"] > 0
+    assert datetime.fromisoformat(health["store"]["since"]) < datetime.now(UTC)

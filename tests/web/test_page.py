@@ -1,0 +1,268 @@
+"""The page in a real browser (Debian's Chromium), over a real daemon that plays its own recording."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import shutil
+import signal
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
+
+from tests.daemon import Daemon, configuration, running
+
+pytestmark = pytest.mark.slow
+
+VIEWS = ("now", "events", "sounds", "health")
+SIZES = {"phone": (360, 740), "tablet": (768, 1024), "desktop": (1440, 900)}
+WEIGHT = 90_000
+"""bytes of the whole page, compressed"""
+
+
+@dataclass
+class Served:
+    daemon: Daemon
+    address: str
+
+    def get(self, path: str) -> dict[str, Any]:
+        with urllib.request.urlopen(f"{self.address}api/1/{path}", timeout=30) as answer:  # noqa: S310  # http
+            fields: dict[str, Any] = json.load(answer)
+            return fields
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Until something was heard."""
+    folder = tmp_path_factory.mktemp("page")
+    config = configuration(
+        folder,
+        {"microphone": "nothing of this name", "fallback": "demo", "name": "Kitchen"},
+        mqtt={"enabled": False},
+        web={"enabled": True, "next_free_port": True},
+    )
+    with running(config) as daemon:
+        address = daemon.until_says("page: http://").rpartition(" ")[2].rstrip("/") + "/"
+        daemon.until_says(" ended after ")
+        yield Served(daemon, address)
+        assert daemon.stop() == 0
+
+
+@contextmanager
+def chromium(playwright: Playwright) -> Iterator[Browser]:
+    """Debian's."""
+    path = shutil.which("chromium")
+    assert path, "Chromium is missing: scripts/debian-packages chromium"
+    browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright, chromium(playwright) as started:
+        yield started
+
+
+@dataclass
+class Opened:
+    page: Page
+    faults: list[str] = field(default_factory=list)
+    bodies: dict[str, int] = field(default_factory=dict)
+    """bytes of each file of the page, compressed"""
+
+
+@contextmanager
+def opened(
+    browser: Browser,
+    address: str,
+    *,
+    size: tuple[int, int] = (1440, 900),
+    scheme: str = "light",
+    **options: Any,
+) -> Iterator[Opened]:
+    """A page whose faults are none at the end: no error, nothing refused, no address of others."""
+    context: BrowserContext = browser.new_context(
+        viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, **options
+    )
+    page = context.new_page()
+    result = Opened(page)
+    page.on("console", lambda line: result.faults.append(line.text) if line.type == "error" else None)
+    page.on("pageerror", lambda error: result.faults.append(str(error)))
+    page.on("dialog", lambda dialog: result.faults.append(dialog.message))
+
+    def count(response: Any) -> None:
+        if not response.url.startswith(address.partition("#")[0]):
+            result.faults.append(f"asked {response.url}")
+        elif "/api/" not in response.url and response.ok:
+            result.bodies[response.url] = len(gzip.compress(response.body()))
+
+    page.on("response", count)
+    page.goto(address)
+    try:
+        yield result
+        assert result.faults == []
+    finally:
+        context.close()
+
+
+def view(page: Page, name: str) -> None:
+    page.get_by_role("navigation").get_by_role("link", name=name.capitalize()).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(name.capitalize())
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+def test_every_view(served: Served, browser: Browser, size: tuple[int, int], scheme: str) -> None:
+    """Can be read, by a screen reader as well, and does not scroll sideways."""
+    with opened(browser, served.address, size=size, scheme=scheme) as it:
+        for name in VIEWS:
+            view(it.page, name)
+            it.page.wait_for_load_state("networkidle") if name != "now" else it.page.wait_for_timeout(500)
+            width = it.page.evaluate("document.documentElement.scrollWidth - innerWidth")
+            assert width <= 0, f"{name} is {width} px too wide"
+            found = Axe().run(it.page)
+            serious = [
+                (one["id"], one["nodes"][0]["html"], one["nodes"][0].get("failureSummary"))
+                for one in found.response["violations"]
+                if one["impact"] in ("serious", "critical")
+            ]
+            assert serious == [], name
+
+
+def test_the_smallest_screen(served: Served, browser: Browser) -> None:
+    """320 px wide, as a large screen at 400 % zoom is."""
+    with opened(browser, served.address, size=(320, 640)) as it:
+        for name in VIEWS:
+            view(it.page, name)
+            it.page.wait_for_timeout(300)
+            assert it.page.evaluate("document.documentElement.scrollWidth") <= 320, name
+
+
+def test_what_is_heard_now(served: Served, browser: Browser) -> None:
+    """The spectrogram moves, and a sound that begins is there without a reload."""
+    with opened(browser, served.address) as it:
+        canvas = it.page.locator("canvas.spectrum")
+        expect(canvas).to_be_visible()
+
+        def pixels() -> str:
+            drawn: str = canvas.evaluate("canvas => canvas.toDataURL()")
+            return drawn
+
+        before = pixels()
+        it.page.wait_for_function(
+            "before => document.querySelector('canvas.spectrum').toDataURL() !== before", arg=before
+        )
+        expect(it.page.locator(".source .state")).to_have_text("listening")
+        seen = {event["id"] for event in served.get("events?limit=200")["events"]}
+        it.page.wait_for_function(
+            """seen => [...document.querySelectorAll('.sounding a')]
+                .some(a => !seen.includes(a.hash.split('/')[2]))""",
+            arg=sorted(seen),
+            timeout=90_000,
+        )
+
+
+def test_a_review_by_keys_alone(served: Served, browser: Browser) -> None:
+    """J opens, r and w judge, u takes back, Esc closes."""
+    with opened(browser, f"{served.address}#/events") as it:
+        expect(it.page.locator(".entry").first).to_be_visible()
+        it.page.keyboard.press("j")
+        expect(it.page.locator(".detail h2")).to_be_visible()
+        event_id = it.page.url.rpartition("/")[2]
+        for key, verdict in (("r", "right"), ("w", "wrong"), ("u", "right")):
+            it.page.keyboard.press(key)
+            pressed = it.page.locator(
+                f'.review button[aria-pressed="true"]:text-is("{verdict.capitalize()}")'
+            )
+            expect(pressed).to_be_visible()
+            assert served.get(f"events/{event_id}")["event"]["verdict"] == verdict
+        it.page.keyboard.press("Escape")
+        expect(it.page.locator(".detail")).to_have_count(0)
+
+
+def test_a_threshold(served: Served, browser: Browser) -> None:
+    """Moved in one page, it moves in another."""
+    with (
+        opened(browser, f"{served.address}#/sounds") as it,
+        opened(browser, f"{served.address}#/sounds") as other,
+    ):
+        slider = "input[aria-label='Threshold of Siren']"
+        it.page.locator(slider).fill("0.42")
+        expect(other.page.locator(slider)).to_have_value("0.42")
+        assert served.get("control")["room"]["thresholds"]["siren"]["set"] == 0.42
+
+
+def test_no_connection(served: Served, browser: Browser) -> None:
+    """Is said in every view; when it is back, the page goes on by itself, and shows no event twice."""
+    with opened(browser, served.address) as it:
+        expect(it.page.locator(".source")).to_be_visible()
+        it.page.context.set_offline(offline=True)
+        it.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # the stream is opened anew
+        view(it.page, "events")
+        expect(it.page.locator(".banner")).to_contain_text("No connection")
+        it.page.context.set_offline(offline=False)
+        expect(it.page.locator(".banner")).to_have_count(0)
+        view(it.page, "now")
+        view(it.page, "events")
+        expect(it.page.locator(".entry").first).to_be_visible()
+        shown = it.page.locator(".entry").evaluate_all("all => all.map(one => one.hash)")
+        assert len(shown) == len(set(shown))
+        it.faults.clear()  # of the requests without a connection
+
+
+def test_how_much_it_weighs(served: Served, browser: Browser) -> None:
+    """All files of all views, compressed, and how many they are."""
+    with opened(browser, served.address) as it:
+        for name in VIEWS:
+            view(it.page, name)
+        it.page.wait_for_timeout(500)
+        assert sum(it.bodies.values()) <= WEIGHT
+        assert len(it.bodies) <= 14
+
+
+def test_the_zone_of_the_home(served: Served, browser: Browser) -> None:
+    """A browser elsewhere shows the home's times."""
+    zone = served.get("info")["zone"]
+    newest = served.get("events?limit=1")["events"][0]
+    with opened(browser, f"{served.address}#/events", timezone_id="Pacific/Auckland") as it:
+        expect(it.page.locator(".foot")).to_contain_text(zone) if zone else None
+        shown = it.page.locator(f'.entry[href="#/events/{newest["id"]}"] time')
+        hours = it.page.evaluate(
+            "([at, zone]) => new Date(at).toLocaleTimeString('en-GB', {timeZone: zone})",
+            [newest["onset"], zone],
+        )
+        expect(shown).to_have_text(hours)
+
+
+def test_without_audio_of_the_browser(served: Served, browser: Browser) -> None:
+    """Safari plays no live sound into an analyser: the server draws."""
+    with opened(browser, served.address) as it:
+        it.page.add_init_script("delete window.AudioContext; delete window.MediaSource;")
+        it.page.reload()
+        expect(it.page.locator("canvas.spectrum")).to_be_visible()
+        assert it.page.evaluate("typeof AudioContext") == "undefined"
+
+
+def test_no_address_of_others() -> None:
+    """Nothing that the page consists of names another host."""
+    static = Path(__file__).parents[2] / "streamer/web/static"
+    for file in (*static.glob("*.js"), *static.glob("*.html"), *static.glob("*.css")):
+        found = re.findall(r"https?://[^\s\"'`)]+", file.read_text(encoding="utf-8"))
+        assert found == [], file.name
+
+
+def test_stopping_with_open_pages(served: Served, browser: Browser) -> None:
+    """The last test of this file: an open page does not keep the daemon."""
+    with opened(browser, served.address) as it:
+        expect(it.page.locator(".source")).to_be_visible()
+        assert served.daemon.stop(signal.SIGTERM) == 0
+        it.faults.clear()
