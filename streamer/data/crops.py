@@ -20,7 +20,7 @@ from torchaudio.functional import resample
 from streamer.data import paths
 from streamer.data.clips import RATE, Piece, Scores, sounding
 from streamer.data.synthesis import ALARMS, coloured_noise
-from streamer.model.fbank import FRAME_S
+from streamer.model.config import FRAME_S
 from streamer.model.labels import AUDIOSET
 from streamer.types import Samples
 

@@ -18,7 +18,8 @@ from torchaudio.functional import resample
 from streamer.data.clips import RATE, Piece
 from streamer.evaluation.tagging import precision_recall
 from streamer.model.ast import AST
-from streamer.model.fbank import Fbank, FbankConfig
+from streamer.model.config import FbankConfig
+from streamer.model.fbank import Fbank
 from streamer.model.labels import AUDIOSET
 
 SLOPE = 1.3

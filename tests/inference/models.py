@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from streamer.model import checkpoint
-from streamer.model.ast import AST, ASTConfig
-from streamer.model.fbank import FbankConfig
+from streamer.model.ast import AST
+from streamer.model.config import ASTConfig, FbankConfig
 from streamer.types import Window
 
 RATE = 16000

@@ -18,7 +18,8 @@ from streamer.errors import InferenceError, ModelError
 from streamer.inference.engines.graphs import Forward, Graphed
 from streamer.inference.engines.packed import can_pack, pack
 from streamer.model import checkpoint, hub
-from streamer.model.fbank import FRAME_S, Fbank
+from streamer.model.config import FRAME_S
+from streamer.model.fbank import Fbank
 from streamer.types import Scores, Window
 
 CPUINFO = Path("/proc/cpuinfo")
