@@ -19,7 +19,8 @@ SILENT = 1e-4
 def decode(path: Path, rate: int, onset_s: float = 0.0, offset_s: float | None = None) -> Samples:
     """(n,) mono at `rate` Hertz, from onset to offset. Raises InputError where the file holds no audio."""
     samples, own_rate = read_file(path, onset_s, offset_s)
-    return resample(samples[None], own_rate, rate)[0]
+    mono: Samples = resample(samples[None], own_rate, rate)[0]
+    return mono
 
 
 def read_audio(example: Example, rate: int) -> Samples:

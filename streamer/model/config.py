@@ -161,6 +161,11 @@ class FbankConfig:
         return float(int(seconds + 1e-9)) if seconds >= 1 else round(seconds, 2)
 
 
+def model_type(directory: Path) -> str:
+    """Which kind of model a directory says it is; nothing where it does not. Raises ModelError."""
+    return str(read_json(directory / CONFIG).get("model_type", ""))
+
+
 def read_config(directory: Path) -> tuple[ASTConfig, FbankConfig]:
     """The two JSON files of a model directory. Raises ModelError, one line that names file and cause."""
     values = read_json(directory / CONFIG)

@@ -24,7 +24,7 @@ SMALLEST = float(np.finfo(np.float32).eps)
 """energy below which a logarithm is not taken"""
 _LARGEST_DENOMINATOR = 1000
 _ZEROS, _ROLL_OFF = 6, 0.99
-"""of the low-pass filter: zero crossings on each side, and its edge as a share of the lower Nyquist frequency"""
+"""of the low-pass filter: zero crossings on each side, and its edge as a share of the lower Nyquist rate"""
 _ROWS = 128
 """frames that are computed together, few enough to stay in the cache"""
 _FEWEST_OUTPUTS = 64
@@ -71,7 +71,8 @@ class Fbank:
         x *= self._window
         spectrum = np.fft.rfft(x, self.n_fft)
         power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32, copy=False)
-        return np.maximum(power @ self._banks, np.float32(SMALLEST))
+        energies: Floats = np.maximum(power @ self._banks, np.float32(SMALLEST))
+        return energies
 
 
 def frame_sizes(config: FbankConfig) -> tuple[int, int, int]:
@@ -118,7 +119,7 @@ class Resampler(NamedTuple):
     before: int
     """zeros before the first sample"""
     kernel: npt.NDArray[np.float64]
-    """(samples of a row, outputs of a row); in single precision, what is nearly silent would be its rounding"""
+    """(samples of a row, outputs of a row); in single precision its rounding would drown what is quiet"""
     up: int
     down: int
 
@@ -127,8 +128,9 @@ class Resampler(NamedTuple):
 
     def n_padded(self, n_samples: int) -> int:
         """Samples with the zeros before and behind, so that whole rows hold all outputs."""
-        n_rows = -(-self.n_outputs(n_samples) // self.kernel.shape[1])
-        return (n_rows - 1) * self.step + self.kernel.shape[0]
+        n_inputs, n_outputs = map(int, self.kernel.shape)
+        n_rows = -(-self.n_outputs(n_samples) // n_outputs)
+        return (n_rows - 1) * self.step + n_inputs
 
 
 @lru_cache(maxsize=16)

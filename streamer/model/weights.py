@@ -185,7 +185,8 @@ def _interpolate(x: Array, n: int, axis: int) -> Array:
     below = np.floor(at).astype(int)
     share = (at - below).astype(np.float32).reshape(-1, *[1] * (x.ndim - axis - 1))
     above = np.minimum(below + 1, had - 1)
-    return np.take(x, below, axis) * (1 - share) + np.take(x, above, axis) * share
+    mixed: Array = np.take(x, below, axis) * (1 - share) + np.take(x, above, axis) * share
+    return mixed
 
 
 @dataclass(frozen=True)
@@ -250,7 +251,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
             raise ModelError(f"{path}: is a pickle, which can run code when it is read, and is refused")
         return {
             name: Tensor(found["dtype"], tuple(found["shape"]), (found["data"],))
-            for name, found in deserialize(content)
+            for name, found in deserialize(content)  # type: ignore[no-untyped-call]  # theirs
         }
     except FileNotFoundError as error:
         raise ModelError(f"{path}: no such file; {_NEEDS}") from error
