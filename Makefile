@@ -49,7 +49,7 @@ check:  ## format, lint, types
 
 quality:  ## SOUNDSCAPES=… DATA=…: how well events are found, beside a peer
 	@test -n "$(SOUNDSCAPES)" -a -n "$(DATA)" || { echo "make quality: say where the soundscape tools and the clips are: make quality SOUNDSCAPES=… DATA=…" >&2; exit 64; }
-	@scripts/venv
+	@scripts/venv dev
 	@.venv/bin/python -m tools.quality --soundscapes "$(SOUNDSCAPES)" --data "$(DATA)" $(QUALITY_ARGS)
 
 clean:  ## remove .venv and everything that was built

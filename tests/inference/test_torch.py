@@ -15,10 +15,12 @@ from transformers import ASTFeatureExtractor, ASTForAudioClassification
 
 from streamer.config.schema import ModelSettings
 from streamer.errors import InferenceError, ModelError
+from streamer.inference.engines import speed
 from streamer.inference.engines import torch as engine_module
 from streamer.inference.engines.graphs import graph_sizes
 from streamer.inference.engines.packed import can_pack, pack
-from streamer.inference.engines.torch import HOPS_S, TorchEngine, choose_dtype
+from streamer.inference.engines.speed import HOPS_S
+from streamer.inference.engines.torch import TorchEngine, choose_dtype
 from streamer.model import checkpoint
 from tests.inference import models
 from tests.inference.models import window
@@ -330,7 +332,7 @@ def test_fastest_hop_keeps_it_under_half_busy(
     """The shortest hop of the list at which all sources together take less than half of the time."""
     engine = _engine(directory)
     engine._network = slow = _Slow(engine._network, seconds)  # type: ignore[assignment]
-    monkeypatch.setattr(engine_module.time, "monotonic", lambda: slow.now)
+    monkeypatch.setattr(speed.time, "monotonic", lambda: slow.now)
 
     assert expected == engine.fastest_hop(n_sources)
 
