@@ -138,7 +138,7 @@ def export(
 ) -> None:
     """Write a model as ONNX, for other programs: `streamer run` makes its own graph from the weights.
 
-    Input: features (B, T, M) as `preprocessor_config.json` says; outputs: scores, and frames where it has any.
+    Input: features (B, T, M), as preprocessor_config.json says; outputs: scores, and frames if it has any.
 
     Example: streamer models export ast-tiny --out ast-tiny.onnx
     """

@@ -8,7 +8,7 @@ from typing import cast
 
 from streamer.config.schema import ModelSettings
 from streamer.errors import ModelError
-from streamer.inference.engines.choose import choose
+from streamer.inference.engines.choice import choose
 from streamer.inference.worker import Engine
 from streamer.model import hub
 from streamer.model.config import MODEL_TYPE, model_type
