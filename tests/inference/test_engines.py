@@ -1,4 +1,4 @@
-"""What every engine keeps to: scores as `transformers` has them, whatever the batch, the rate or the length."""
+"""What every engine keeps to: scores as `transformers` has them, in any batch, of any rate and length."""
 
 from __future__ import annotations
 
