@@ -181,9 +181,11 @@ def fit_positions(position: Array, old: tuple[int, int], new: tuple[int, int], *
 def _interpolate(x: Array, n: int, axis: int) -> Array:
     """Along one axis to n values, each at the middle of its share of the old ones."""
     had = x.shape[axis]
-    at = np.clip((np.arange(n) + 0.5) * (had / n) - 0.5, 0, had - 1)
+    # The ratio and the places are rounded to float32 as torch has it: at a hundred steps that shows.
+    at = ((np.arange(n) + 0.5) * float(np.float32(had / n)) - 0.5).astype(np.float32)
+    at = np.clip(at, 0, had - 1)
     below = np.floor(at).astype(int)
-    share = (at - below).astype(np.float32).reshape(-1, *[1] * (x.ndim - axis - 1))
+    share = (at - below.astype(np.float32)).reshape(-1, *[1] * (x.ndim - axis - 1))
     above = np.minimum(below + 1, had - 1)
     mixed: Array = np.take(x, below, axis) * (1 - share) + np.take(x, above, axis) * share
     return mixed
