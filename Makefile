@@ -50,7 +50,7 @@ check:  ## format, lint, types
 
 quality:  ## SOUNDSCAPES=… DATA=…: how well events are found, beside a peer
 	@test -n "$(SOUNDSCAPES)" -a -n "$(DATA)" || { echo "make quality: say where the soundscape tools and the clips are: make quality SOUNDSCAPES=… DATA=…" >&2; exit 64; }
-	@scripts/venv
+	@scripts/venv dev
 	@.venv/bin/python -m tools.quality --soundscapes "$(SOUNDSCAPES)" --data "$(DATA)" $(QUALITY_ARGS)
 
 screenshots:  ## PAGE=http://127.0.0.1:8927/: pictures of a page that runs, into docs/screenshots

@@ -59,6 +59,8 @@ class Metrics:
     inference_s: float = 0.0
     device: str = ""
     """that the model is on"""
+    engine: str = ""
+    """runtime and arithmetic of the model"""
     worker_restarts: int = 0
     """how often the process of the model was started again"""
     dropped: dict[str, int] = field(default_factory=dict)
@@ -97,6 +99,7 @@ class Metrics:
                 "windows": self.batch_windows,
                 "seconds": round(self.inference_s, 3),
                 "device": self.device,
+                "engine": self.engine,
                 "restarts": self.worker_restarts,
                 "ms_a_window": round(1000 * self.inference_s / self.batch_windows, 1)
                 if self.batch_windows

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-from torchaudio.functional import resample
 
 from streamer.data.teacher import RATE, Teacher
+from streamer.model.features import resample
 from streamer.model.labels import AUDIOSET
 from streamer.types import Samples, Scores, Window
 
@@ -37,7 +36,7 @@ class SpanScorer:
 
     def _score(self, window: Window) -> Scores:
         n_frames = round(self.window_s / self._frame_s)
-        samples = resample(torch.from_numpy(window.samples), window.sample_rate, RATE).numpy()
+        samples = resample(window.samples[None], window.sample_rate, RATE)[0]
         span = round(self._span_s * RATE)
         frames = []
         for k in range(n_frames):

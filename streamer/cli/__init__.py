@@ -33,6 +33,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 _USAGE = 2  # what click exits with where the command line is off
+_EXTRAS = {"torch": "torch", "matplotlib": "train"}
+"""the extra of this package that brings what a light installation does not have"""
 
 
 def _version(wanted: bool) -> None:
@@ -72,5 +74,11 @@ def main() -> None:
     except StreamerError as error:
         print(f"streamer: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        if error.name not in _EXTRAS:
+            raise
+        extra = _EXTRAS[error.name]
+        print(f"streamer: this needs {error.name}: pip install 'streamer[{extra}]'", file=sys.stderr)
+        sys.exit(UsageError.exit_code)
     except SystemExit as stop:
         sys.exit(UsageError.exit_code if stop.code == _USAGE else stop.code)

@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Models: list, pull, add, info, verify, convert.", no_args_is_help=True)
+from streamer.errors import UsageError
+
+app = typer.Typer(help="Models: list, pull, add, info, verify, convert, export.", no_args_is_help=True)
 
 NameArgument = Annotated[str, typer.Argument(help="A name of `streamer models list`, or a directory.")]
 
@@ -97,7 +99,7 @@ def verify(model: NameArgument = "ast-tiny") -> None:
     directory = hub.resolve(model)
     hashed = manifest.check(directory)
     # An engine loads, which checks shapes and labels, and scores noise, which checks that it is finite.
-    engine = open_engine(ModelSettings(path=str(directory), device="cpu", dtype="float32"))
+    engine = open_engine(ModelSettings(path=str(directory), engine="onnx", device="cpu", dtype="float32"))
     files = f"{hashed} files match their SHA-256" if hashed else "no SHA-256 was recorded"
     typer.echo(f"{model}: fine; {files}; {len(engine.labels)} labels; scores of noise are finite")
 
@@ -122,3 +124,34 @@ def convert(
 
     converter.convert(checkpoint, directory, labels=labels, stride=stride, max_length=max_length)
     typer.echo(f"{directory}: written; try it with: streamer models verify {directory}")
+
+
+@app.command()
+def export(
+    model: NameArgument = "ast-tiny",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The file; model.onnx beside the weights else.")
+    ] = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Layers of eight bits, for ONNX Runtime alone; model-int8.onnx.")
+    ] = False,
+) -> None:
+    """Write a model as ONNX, for other programs: `streamer run` makes its own graph from the weights.
+
+    Input: features (B, T, M), as preprocessor_config.json says; outputs: scores, and frames if it has any.
+
+    Example: streamer models export ast-tiny --out ast-tiny.onnx
+    """
+    from streamer.core.files import writing  # noqa: PLC0415
+    from streamer.model import hub, weights  # noqa: PLC0415
+    from streamer.model.onnx_graph import make_file  # noqa: PLC0415
+
+    directory = hub.resolve(model)
+    path = out or directory / ("model-int8.onnx" if int8 else "model.onnx")
+    content = make_file(weights.load(directory), int8=int8).SerializeToString()
+    try:
+        with writing(path) as file:
+            file.write(content)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+    typer.echo(f"{path}: {len(content) / 1e6:.1f} MB")

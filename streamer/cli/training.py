@@ -100,13 +100,13 @@ def stats(
     from dataclasses import replace  # noqa: PLC0415
 
     from streamer.data.examples import read_examples, read_split  # noqa: PLC0415
-    from streamer.model import checkpoint, hub  # noqa: PLC0415  # loads torch
-    from streamer.model.fbank import FbankConfig  # noqa: PLC0415
+    from streamer.model import hub  # noqa: PLC0415
+    from streamer.model.config import FbankConfig, read_config  # noqa: PLC0415
     from streamer.training.statistics import measure, write_preprocessor  # noqa: PLC0415
 
     recipe = recipe_at(data)
     examples = read_examples(ClipsSettings(path=data)) if recipe is None else read_split(recipe.data)[0]
-    fbank = FbankConfig() if model is None else checkpoint.load_config(hub.resolve(model))[1]
+    fbank = FbankConfig() if model is None else read_config(hub.resolve(model))[1]
     if recipe is not None and recipe.max_length is not None:
         fbank = replace(fbank, max_length=recipe.max_length)
     short: Literal["pad", "place"] = "pad" if recipe is None else recipe.data.short

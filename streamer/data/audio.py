@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
-from torchaudio.functional import resample
 
 from streamer.capture.stream import read_file
 from streamer.data.examples import Example
 from streamer.errors import InputError
+from streamer.model.features import resample
 from streamer.types import Samples
 
 SILENT = 1e-4
@@ -20,7 +19,8 @@ SILENT = 1e-4
 def decode(path: Path, rate: int, onset_s: float = 0.0, offset_s: float | None = None) -> Samples:
     """(n,) mono at `rate` Hertz, from onset to offset. Raises InputError where the file holds no audio."""
     samples, own_rate = read_file(path, onset_s, offset_s)
-    return resample(torch.from_numpy(samples), own_rate, rate).numpy()  # type: ignore[no-any-return]
+    mono: Samples = resample(samples[None], own_rate, rate)[0]
+    return mono
 
 
 def read_audio(example: Example, rate: int) -> Samples:

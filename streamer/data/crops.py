@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 import torch
-from torchaudio.functional import resample
 
 from streamer.data import paths
 from streamer.data.clips import RATE, Piece, Scores, sounding
 from streamer.data.synthesis import ALARMS, coloured_noise
-from streamer.model.fbank import FRAME_S
+from streamer.model.config import FRAME_S
+from streamer.model.features import resample
 from streamer.model.labels import AUDIOSET
 from streamer.types import Samples
 
@@ -200,7 +200,7 @@ class Mixer:
             np.float32(0.05 / (np.sqrt(np.square(mixed).mean()) + 1e-6)) if not parts else np.float32(0.07)
         )
         mixed = mixed / max(1.0, float(np.max(np.abs(mixed))))
-        heard = resample(torch.from_numpy(mixed), RATE, paths.RATE).numpy()[: n_samples(steps, paths.RATE)]
+        heard = resample(mixed[None], RATE, paths.RATE)[0, : n_samples(steps, paths.RATE)]
         heard = paths.vary(heard, rng)
         level = 10 ** (rng.triangular(-28, -4, 16) / 20)
         heard = heard * np.float32(level)

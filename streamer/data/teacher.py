@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
-from torchaudio.compliance.kaldi import get_mel_banks
 
+from streamer.model.features import mel_banks
 from streamer.types import Samples
 
 RATE = 32000
@@ -30,8 +29,7 @@ class Teacher:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        banks, _ = get_mel_banks(128, 1024, RATE, 0.0, 15000.0, 100.0, -500.0, 1.0)
-        self._banks = F.pad(banks, (0, 1))  # (128, 513)
+        self._banks = torch.from_numpy(mel_banks(128, 1024, RATE, 0.0, 15000.0)).T  # (128, 513)
         # numpy's Hann window is symmetric, as torch's with periodic=False.
         self._window = torch.hann_window(800, periodic=False)
 

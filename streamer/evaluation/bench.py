@@ -21,8 +21,9 @@ from streamer.config.schema import ModelSettings
 from streamer.errors import UsageError
 from streamer.inference.engines.torch import TorchEngine, choose_device
 from streamer.model import checkpoint, hub
-from streamer.model.ast import AST, ASTConfig
-from streamer.model.fbank import Fbank, FbankConfig
+from streamer.model.ast import AST
+from streamer.model.config import ASTConfig, FbankConfig, read_config
+from streamer.model.fbank import Fbank
 from streamer.model.labels import AUDIOSET
 from streamer.types import Window
 
@@ -89,7 +90,7 @@ def run(
                 path=str(directory), device=device, threads=threads, max_batch=max(batches)
             )
             windows = _windows(directory, max(batches))
-            share = flop(checkpoint.load_config(directory)[0]) / rate
+            share = flop(read_config(directory)[0]) / rate
             runners = []
             for name, load in _loaders(settings, rivals):
                 progress(f"{model}: loading {name}")
@@ -302,7 +303,7 @@ def _directory(model: str) -> Iterator[Path]:
 
 
 def _windows(directory: Path, n: int) -> list[Window]:
-    _, fbank = checkpoint.load_config(directory)
+    _, fbank = read_config(directory)
     rng = np.random.default_rng(0)
     n_samples = round(fbank.window_s * fbank.sampling_rate)
     return [

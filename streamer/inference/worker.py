@@ -36,6 +36,14 @@ class Engine(Scorer, Protocol):
     """Hertz of its features; windows may have any rate"""
     max_batch: int
     """most windows that it computes together"""
+    device: object
+    """that it is on; as text `cpu`, `cuda` or `cuda:N`"""
+    chosen: str
+    """why this engine, a clause for people; empty where it was asked for"""
+
+    @property
+    def kind(self) -> str:
+        """Runtime and arithmetic, such as `torch, bfloat16`."""
 
     def describe(self) -> str:
         """One line for people: which model, on what."""
@@ -51,6 +59,8 @@ class About:
     labels: tuple[str, ...]
     window_s: float
     device: str
+    engine: str
+    """runtime and arithmetic"""
     describe: str
     """one line for people"""
     hop_s: float | None

@@ -1,4 +1,4 @@
-"""The Audio Spectrogram Transformer, whole: configuration, network, and the frame head.
+"""The Audio Spectrogram Transformer as a network of torch, with the frame head.
 
 Gong, Chung, Glass: AST: Audio Spectrogram Transformer, https://arxiv.org/abs/2104.01778; the fields of the
 configuration and the arithmetic are those of Hugging Face's `ASTForAudioClassification`.
@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from streamer.model.config import ASTConfig
 
 
 def _gelu_tanh(x: Tensor) -> Tensor:
@@ -51,78 +52,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "laplace": _laplace,
     "linear": lambda x: x,
 }
-"""All of `transformers` that have no weights of their own (which `prelu` and `xielu` do)."""
-
-
-_POSITIVE = (
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "patch_size",
-    "frequency_stride",
-    "time_stride",
-    "max_length",
-    "num_mel_bins",
-)
-
-
-@dataclass(frozen=True)
-class ASTConfig:
-    """`config.json` of a model directory: the published fields with the published defaults."""
-
-    hidden_size: int = 768
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
-    intermediate_size: int = 3072
-    hidden_act: str = "gelu"
-    hidden_dropout_prob: float = 0.0
-    attention_probs_dropout_prob: float = 0.0
-    initializer_range: float = 0.02
-    layer_norm_eps: float = 1e-12
-    patch_size: int = 16
-    qkv_bias: bool = True
-    frequency_stride: int = 10
-    time_stride: int = 10
-    max_length: int = 1024
-    """fbank frames of a window"""
-    num_mel_bins: int = 128
-    id2label: dict[int, str] = field(default_factory=lambda: {0: "LABEL_0", 1: "LABEL_1"})
-    frame_head: bool = False
-    """this project's own: the directory also holds a head for frame scores"""
-
-    def __post_init__(self) -> None:
-        for name in _POSITIVE:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
-        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "layer_norm_eps"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must lie between 0 and 1")
-        if sorted(self.id2label) != list(range(len(self.id2label))):
-            raise ValueError(f"id2label does not number its {len(self.id2label)} labels from 0")
-        if self.hidden_size % self.num_attention_heads:
-            raise ValueError(
-                f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads"
-                f" {self.num_attention_heads}"
-            )
-        if self.hidden_act not in ACTIVATIONS:
-            raise ValueError(f"hidden_act {self.hidden_act!r} is not known; known: {', '.join(ACTIVATIONS)}")
-        if min(self.grid) < 1:
-            raise ValueError(
-                f"a patch of {self.patch_size} does not fit into {self.num_mel_bins} mel bins"
-                f" by {self.max_length} frames"
-            )
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        return tuple(self.id2label[i] for i in range(len(self.id2label)))
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """(f, t): patches over frequency and over time."""
-        f = (self.num_mel_bins - self.patch_size) // self.frequency_stride + 1
-        t = (self.max_length - self.patch_size) // self.time_stride + 1
-        return f, t
+"""by the names of `config.ACTIVATIONS`"""
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Tensor:

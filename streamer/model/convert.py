@@ -11,8 +11,8 @@ from torch import Tensor
 
 from streamer.errors import ModelError
 from streamer.model import checkpoint, manifest
-from streamer.model.ast import AST, ASTConfig
-from streamer.model.fbank import FbankConfig
+from streamer.model.ast import AST
+from streamer.model.config import ASTConfig, FbankConfig
 from streamer.model.labels import AUDIOSET, ESC50, SPEECH_COMMANDS
 
 HEAD_WIDTH = 64

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from streamer.core.files import put_directory
 from streamer.errors import ModelError
-from streamer.model import manifest, support
+from streamer.model import manifest, support, weights
 from streamer.model.support import Heard
 
 if TYPE_CHECKING:
@@ -90,9 +90,7 @@ def installed() -> list[str]:
 
 def add(directory: Path, name: str) -> Path:
     """Check a model directory and copy what belongs to it to the others. Raises ModelError."""
-    from streamer.model import checkpoint  # noqa: PLC0415  # loads torch, which listing does not need
-
-    checkpoint.load(directory)
+    weights.load(directory)
     target = _target(name)
     partial = Path(tempfile.mkdtemp(prefix=".adding-", dir=target.parent))
     try:
@@ -132,8 +130,6 @@ def pull(name: str, revision: str | None = None, *, endpoint: str | None = None)
     # It loads slowly, and only this needs it.
     from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415
 
-    from streamer.model import checkpoint  # noqa: PLC0415
-
     wanted = revision or (KNOWN[name].revision if name in KNOWN else "main")
     target = _target(name)
     partial = target.with_name(f".pulling-{target.name}")
@@ -156,7 +152,7 @@ def pull(name: str, revision: str | None = None, *, endpoint: str | None = None)
     try:
         record = manifest.write(partial, name, published.sha or wanted)
         _compare(record, published, name)
-        checkpoint.load(partial)
+        weights.load(partial)
     except ModelError:
         shutil.rmtree(partial)  # what is wrong must not be taken for what was fetched already
         raise
@@ -166,28 +162,26 @@ def pull(name: str, revision: str | None = None, *, endpoint: str | None = None)
 
 def info(directory: Path) -> dict[str, object]:
     """What a model is, in plain values. Raises ModelError."""
-    from streamer.model import checkpoint  # noqa: PLC0415
-
-    loaded = checkpoint.load(directory)
-    config, record = loaded.network.config, manifest.read(directory)
+    model = weights.load(directory)
+    config, record = model.config, manifest.read(directory)
     measured = support.read(directory)
     return {
         "directory": str(directory),
         "source": record.source if record else "",
         "revision": record.revision if record else "",
-        "parameters": sum(p.numel() for p in loaded.network.parameters()),
+        "parameters": sum(array.size for array in model.weights.values()),
         "layers": config.num_hidden_layers,
         "heads": config.num_attention_heads,
         "hidden": config.hidden_size,
         "patch": config.patch_size,
         "strides": f"{config.frequency_stride} mel bins, {config.time_stride} frames",
         "frame_head": config.frame_head,
-        "sample_rate": loaded.fbank.sampling_rate,
+        "sample_rate": model.fbank.sampling_rate,
         "mel_bins": config.num_mel_bins,
         "max_length": config.max_length,
-        "window_s": loaded.fbank.window_s,
-        "n_labels": len(loaded.labels),
-        "labels": list(loaded.labels),
+        "window_s": model.fbank.window_s,
+        "n_labels": len(model.labels),
+        "labels": list(model.labels),
         **_verdicts(measured),
     }
 

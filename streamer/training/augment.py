@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor, from_numpy
 
-from streamer.model.fbank import FbankConfig
+from streamer.model.config import FbankConfig
 from streamer.training.settings import AugmentSettings
 from streamer.types import Samples
 

@@ -13,7 +13,8 @@ from torch.utils.data import Dataset
 
 from streamer.data.audio import read_audio
 from streamer.data.examples import Example, count_labels
-from streamer.model.fbank import Fbank, FbankConfig
+from streamer.model.config import FbankConfig
+from streamer.model.fbank import Fbank
 from streamer.training.augment import Augment
 from streamer.types import Samples
 

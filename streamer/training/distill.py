@@ -21,9 +21,9 @@ from streamer.data.clips import Entry
 from streamer.data.teacher import Teacher
 from streamer.errors import StreamerError
 from streamer.model import checkpoint, hub
-from streamer.model.ast import AST, ASTConfig
+from streamer.model.ast import AST
 from streamer.model.checkpoint import save
-from streamer.model.fbank import FbankConfig
+from streamer.model.config import ASTConfig, FbankConfig
 from streamer.model.labels import AUDIOSET
 from streamer.training.card import ATTRIBUTION
 from streamer.training.folder import CHECKPOINT, LOG, MODEL, load_checkpoint, save_checkpoint

@@ -27,7 +27,7 @@ from streamer.evaluation.tagging import TaggingResult, evaluate
 from streamer.inference.engines.torch import choose_device
 from streamer.model import checkpoint
 from streamer.model.ast import AST
-from streamer.model.fbank import FbankConfig
+from streamer.model.config import FbankConfig
 from streamer.training import card
 from streamer.training.augment import Augment
 from streamer.training.dataset import Clips, Draw, balanced_chances

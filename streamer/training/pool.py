@@ -24,7 +24,8 @@ from streamer.data import clips, crops, paths
 from streamer.data.clips import Entry, room_responses
 from streamer.data.teacher import Teacher
 from streamer.errors import InputError
-from streamer.model.fbank import Fbank, FbankConfig
+from streamer.model.config import FbankConfig
+from streamer.model.fbank import Fbank
 
 SHARD = 256
 """crops a shard"""

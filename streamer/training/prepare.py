@@ -10,7 +10,7 @@ from streamer.data import examples as clips
 from streamer.data.examples import Example
 from streamer.errors import InputError
 from streamer.model.checkpoint import Loaded
-from streamer.model.fbank import FbankConfig
+from streamer.model.config import FbankConfig
 from streamer.model.labels import AUDIOSET
 from streamer.training.folder import STATISTICS, errors_for_people
 from streamer.training.progress import Progress

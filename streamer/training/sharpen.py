@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torchaudio.functional import resample
 
 from streamer.data.clips import RATE, Piece
 from streamer.evaluation.tagging import precision_recall
 from streamer.model.ast import AST
-from streamer.model.fbank import Fbank, FbankConfig
+from streamer.model.config import FbankConfig
+from streamer.model.fbank import Fbank, resample
 from streamer.model.labels import AUDIOSET
 
 SLOPE = 1.3
@@ -66,7 +66,7 @@ def score(network: AST, fbank: FbankConfig, pieces: Sequence[Piece]) -> tuple[Ma
         audio = torch.zeros(len(pieces[begin : begin + _BATCH]), n)
         for row, piece in zip(audio, pieces[begin:], strict=False):
             samples = torch.from_numpy(piece.samples.astype(np.float32) / 32768)
-            samples = resample(samples, RATE, fbank.sampling_rate)[:n]
+            samples = resample(samples[None], RATE, fbank.sampling_rate)[0, :n]
             row[n - len(samples) :] = samples
         logits, frame_logits = network(features(audio))
         window.append(logits)

@@ -10,9 +10,9 @@ from torch import nn
 
 from streamer.errors import ConfigError
 from streamer.model import checkpoint, hub
-from streamer.model.ast import AST, ASTConfig
+from streamer.model.ast import AST
 from streamer.model.checkpoint import Loaded
-from streamer.model.fbank import FbankConfig
+from streamer.model.config import ASTConfig, FbankConfig
 from streamer.training.settings import FinetuneSettings
 
 

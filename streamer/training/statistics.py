@@ -18,8 +18,7 @@ from streamer.core.files import write_text
 from streamer.data.examples import Example
 from streamer.errors import InputError, UsageError
 from streamer.model import manifest
-from streamer.model.checkpoint import PREPROCESSOR
-from streamer.model.fbank import FbankConfig
+from streamer.model.config import PREPROCESSOR, FbankConfig
 from streamer.training.dataset import Clips
 from streamer.training.progress import Progress
 

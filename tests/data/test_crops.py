@@ -9,7 +9,8 @@ import torch
 from streamer.data import paths
 from streamer.data.clips import PEAK, RATE, Entry, Piece, sounding
 from streamer.data.crops import INDEX, STEP_S, WHOLE, Mixer, Part, Stock, n_frames, n_samples, targets
-from streamer.model.fbank import Fbank, FbankConfig
+from streamer.model.config import FbankConfig
+from streamer.model.fbank import Fbank
 from streamer.model.labels import AUDIOSET
 
 WHISTLE, DOG, SIREN = INDEX["Whistle"], INDEX["Dog"], INDEX["Siren"]

@@ -22,7 +22,7 @@ from streamer.data.examples import (
 from streamer.data.settings import ClipsSettings, DataSettings
 from streamer.data.synthesis import write_wav
 from streamer.errors import InputError
-from streamer.model.fbank import FbankConfig
+from streamer.model.config import FbankConfig
 from streamer.training.augment import Augment
 from streamer.training.dataset import Clips, balanced_chances
 from streamer.training.settings import AugmentSettings

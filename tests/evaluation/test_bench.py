@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from streamer.cli import app
 from streamer.evaluation.bench import flop
-from streamer.model.ast import ASTConfig
+from streamer.model.config import ASTConfig
 from tests.inference import models
 
 

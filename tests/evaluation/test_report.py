@@ -15,8 +15,8 @@ from streamer.cli import evaluation, training
 from streamer.data.synthesis import write_wav
 from streamer.errors import InputError, ModelError, UsageError
 from streamer.model import checkpoint
-from streamer.model.ast import AST, ASTConfig
-from streamer.model.fbank import FbankConfig
+from streamer.model.ast import AST
+from streamer.model.config import ASTConfig, FbankConfig
 from tests.training.sounds import RATE, recipe, sound, write_folder, write_recipe
 
 app = typer.Typer()

@@ -22,6 +22,7 @@ class Quick:
 
     labels: Sequence[str] = LABELS
     window_s = 1.0
+    kind = "quick"
 
     def __init__(self, settings: ModelSettings) -> None:
         self.device = "cpu" if settings.device == "auto" else settings.device

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 
 from streamer.model import checkpoint
-from streamer.model.ast import AST, ASTConfig
-from streamer.model.fbank import FbankConfig
+from streamer.model.ast import AST
+from streamer.model.config import ASTConfig, FbankConfig
 from streamer.types import Window
 
 RATE = 16000
 
 
-def directory(path: Path, **fields: object) -> Path:
+def directory(path: Path, dtype: torch.dtype = torch.float32, **fields: object) -> Path:
     """A model for windows of 1 s, with a frame head unless told otherwise."""
     values: dict[str, object] = {
         "hidden_size": 64,
@@ -33,7 +33,7 @@ def directory(path: Path, **fields: object) -> Path:
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.normal_(0.0, 0.1)
-    checkpoint.save(path, network, FbankConfig(max_length=network.config.max_length), dtype=torch.float32)
+    checkpoint.save(path, network, FbankConfig(max_length=network.config.max_length), dtype=dtype)
     return path
 
 

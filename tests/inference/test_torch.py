@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import ASTFeatureExtractor, ASTForAudioClassification
 
 from streamer.config.schema import ModelSettings
 from streamer.errors import InferenceError, ModelError
+from streamer.inference.engines import speed
 from streamer.inference.engines import torch as engine_module
 from streamer.inference.engines.graphs import graph_sizes
 from streamer.inference.engines.packed import can_pack, pack
-from streamer.inference.engines.torch import HOPS_S, TorchEngine, choose_dtype
+from streamer.inference.engines.torch import TorchEngine, choose_dtype
 from streamer.model import checkpoint
 from tests.inference import models
 from tests.inference.models import window
@@ -34,21 +34,6 @@ def _engine(directory: Path, **settings: object) -> TorchEngine:
     return TorchEngine(ModelSettings(**{**values, **settings}))  # type: ignore[arg-type]  # mixed values
 
 
-def test_scores_are_those_of_transformers(directory: Path) -> None:
-    """From audio to posteriors: sigmoids of the published model's logits."""
-    engine = _engine(directory)
-    theirs = ASTForAudioClassification.from_pretrained(directory).eval()
-    extractor = ASTFeatureExtractor.from_pretrained(directory)
-
-    scores = engine.score([window()])[0]
-
-    x = extractor(window().samples, sampling_rate=models.RATE, return_tensors="pt")["input_values"]
-    with torch.no_grad():
-        expected = theirs(x).logits[0].sigmoid().numpy()
-    assert scores.clip.dtype == np.float32
-    np.testing.assert_allclose(scores.clip, expected, atol=1e-5)
-
-
 def test_what_it_says_of_itself(directory: Path) -> None:
     """Labels, window and frames come from the model's files; one line tells people the rest."""
     engine = _engine(directory)
@@ -58,62 +43,6 @@ def test_what_it_says_of_itself(directory: Path) -> None:
     line = engine.describe()
     for word in ("small", "7 labels", "1 s", "0.16 s", "CPU", "float32", "1 threads"):
         assert word in line
-
-
-def test_scores_carry_the_window(directory: Path) -> None:
-    """Scores say which window they are of, and their frames how long they are."""
-    scores = _engine(directory).score([window(5, source_id="hall")])[0]
-
-    assert (scores.source_id, scores.index, scores.start, scores.end) == ("hall", 5, 1000.0, 1001.0)
-    assert scores.frame_s == 0.16
-    assert scores.frames is not None
-    assert scores.frames.shape == (7, 7)  # seven steps of 0.16 s begin within 1 s
-
-
-def test_a_model_without_a_frame_head_has_no_frames(tmp_path: Path) -> None:
-    """What the model cannot say is not made up."""
-    engine = _engine(models.directory(tmp_path / "plain", frame_head=False))
-
-    scores = engine.score([window()])[0]
-
-    assert (scores.frames, scores.frame_s) == (None, 0.0)
-
-
-@pytest.mark.parametrize("max_batch", [1, 3, 16])
-def test_batch_equals_loop(directory: Path, max_batch: int) -> None:
-    """A window's scores do not depend on its company: rates, lengths and sources mix, order stays."""
-    engine = _engine(directory, max_batch=max_batch)
-    windows = [
-        window(0),
-        window(1, sample_rate=48000, source_id="hall"),
-        window(2, sample_rate=44100),
-        window(3, seconds=0.4),
-        window(4, sample_rate=48000),
-        window(5, seconds=1.5),
-        window(6, sample_rate=8000),
-    ]
-
-    together = engine.score(windows)
-
-    assert [scores.index for scores in together] == list(range(7))
-    for scores, alone in zip(together, windows, strict=True):
-        expected = engine.score([alone])[0]
-        np.testing.assert_allclose(scores.clip, expected.clip, atol=1e-5)
-        assert scores.frames is not None
-        assert expected.frames is not None
-        np.testing.assert_allclose(scores.frames, expected.frames, atol=1e-5)
-
-
-def test_frames_end_with_the_audio(directory: Path) -> None:
-    """Time steps that hold nothing but padding are not reported."""
-    frames = [_engine(directory).score([window(seconds=s)])[0].frames for s in (0.32, 0.33, 1.0)]
-
-    assert [f.shape[0] for f in frames if f is not None] == [2, 3, 7]
-
-
-def test_no_windows(directory: Path) -> None:
-    """Nothing to score is no error."""
-    assert _engine(directory).score([]) == []
 
 
 @pytest.mark.parametrize("activation", ["gelu", "relu"])
@@ -160,16 +89,6 @@ def test_attention_by_heads_is_attention(directory: Path) -> None:
         expected = network(x)[0].float().sigmoid()
     with torch.inference_mode():
         torch.testing.assert_close(network(x)[0].float().sigmoid(), expected, atol=2e-2, rtol=0)
-
-
-def test_shorter_windows(directory: Path) -> None:
-    """The configuration may ask for shorter windows, and the engine says so."""
-    engine = _engine(directory, window_s=0.5, position="interpolate")
-
-    assert engine.window_s == 0.5
-    frames = engine.score([window(seconds=0.5)])[0].frames
-    assert frames is not None
-    assert frames.shape == (3, 7)  # 48 frames are three patches
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="what is refused is there")
@@ -222,17 +141,6 @@ def test_bfloat16_where_the_cpu_has_no_such_operation(directory: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("torch.float32 ")
     assert "no bfloat16 operations" in done.stdout
-
-
-def test_scores_that_are_not_finite(directory: Path) -> None:
-    """A window that makes the network overflow is an error that names its source, not a score."""
-    engine = _engine(directory)
-    broken = window(source_id="attic")
-    broken.samples[:] = np.nan
-
-    with pytest.raises(InferenceError, match=r"attic: .*not finite"):
-        engine.score([broken])
-    assert np.isfinite(engine.score([window()])[0].clip).all(), "the next window is scored"
 
 
 class _Narrow(nn.Module):
@@ -298,16 +206,6 @@ def test_other_errors_of_the_device_are_the_end(directory: Path) -> None:
     assert failing.calls == 1
 
 
-def test_fastest_hop_grows_with_the_sources(directory: Path) -> None:
-    """More sources never get a shorter hop than one, and every hop is one of the list."""
-    engine = _engine(directory)
-
-    hops = [engine.fastest_hop(n) for n in (1, 64)]
-
-    assert set(hops) <= set(HOPS_S)
-    assert hops[0] <= hops[1]
-
-
 class _Slow(nn.Module):
     """A network that takes so many seconds a window, on a clock of its own."""
 
@@ -330,7 +228,7 @@ def test_fastest_hop_keeps_it_under_half_busy(
     """The shortest hop of the list at which all sources together take less than half of the time."""
     engine = _engine(directory)
     engine._network = slow = _Slow(engine._network, seconds)  # type: ignore[assignment]
-    monkeypatch.setattr(engine_module.time, "monotonic", lambda: slow.now)
+    monkeypatch.setattr(speed.time, "monotonic", lambda: slow.now)
 
     assert expected == engine.fastest_hop(n_sources)
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from streamer.model import checkpoint
-from streamer.model.ast import ACTIVATIONS, AST, ASTConfig
+from streamer.model.ast import ACTIVATIONS, AST
+from streamer.model.config import ASTConfig
 from tests.model.reference import features, logits, reference, save
 
 TOLERANCE = 1e-4

@@ -12,7 +12,8 @@ from streamer.data.clips import entries, validating
 from streamer.data.crops import WHOLE, Mixer, Stock, n_frames
 from streamer.errors import InputError, StreamerError
 from streamer.model import checkpoint
-from streamer.model.fbank import Fbank, FbankConfig
+from streamer.model.config import FbankConfig
+from streamer.model.fbank import Fbank
 from streamer.model.labels import AUDIOSET
 from streamer.training import pool as pools
 from streamer.training.distill import N_VECTOR, SILENCE, Trainer, at, augment, rate, write_attribution

@@ -8,8 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from streamer.model.ast import AST, ASTConfig
+from streamer.model.ast import AST
 from streamer.model.checkpoint import fit_positions
+from streamer.model.config import ASTConfig
 from streamer.training.optimize import Average, optimizer, rate
 from streamer.training.settings import FinetuneSettings, ScheduleSettings
 from tests.training.sounds import recipe

@@ -8,7 +8,7 @@ import torch
 
 from streamer.data.clips import Piece
 from streamer.model import checkpoint
-from streamer.model.fbank import FbankConfig
+from streamer.model.config import FbankConfig
 from streamer.training.sharpen import THRESHOLD, score, sharpen, threshold, thresholds
 from tests.data.test_crops import DOG, WHISTLE, piece, scores
 

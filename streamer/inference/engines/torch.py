@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,12 +16,13 @@ from streamer.config.schema import ModelSettings
 from streamer.errors import InferenceError, ModelError
 from streamer.inference.engines.graphs import Forward, Graphed
 from streamer.inference.engines.packed import can_pack, pack
-from streamer.model import checkpoint, hub
-from streamer.model.fbank import FRAME_S, Fbank
+from streamer.inference.engines.scores import as_scores
+from streamer.inference.engines.speed import Score, fastest_hop, fastest_threads, noise
+from streamer.model import checkpoint, hub, weights
+from streamer.model.fbank import Fbank
 from streamer.types import Scores, Window
 
 CPUINFO = Path("/proc/cpuinfo")
-HOPS_S = (0.1, 0.2, 0.25, 0.5, 1.0, 2.0, 5.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +44,22 @@ class TorchEngine:
 
     def __init__(self, settings: ModelSettings) -> None:
         """Load, lay out and warm up. Raises ModelError."""
-        loaded = checkpoint.load(hub.resolve(settings.path))
+        if settings.dtype == "int8":
+            raise ModelError("dtype int8: the engine torch has no eight bits; set engine: onnx")
+        model = weights.load(hub.resolve(settings.path))
         if settings.window_s is not None:
-            loaded = checkpoint.shorten(loaded, settings.window_s, settings.position)
-        config = loaded.network.config
+            model = weights.shorten(model, settings.window_s, settings.position)
+        loaded, config = checkpoint.as_network(model), model.config
         self.device = choose_device(settings.device)
         self.dtype, self._why = choose_dtype(settings.dtype, self.device)
         self.name = loaded.name
         self.labels = loaded.labels
         self.sample_rate = loaded.fbank.sampling_rate
         self.window_s = loaded.fbank.window_s
-        self.frame_s = config.time_stride * FRAME_S if config.frame_head else 0.0
+        self.frame_s = config.frame_s
         self.max_batch = settings.max_batch
+        self.chosen = ""
+        self._is_single_label = config.is_single_label
         self._failure: InferenceError | None = None
         self._fbank = Fbank(loaded.fbank).to(self.device)
         self._network = loaded.network.to(self.device, self.dtype)
@@ -73,8 +77,14 @@ class TorchEngine:
         if settings.threads:
             torch.set_num_threads(settings.threads)
         elif self.device.type == "cpu":
-            self._choose_threads()
+            torch.set_num_threads(
+                fastest_threads(torch.get_num_threads(), self._with_threads, self._noise(0))
+            )
         self.score([self._noise(0)])
+
+    @property
+    def kind(self) -> str:
+        return f"torch, {str(self.dtype).removeprefix('torch.')}"
 
     def describe(self) -> str:
         """One line for people: which model, how, on what."""
@@ -82,9 +92,10 @@ class TorchEngine:
         where = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
         threads = f", {torch.get_num_threads()} threads" if self.device.type == "cpu" else ""
         dtype = str(self.dtype).removeprefix("torch.")
+        chosen = f"; {self.chosen}" if self.chosen else ""
         return (
             f"{self.name}: {len(self.labels)} labels, windows of {self.window_s:g} s{frames};"
-            f" {where}, {dtype} ({self._why}){threads}"
+            f" {where}, {dtype} ({self._why}){threads}{chosen}"
         )
 
     def score(self, windows: Sequence[Window]) -> list[Scores]:
@@ -110,31 +121,11 @@ class TorchEngine:
 
     def fastest_hop(self, n_sources: int) -> float:
         """The shortest hop at which so many sources keep the engine under half busy, by measurement."""
-        windows = [self._noise(i) for i in range(max(1, n_sources))]
-        seconds = []
-        for _ in range(3):
-            started = time.monotonic()
-            self.score(windows)
-            seconds.append(time.monotonic() - started)
-            if seconds[-1] > HOPS_S[-1] / 2:
-                break
-        needed = sorted(seconds)[len(seconds) // 2]
-        return next((hop for hop in HOPS_S if needed < hop / 2), HOPS_S[-1])
+        return fastest_hop(self.score, n_sources, self.window_s, self.sample_rate)
 
-    def _choose_threads(self) -> None:
-        """The number that is fastest now: threads wait for each other, on a busy machine for long."""
-        window, best_s = [self._noise(0)], float("inf")
-        n_threads = torch.get_num_threads()
-        while n_threads:
-            torch.set_num_threads(n_threads)
-            self.score(window)
-            started = time.monotonic()
-            self.score(window)
-            seconds = time.monotonic() - started
-            if seconds > best_s:
-                torch.set_num_threads(2 * n_threads)
-                return
-            n_threads, best_s = n_threads // 2, seconds
+    def _with_threads(self, n_threads: int) -> Score:
+        torch.set_num_threads(n_threads)
+        return self.score
 
     @torch.inference_mode()
     def _score(self, windows: Sequence[Window]) -> list[Scores]:
@@ -161,31 +152,16 @@ class TorchEngine:
     def _collect(self, pending: _Pending) -> list[Scores]:
         if pending.done is not None:
             pending.done.synchronize()
-        clips = pending.clips.numpy()
         frames = None if pending.frames is None else pending.frames.numpy()
-        scores = []
-        for i, window in enumerate(pending.windows):
-            # Time steps that begin past the end of the audio cover padding.
-            own = None if frames is None else frames[i, : self._n_frames(window)]
-            if not np.isfinite(clips[i]).all() or (own is not None and not np.isfinite(own).all()):
-                raise InferenceError(f"{window.source_id}: the model's scores are not finite in {self.dtype}")
-            scores.append(
-                Scores(
-                    source_id=window.source_id,
-                    index=window.index,
-                    start=window.start,
-                    end=window.end,
-                    clip=clips[i],
-                    frames=own,
-                    frame_s=self.frame_s,
-                )
-            )
-        return scores
+        return as_scores(pending.windows, pending.clips.numpy(), frames, self.frame_s, str(self.dtype))
 
     def _posteriors(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
         """(B, T, M) -> (B, N) and, with a frame head, (B, t, N), in 0..1."""
         clips, frames = self._network(features.to(self.dtype))
-        return clips.float().sigmoid(), None if frames is None else frames.float().sigmoid()
+        return self._posterior(clips), None if frames is None else self._posterior(frames)
+
+    def _posterior(self, logits: Tensor) -> Tensor:
+        return logits.float().softmax(dim=-1) if self._is_single_label else logits.float().sigmoid()
 
     def _features(self, windows: Sequence[Window]) -> Tensor:
         """(B, T, M), whatever rates and lengths the windows have; those alike are computed together."""
@@ -200,15 +176,9 @@ class TorchEngine:
             features[indices] = self._fbank(audio.to(self.device, non_blocking=True), sample_rate)
         return features
 
-    def _n_frames(self, window: Window) -> int:
-        """Time steps that begin before the window's end."""
-        return int(np.ceil(round(len(window.samples) / window.sample_rate / self.frame_s, 6)))
-
     def _noise(self, index: int) -> Window:
         """What a source might send, to warm up with and to measure."""
-        n_samples = round(self.window_s * self.sample_rate)
-        samples = np.random.default_rng(index).uniform(-0.1, 0.1, n_samples).astype(np.float32)
-        return Window("noise", index, samples, self.sample_rate, 0.0, self.window_s)
+        return noise(index, self.window_s, self.sample_rate)
 
 
 def _to_host(x: Tensor) -> Tensor:

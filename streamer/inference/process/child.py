@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import signal
 import socket
 import sys
@@ -20,7 +21,6 @@ from streamer.core.backoff import Backoff
 from streamer.core.tasks import cancel_and_wait, first_of, running
 from streamer.errors import InferenceError, ModelError
 from streamer.inference.batches import Batches
-from streamer.inference.engines import DEFAULT
 from streamer.inference.process.arena import Arena
 from streamer.inference.worker import About
 from streamer.metrics import Metrics
@@ -76,10 +76,10 @@ class ChildWorker:
         metrics: Metrics,
         *,
         n_sources: int | None = None,
-        engine: str = DEFAULT,
+        engine: str | None = None,
         limits: Limits = LIMITS,
     ) -> None:
-        """With `n_sources`, the hop that keeps up with so many is measured."""
+        """With `n_sources`, the hop that keeps up with so many is measured. `engine` as in `open_engine`."""
         self._settings = settings
         self._metrics = metrics
         self._n_sources = n_sources
@@ -266,7 +266,7 @@ class ChildWorker:
             )
         self.about = child.about
         self._device.is_cuda = child.about.device.startswith("cuda")
-        self._metrics.device = child.about.device
+        self._metrics.device, self._metrics.engine = child.about.device, child.about.engine
         return child
 
 
@@ -338,6 +338,7 @@ class _Child:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(), arena.descriptor),
+                env={"OPENBLAS_NUM_THREADS": "1"} | os.environ,  # more gain nothing for features, and spin
                 start_new_session=True,  # Ctrl-C is for the parent, which ends the child in order
             )
         child = cls(process, arena, *await asyncio.open_connection(sock=ours, limit=LINE_MAX))

@@ -3,8 +3,8 @@
 Started by `child.py` as `python -m streamer.inference.process.host SOCKET MEMORY`, two inherited descriptors.
 Over the socket go lines of JSON, in turns; samples and scores lie in the memory.
 
-    {"engine": "torch", "settings": {...}, "n_sources": 2 | null}       the parent, once
-    {"labels": [...], "window_s": 10.24, "device": "cpu", "describe": "...", "hop_s": 0.5 | null}
+    {"engine": "module:Class" | null, "settings": {...}, "n_sources": 2 | null}       the parent, once
+    {"labels": [...], "window_s": 10.24, "device": "cpu", "engine": "...", "describe": "...", "hop_s": null}
     {"windows": [{"offset": 0, "n_samples": 480000, "sample_rate": 48000, "source_id": "room", ...}]}
     {"scores": [{"offset": 0, "n_labels": 527, "n_frames": 50 | null, "frame_s": 0.2}], "seconds": 0.085}
     {"failure": "what went wrong", "kind": "ModelError"}                       then the process ends
@@ -58,12 +58,14 @@ def _serve(line: IO[str], arena: Arena) -> int:
         return 0
     engine = open_engine(ModelSettings.model_validate(order["settings"], strict=False), order["engine"])
     n_sources = order["n_sources"]
+    _return_memory()
     _send(
         line,
         {
             "labels": list(engine.labels),
             "window_s": engine.window_s,
-            "device": str(getattr(engine, "device", "cpu")),
+            "device": str(engine.device),
+            "engine": engine.kind,
             "describe": engine.describe(),
             "hop_s": None if n_sources is None else engine.fastest_hop(n_sources),
         },
@@ -103,6 +105,12 @@ def _written(arena: Arena, scores: Sequence[Scores]) -> list[dict[str, object]]:
 def _send(line: IO[str], message: dict[str, object]) -> None:
     line.write(json.dumps(message) + "\n")
     line.flush()
+
+
+def _return_memory() -> None:
+    """Give what loading took and left back to the system; of a large model that is a gigabyte."""
+    if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:  # glibc's
+        trim(0)
 
 
 def _end_with_the_parent() -> None:
