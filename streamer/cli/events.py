@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
-import re
 import shutil
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -17,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from streamer.cli.times import duration, local, moment, since, utc
 from streamer.config.schema import load_config
 from streamer.errors import InputError, StreamerError, UsageError
 from streamer.store import history
@@ -24,12 +23,12 @@ from streamer.store.directory import state_directory
 from streamer.store.edit import editing, forget_missed
 from streamer.store.edit import forget as forget_events
 from streamer.store.query import Event, Filter, Reader, reading
+from streamer.store.score_files import forget_scores
 
 SHOWN = 100
 """events in a list for people, unless more are asked for"""
 OTHER = "other"
 """the class of clips that are not of the sound they were taken for"""
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 app = typer.Typer(
     invoke_without_command=True, no_args_is_help=False, help="What happened: list, show, review, export."
@@ -61,7 +60,7 @@ def events(
     """List events, newest first, while the daemon runs and while it does not."""
     if context.invoked_subcommand is not None:
         return
-    wanted = Filter(since=_since(last), source=source, sound=sound, verdict=_verdict(verdict))
+    wanted = Filter(since=since(last), source=source, sound=sound, verdict=_verdict(verdict))
     with reading(_directory(config)) as reader:
         if as_json:
             for event in reader.events(wanted, n=limit):
@@ -83,13 +82,13 @@ def show(
         event = reader.event(event_id)
         reviews = reader.reviews(event.id)
     if as_json:
-        said = [{**asdict(review), "at": _utc(review.at)} for review in reviews]
+        said = [{**asdict(review), "at": utc(review.at)} for review in reviews]
         typer.echo(json.dumps({**_plain(event), "reviews": said}, ensure_ascii=False))
         return
     _say(_line(event))
     rows = {
         "id": event.id,
-        "began": _local(event.onset),
+        "began": local(event.onset),
         "ended": _ended(event),
         "labels": ", ".join(f"{label} {score:.2f}" for label, score in event.labels.items()),
         "verified": {True: "the cadence of an alarm is in it", False: "no cadence of an alarm", None: ""}[
@@ -106,7 +105,7 @@ def show(
             _say(f"  {name:<10}{value}")
     for review in reviews:
         what = " ".join(part for part in (review.verdict or "taken back", _instead(review.sound)) if part)
-        _say(f"  {'review':<10}{_local(review.at)}  {what}{f': {review.note}' if review.note else ''}")
+        _say(f"  {'review':<10}{local(review.at)}  {what}{f': {review.note}' if review.note else ''}")
 
 
 @app.command(epilog="Example: streamer events review 5a18c1 wrong --sound door_knock")
@@ -147,17 +146,17 @@ def missed(
     directory = _directory(config)
     if sound is None:
         with reading(directory) as reader:
-            for one in reader.missed(Filter(since=_since(last), source=source)):
-                duration = f"{one.offset - one.onset:.1f} s"
+            for one in reader.missed(Filter(since=since(last), source=source)):
+                length = f"{one.offset - one.onset:.1f} s"
                 note_ = f"  {one.note}" if one.note else ""
-                _say(f"{_local(one.onset)}  {one.source:<16}{one.sound:<24}{duration:>9}{note_}")
+                _say(f"{local(one.onset)}  {one.source:<16}{one.sound:<24}{length:>9}{note_}")
         return
     if source is None or at is None:
         raise UsageError("say where and when: --source NAME --at TIME")
-    onset = _moment(at)
+    onset = moment(at)
     with editing(directory) as db:
-        history.add_missed(db, source, sound, onset, onset + _duration(lasting), note)
-    _say(f"noted: {sound} at {source}, {_local(onset)}")
+        history.add_missed(db, source, sound, onset, onset + duration(lasting), note)
+    _say(f"noted: {sound} at {source}, {local(onset)}")
 
 
 @app.command(epilog="Example: streamer events export --audio clips-of-home && streamer train clips-of-home")
@@ -178,7 +177,7 @@ def export(
     counts: dict[str, int] = {}
     n_reviewed = 0
     with reading(directory) as reader:
-        for event in reader.events(Filter(since=_since(last), source=source, sound=sound)):
+        for event in reader.events(Filter(since=since(last), source=source, sound=sound)):
             if event.verdict is None:
                 continue
             n_reviewed += 1
@@ -205,7 +204,7 @@ def forget(
     ] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Delete events, with all that was said of them, from the history and from what waits to be sent.
+    """Delete events, with all that was said of them, their messages, and the scores of that time.
 
     What sounds just now stays until it has ended. With --broker it is the states and devices of this node at
     the broker that are deleted, and no events; stop the daemon first, which would publish them again.
@@ -222,11 +221,16 @@ def forget(
         return
     if (last is None) == (not everything):
         raise UsageError("say how much: --last TIME, or --all")
-    since = None if last is None else _since(last)
-    with editing(_directory(config)) as db:
-        n_events, n_messages = forget_events(db, since=since, source=source)
-        n_missed = forget_missed(db, since=since, source=source)
-    typer.echo(f"forgotten: {n_events} events, {n_messages} messages, {n_missed} reports of missed sounds")
+    start = None if last is None else since(last)
+    directory = _directory(config)
+    with editing(directory) as db:
+        n_events, n_messages = forget_events(db, since=start, source=source)
+        n_missed = forget_missed(db, since=start, source=source)
+    minutes = forget_scores(directory, since=start, source=source) / 60
+    typer.echo(
+        f"forgotten: {n_events} events, {n_messages} messages, {n_missed} reports of missed sounds, "
+        f"the scores of {minutes:.0f} minutes"
+    )
 
 
 def register(to: typer.Typer) -> None:
@@ -271,12 +275,12 @@ def _list(reader: Reader, wanted: Filter, limit: int, last: str) -> None:
 
 def _line(event: Event) -> str:
     if event.offset is None:
-        duration = "goes on"
+        length = "goes on"
     else:
-        duration = f"{'>' if event.is_cut else ''}{event.offset - event.onset:.1f} s"
+        length = f"{'>' if event.is_cut else ''}{event.offset - event.onset:.1f} s"
     said = " ".join(part for part in (event.verdict or "", _instead(event.verdict_sound)) if part)
     return (
-        f"{_local(event.onset)}  {event.source:<16}{event.sound:<24}{duration:>9}"
+        f"{local(event.onset)}  {event.source:<16}{event.sound:<24}{length:>9}"
         f"  {event.peak:.2f}{event.level_dbfs:>6.0f} dBFS  {event.id}  {said}"
     ).rstrip()
 
@@ -285,7 +289,7 @@ def _ended(event: Event) -> str:
     if event.offset is None:
         return "it goes on"
     cut = ", or later: the program was killed meanwhile" if event.is_cut else ""
-    return f"{_local(event.offset)}, after {event.offset - event.onset:.1f} s{cut}"
+    return f"{local(event.offset)}, after {event.offset - event.onset:.1f} s{cut}"
 
 
 def _rules(rule: dict[str, Any] | None) -> str:
@@ -304,7 +308,7 @@ def _plain(event: Event) -> dict[str, object]:
     values = asdict(event)
     del values["seq"]
     for name in ("onset", "offset", "seen_at"):
-        values[name] = None if values[name] is None else _utc(values[name])
+        values[name] = None if values[name] is None else utc(values[name])
     return values
 
 
@@ -338,35 +342,8 @@ def _say(line: str) -> None:
     typer.echo("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line))
 
 
-def _local(at: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
-
-
-def _utc(at: float) -> str:
-    return datetime.fromtimestamp(round(at, 3), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def _verdict(text: str | None) -> Literal["right", "wrong", "none"] | None:
     match text:
         case None | "right" | "wrong" | "none":
             return text
     raise UsageError(f"{text!r} is no verdict: right, wrong or none")
-
-
-def _since(last: str) -> float | None:
-    return None if last == "all" else time.time() - _duration(last)
-
-
-def _duration(text: str) -> float:
-    """Seconds. Raises UsageError."""
-    if (found := re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", text.strip())) is None:
-        raise UsageError(f"{text!r} is no length of time: write 90s, 30m, 24h, 7d or 2w")
-    return float(found[1]) * _UNITS[found[2]]
-
-
-def _moment(text: str) -> float:
-    """Local time where it names no zone. Raises UsageError."""
-    try:
-        return datetime.fromisoformat(text.strip()).timestamp()
-    except (ValueError, OverflowError, OSError):
-        raise UsageError(f'{text!r} is no time: write it as "2026-11-27 20:14:05"') from None

@@ -238,6 +238,14 @@ class StoreSettings(Section):
     """How long events are kept; `streamer events` lists them."""
     events_max: Annotated[int, Field(ge=1000, le=100_000_000)] = 1_000_000
     """How many events are kept at most; the oldest go first."""
+    scores: bool = True
+    """Whether the model's scores are kept, for `streamer replay` to try other rules on; no audio is."""
+    scores_days: Annotated[float, Field(gt=0, le=3650)] = 30.0
+    """How long scores are kept."""
+    scores_max_mb: Annotated[int, Field(ge=16, le=1_000_000)] = 1024
+    """MiB of scores that are kept of a source at most; the oldest go first."""
+    min_free_mb: Annotated[int, Field(ge=0, le=10_000_000)] = 512
+    """MiB that stay free on the disk: where there is less, no scores are written; events still are."""
 
 
 class WebSettings(Section):

@@ -24,6 +24,7 @@ from streamer.core.tasks import in_background
 from streamer.data.synthesis import write_demo
 from streamer.errors import StreamerError
 from streamer.inference.process import open_worker
+from streamer.inference.worker import About
 from streamer.metrics import Metrics
 from streamer.ops.health import Health, Problem
 from streamer.ops.prometheus import Exposition
@@ -40,8 +41,10 @@ from streamer.store.directory import locked, state_directory
 from streamer.store.history import Model
 from streamer.store.log import Keep, Log
 from streamer.store.query import Filter, reading
+from streamer.store.score_files import About as AboutScores
+from streamer.store.score_log import KeepScores, ScoreLog
 from streamer.store.writer import Writer
-from streamer.types import Sink, SoundEvent
+from streamer.types import Hop, Sink, SoundEvent
 from streamer.web.metrics import metrics_routes
 
 log = logging.getLogger(__name__)
@@ -99,6 +102,7 @@ async def serve(config: Config, *, terminal: bool, reread: Callable[[], Config] 
             )
             writer.sinks.append(page.feed)
         writer.sinks.append(_display(config, terminal, model.describe, broker, page))
+        watch = _score_log(config, directory, model, metrics, stack)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="streamer-")))
         daemon = Daemon(
             config,
@@ -110,6 +114,7 @@ async def serve(config: Config, *, terminal: bool, reread: Callable[[], Config] 
             metrics=metrics,
             control=control,
             tapes=tapes,
+            watch=watch,
         )
         if page is not None:
             await stack.enter_async_context(in_background(page.run(), "page"))
@@ -134,6 +139,20 @@ def _display(
         return TerminalSink(config.node, model, where, page="" if page is None else page.server.address)
     log.info("events: %s", where)
     return LogSink()
+
+
+def _score_log(
+    config: Config, directory: Path | None, model: About, metrics: Metrics, stack: AsyncExitStack
+) -> Callable[[Hop], None]:
+    """Where hops go to be kept; nowhere without a directory, or where that is switched off."""
+    store = config.store
+    if directory is None or not store.scores:
+        return lambda _: None
+    about = AboutScores(config.model.path, model.labels, model.window_s)
+    keep = KeepScores(store.scores_days, store.scores_max_mb << 20, store.min_free_mb << 20)
+    score_log = ScoreLog(directory, about, config.hop_s, metrics, keep)
+    stack.push_async_callback(score_log.close)
+    return score_log.put
 
 
 def _rule(control: Control, event: SoundEvent) -> str:
