@@ -9,18 +9,18 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from streamer.cli.times import duration, local, moment, since, utc
-from streamer.config.schema import load_config
+from streamer.config.schema import ClipSettings, load_config
 from streamer.errors import InputError, StreamerError, UsageError
 from streamer.store import history
+from streamer.store.clips import clip_path, remove_clips
 from streamer.store.directory import state_directory
-from streamer.store.edit import editing, forget_missed
+from streamer.store.edit import editing, forget_missed, kept_clips
 from streamer.store.edit import forget as forget_events
 from streamer.store.query import Event, Filter, Reader, reading
 from streamer.store.score_files import forget_scores
@@ -29,6 +29,15 @@ SHOWN = 100
 """events in a list for people, unless more are asked for"""
 OTHER = "other"
 """the class of clips that are not of the sound they were taken for"""
+
+_NO_CLIP = {
+    "none": "",
+    "speech": "none: somebody may speak in it",
+    "full": "none: there was no room for it",
+    "failed": "none: it could not be written, or the audio was gone",
+    "expired": "gone: too old, or too many",
+    "deleted": "deleted",
+}
 
 app = typer.Typer(
     invoke_without_command=True, no_args_is_help=False, help="What happened: list, show, review, export."
@@ -78,7 +87,8 @@ def show(
     config: ConfigOption = None,
 ) -> None:
     """Show all that is known of an event."""
-    with reading(_directory(config)) as reader:
+    directory = _directory(config)
+    with reading(directory) as reader:
         event = reader.event(event_id)
         reviews = reader.reviews(event.id)
     if as_json:
@@ -98,7 +108,7 @@ def show(
         "priority": event.priority if event.notify else f"{event.priority}, without an alert: it cooled down",
         "model": event.model or "",
         "rules": _rules(event.rule),
-        "clip": "" if event.clip == "none" else event.clip,
+        "clip": _clip(directory, event),
     }
     for name, value in rows.items():
         if value:
@@ -128,6 +138,26 @@ def review(
         kept = None if verdict == "undo" else verdict
         if not history.review(db, event.id, kept, sound=sound, note=note):
             raise InputError(f"{event.id}: it was deleted meanwhile")
+    with reading(directory) as reader:
+        _say(_line(reader.event(event.id)))
+
+
+@app.command(epilog="Example: streamer events pin 5a18c1")
+def pin(
+    event_id: Annotated[str, typer.Argument(help="The event, or the first letters of its id.", metavar="ID")],
+    undo: Annotated[bool, typer.Option("--undo", help="Let it go in time again.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Keep an event and its clip, whatever their age."""
+    clips = ClipSettings() if config is None else load_config(config).clips
+    directory = _directory(config)
+    with reading(directory) as reader:
+        event = reader.event(event_id)
+    with editing(directory) as db:
+        if not history.pin(db, event.id, not undo, most=clips.max_mb << 19):
+            raise InputError(
+                f"{event.id}: pinned clips would be more than half of clips.max_mb: {clips.max_mb}"
+            )
     with reading(directory) as reader:
         _say(_line(reader.event(event.id)))
 
@@ -181,7 +211,7 @@ def export(
             if event.verdict is None:
                 continue
             n_reviewed += 1
-            clip = clip_path(directory, event)
+            clip = clip_path(directory, event.id, _clip_start(event))
             if event.clip != "kept" or not clip.is_file():
                 continue
             name = event.sound if event.verdict == "right" else event.verdict_sound or OTHER
@@ -204,7 +234,7 @@ def forget(
     ] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Delete events, with all that was said of them, their messages, and the scores of that time.
+    """Delete events, with all that was said of them, messages and clips, and the scores of that time.
 
     What sounds just now stays until it has ended. With --broker it is the states and devices of this node at
     the broker that are deleted, and no events; stop the daemon first, which would publish them again.
@@ -224,12 +254,14 @@ def forget(
     start = None if last is None else since(last)
     directory = _directory(config)
     with editing(directory) as db:
+        clips = kept_clips(db, since=start, source=source)
         n_events, n_messages = forget_events(db, since=start, source=source)
         n_missed = forget_missed(db, since=start, source=source)
+    remove_clips(directory, clips)
     minutes = forget_scores(directory, since=start, source=source) / 60
     typer.echo(
         f"forgotten: {n_events} events, {n_messages} messages, {n_missed} reports of missed sounds, "
-        f"the scores of {minutes:.0f} minutes"
+        f"{len(clips)} clips, the scores of {minutes:.0f} minutes"
     )
 
 
@@ -245,12 +277,6 @@ def forget_at_broker(path: Path) -> int:
     config = load_config(path)
     prefix = "homeassistant" if config.home_assistant is None else config.home_assistant.discovery_prefix
     return len(asyncio.run(clear_node(config.mqtt, config.node, [prefix])))
-
-
-def clip_path(directory: Path, event: Event) -> Path:
-    """Where the clip of an event is, if it has one."""
-    day = datetime.fromtimestamp(event.onset, UTC).date().isoformat()
-    return directory / "clips" / day / f"{event.id}.flac"
 
 
 def _directory(config: Path | None) -> Path:
@@ -278,11 +304,28 @@ def _line(event: Event) -> str:
         length = "goes on"
     else:
         length = f"{'>' if event.is_cut else ''}{event.offset - event.onset:.1f} s"
-    said = " ".join(part for part in (event.verdict or "", _instead(event.verdict_sound)) if part)
+    clip = {"kept": "pinned" if event.pinned else "clip"}.get(event.clip, "")
+    said = " ".join(part for part in (clip, event.verdict or "", _instead(event.verdict_sound)) if part)
     return (
         f"{local(event.onset)}  {event.source:<16}{event.sound:<24}{length:>9}"
         f"  {event.peak:.2f}{event.level_dbfs:>6.0f} dBFS  {event.id}  {said}"
     ).rstrip()
+
+
+def _clip_start(event: Event) -> float:
+    return event.onset if event.clip_start is None else event.clip_start
+
+
+def _clip(directory: Path, event: Event) -> str:
+    """Where the clip is, and where the event is in it; or why there is none."""
+    if event.clip != "kept" or event.clip_start is None or event.clip_end is None:
+        return _NO_CLIP.get(event.clip, event.clip)
+    path = clip_path(directory, event.id, event.clip_start)
+    length, begins = event.clip_end - event.clip_start, event.onset - event.clip_start
+    pinned = ", pinned" if event.pinned else ""
+    return (
+        f"{path}, {length:.1f} s, the event from {begins:.2f} s on, {event.clip_bytes / 1000:.0f} kB{pinned}"
+    )
 
 
 def _ended(event: Event) -> str:
@@ -307,7 +350,7 @@ def _plain(event: Event) -> dict[str, object]:
     """Ready for JSON: times are RFC 3339, UTC."""
     values = asdict(event)
     del values["seq"]
-    for name in ("onset", "offset", "seen_at"):
+    for name in ("onset", "offset", "seen_at", "clip_start", "clip_end"):
         values[name] = None if values[name] is None else utc(values[name])
     return values
 
@@ -315,7 +358,7 @@ def _plain(event: Event) -> dict[str, object]:
 def _write_csv(events: Iterator[Event]) -> None:
     columns = (
         *("onset", "offset", "source", "sound", "peak", "level_dbfs", "id", "verdict", "verdict_sound"),
-        *("note", "priority", "clip", "model"),
+        *("note", "priority", "clip", "clip_start", "model"),
     )
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(columns)

@@ -37,6 +37,7 @@ from streamer.run.page import Page, metrics_server, open_page
 from streamer.run.reload import Reloader
 from streamer.sinks.logger import LogSink
 from streamer.sinks.terminal import TerminalSink
+from streamer.store.clips import Clips
 from streamer.store.directory import locked, state_directory
 from streamer.store.history import Model
 from streamer.store.log import Keep, Log
@@ -102,7 +103,6 @@ async def serve(config: Config, *, terminal: bool, reread: Callable[[], Config] 
             )
             writer.sinks.append(page.feed)
         writer.sinks.append(_display(config, terminal, model.describe, broker, page))
-        watch = _score_log(config, directory, model, metrics, stack)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="streamer-")))
         daemon = Daemon(
             config,
@@ -114,7 +114,7 @@ async def serve(config: Config, *, terminal: bool, reread: Callable[[], Config] 
             metrics=metrics,
             control=control,
             tapes=tapes,
-            watch=watch,
+            watch=_watchers(config, directory, tapes, model, writer, metrics, stack),
         )
         if page is not None:
             await stack.enter_async_context(in_background(page.run(), "page"))
@@ -141,18 +141,34 @@ def _display(
     return LogSink()
 
 
-def _score_log(
-    config: Config, directory: Path | None, model: About, metrics: Metrics, stack: AsyncExitStack
+def _watchers(
+    config: Config,
+    directory: Path | None,
+    tapes: Tapes,
+    model: About,
+    writer: Writer,
+    metrics: Metrics,
+    stack: AsyncExitStack,
 ) -> Callable[[Hop], None]:
-    """Where hops go to be kept; nowhere without a directory, or where that is switched off."""
-    store = config.store
-    if directory is None or not store.scores:
-        return lambda _: None
-    about = AboutScores(config.model.path, model.labels, model.window_s)
-    keep = KeepScores(store.scores_days, store.scores_max_mb << 20, store.min_free_mb << 20)
-    score_log = ScoreLog(directory, about, config.hop_s, metrics, keep)
-    stack.push_async_callback(score_log.close)
-    return score_log.put
+    """Who gets each hop: the score log and the clips, where they are switched on."""
+    store, watchers = config.store, list[Callable[[Hop], None]]()
+    min_free = store.min_free_mb << 20
+    if directory is not None and store.scores:
+        about = AboutScores(config.model.path, model.labels, model.window_s)
+        keep = KeepScores(store.scores_days, store.scores_max_mb << 20, min_free)
+        score_log = ScoreLog(directory, about, config.hop_s, metrics, keep)
+        stack.push_async_callback(score_log.close)
+        watchers.append(score_log.put)
+    if directory is not None and config.clips.enabled:
+        clips = Clips(directory, config.clips, tapes, model.labels, writer, metrics, min_free=min_free)
+        writer.sinks.append(clips)
+        watchers.append(clips.watch)
+
+    def watch(hop: Hop) -> None:
+        for watcher in watchers:
+            watcher(hop)
+
+    return watch
 
 
 def _rule(control: Control, event: SoundEvent) -> str:
