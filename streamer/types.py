@@ -108,6 +108,20 @@ class Sensed:
     """nothing but silence arrives: the input is muted or unplugged"""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Hop:
+    """What was decided on at one window of a source, in the steps of `streamer.detection.steps`."""
+
+    source_id: str
+    sensed: Sensed
+    scores: Scores | None
+    """None where the window was not wanted, and where it could not be scored"""
+    origin: float | None
+    """when the timeline of scores begins that the window is a part of; None where there is none yet"""
+    is_first: bool = False
+    """of a stretch of listening: nothing from before counts"""
+
+
 @dataclass(frozen=True, slots=True)
 class SoundEvent:
     """One message about one occurrence of a sound: it starts, goes on, ends."""

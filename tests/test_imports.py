@@ -43,7 +43,7 @@ TORCH = {
 """the files that import torch, by part: all of one that names none; a light installation does without them"""
 ONLY_IMPORTERS = {
     "sounddevice": "capture/microphone.py",
-    "av": "capture/stream.py data/paths.py",
+    "av": "capture/stream.py data/paths.py store/flac.py",
     "aiomqtt": "mqtt/aiomqtt_internals.py mqtt/connection.py",
     "amqtt": "mqtt/broker.py",
     "starlette": "web/api.py web/guard.py web/metrics.py web/server.py",

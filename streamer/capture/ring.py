@@ -71,6 +71,15 @@ class Ring:
         return max(0, self._end - len(self._samples))
 
     @property
+    def seconds(self) -> float:
+        """How much it remembers."""
+        return len(self._samples) / self.sample_rate
+
+    def time(self, index: int) -> float:
+        """When a sample was captured, as far as is known now."""
+        return (self._anchor or 0.0) + index / self.sample_rate
+
+    @property
     def finished(self) -> bool:
         """No more audio will come."""
         return self._finished
@@ -105,22 +114,19 @@ class Ring:
                 for here, there in self._stretches(begin, end):
                     samples[begin - first :][there] = self._samples[here]
                     has_gap = has_gap or bool(self._lost[here].any())
-            return Excerpt(samples, self._time(first), self._time(last), has_gap)
+            return Excerpt(samples, self.time(first), self.time(last), has_gap)
 
     def between(self, start: float, end: float) -> Excerpt:
         """The samples of a stretch of time, to the nearest sample: clips of events are cut by it."""
-        first, last = (round((time - self._time(0)) * self.sample_rate) for time in (start, end))
+        first, last = (round((time - self.time(0)) * self.sample_rate) for time in (start, end))
         return self.read(first, last)
-
-    def _time(self, index: int) -> float:
-        return (self._anchor or 0.0) + index / self.sample_rate
 
     def _place(self, block: AudioBlock) -> None:
         """Find where on the time line a block belongs, before it is appended."""
         if self._anchor is None:
             self._anchor = block.captured_at
             return
-        late_s = block.captured_at - self._time(self._end)
+        late_s = block.captured_at - self.time(self._end)
         if block.discontinuity:
             self.metrics.overflows += 1
             n_lost = max(0, round(late_s * self.sample_rate))
@@ -146,7 +152,7 @@ class Ring:
         self._least_late_s, self._surveyed = float("inf"), 0
 
     def _move(self, by_s: float) -> None:
-        self._anchor = self._time(0) + by_s
+        self._anchor = self.time(0) + by_s
         self._least_late_s, self._surveyed = float("inf"), 0
 
     def _append(self, samples: Samples, lost: bool = False) -> None:

@@ -17,6 +17,7 @@ from streamer.cli import (
     files,
     listening,
     models,
+    replay,
     service,
     status,
     store,
@@ -60,6 +61,7 @@ app.add_typer(models.app, name="models")
 bench.register(app)
 status.register(app)
 events.register(app)
+replay.register(app)
 app.add_typer(store.app, name="store")
 app.add_typer(web.app, name="web")
 app.add_typer(training.app, name="train")

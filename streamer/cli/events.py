@@ -5,31 +5,39 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
-import re
 import shutil
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from streamer.config.schema import load_config
+from streamer.cli.times import duration, local, moment, since, utc
+from streamer.config.schema import ClipSettings, load_config
 from streamer.errors import InputError, StreamerError, UsageError
 from streamer.store import history
+from streamer.store.clips import clip_path, remove_clips
 from streamer.store.directory import state_directory
-from streamer.store.edit import editing, forget_missed
+from streamer.store.edit import editing, forget_missed, kept_clips
 from streamer.store.edit import forget as forget_events
 from streamer.store.query import Event, Filter, Reader, reading
+from streamer.store.score_files import forget_scores
 
 SHOWN = 100
 """events in a list for people, unless more are asked for"""
 OTHER = "other"
 """the class of clips that are not of the sound they were taken for"""
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+
+_NO_CLIP = {
+    "none": "",
+    "speech": "none: somebody may speak in it",
+    "full": "none: there was no room for it",
+    "failed": "none: it could not be written, or the audio was gone",
+    "expired": "gone: too old, or too many",
+    "deleted": "deleted",
+}
 
 app = typer.Typer(
     invoke_without_command=True, no_args_is_help=False, help="What happened: list, show, review, export."
@@ -61,7 +69,7 @@ def events(
     """List events, newest first, while the daemon runs and while it does not."""
     if context.invoked_subcommand is not None:
         return
-    wanted = Filter(since=_since(last), source=source, sound=sound, verdict=_verdict(verdict))
+    wanted = Filter(since=since(last), source=source, sound=sound, verdict=_verdict(verdict))
     with reading(_directory(config)) as reader:
         if as_json:
             for event in reader.events(wanted, n=limit):
@@ -79,17 +87,18 @@ def show(
     config: ConfigOption = None,
 ) -> None:
     """Show all that is known of an event."""
-    with reading(_directory(config)) as reader:
+    directory = _directory(config)
+    with reading(directory) as reader:
         event = reader.event(event_id)
         reviews = reader.reviews(event.id)
     if as_json:
-        said = [{**asdict(review), "at": _utc(review.at)} for review in reviews]
+        said = [{**asdict(review), "at": utc(review.at)} for review in reviews]
         typer.echo(json.dumps({**_plain(event), "reviews": said}, ensure_ascii=False))
         return
     _say(_line(event))
     rows = {
         "id": event.id,
-        "began": _local(event.onset),
+        "began": local(event.onset),
         "ended": _ended(event),
         "labels": ", ".join(f"{label} {score:.2f}" for label, score in event.labels.items()),
         "verified": {True: "the cadence of an alarm is in it", False: "no cadence of an alarm", None: ""}[
@@ -99,14 +108,14 @@ def show(
         "priority": event.priority if event.notify else f"{event.priority}, without an alert: it cooled down",
         "model": event.model or "",
         "rules": _rules(event.rule),
-        "clip": "" if event.clip == "none" else event.clip,
+        "clip": _clip(directory, event),
     }
     for name, value in rows.items():
         if value:
             _say(f"  {name:<10}{value}")
     for review in reviews:
         what = " ".join(part for part in (review.verdict or "taken back", _instead(review.sound)) if part)
-        _say(f"  {'review':<10}{_local(review.at)}  {what}{f': {review.note}' if review.note else ''}")
+        _say(f"  {'review':<10}{local(review.at)}  {what}{f': {review.note}' if review.note else ''}")
 
 
 @app.command(epilog="Example: streamer events review 5a18c1 wrong --sound door_knock")
@@ -133,6 +142,26 @@ def review(
         _say(_line(reader.event(event.id)))
 
 
+@app.command(epilog="Example: streamer events pin 5a18c1")
+def pin(
+    event_id: Annotated[str, typer.Argument(help="The event, or the first letters of its id.", metavar="ID")],
+    undo: Annotated[bool, typer.Option("--undo", help="Let it go in time again.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Keep an event and its clip, whatever their age."""
+    clips = ClipSettings() if config is None else load_config(config).clips
+    directory = _directory(config)
+    with reading(directory) as reader:
+        event = reader.event(event_id)
+    with editing(directory) as db:
+        if not history.pin(db, event.id, not undo, most=clips.max_mb << 19):
+            raise InputError(
+                f"{event.id}: pinned clips would be more than half of clips.max_mb: {clips.max_mb}"
+            )
+    with reading(directory) as reader:
+        _say(_line(reader.event(event.id)))
+
+
 @app.command(epilog='Example: streamer events missed doorbell --source hall --at "2026-11-27 20:14:05"')
 def missed(
     sound: Annotated[str | None, typer.Argument(help="What it was.", metavar="SOUND")] = None,
@@ -147,17 +176,17 @@ def missed(
     directory = _directory(config)
     if sound is None:
         with reading(directory) as reader:
-            for one in reader.missed(Filter(since=_since(last), source=source)):
-                duration = f"{one.offset - one.onset:.1f} s"
+            for one in reader.missed(Filter(since=since(last), source=source)):
+                length = f"{one.offset - one.onset:.1f} s"
                 note_ = f"  {one.note}" if one.note else ""
-                _say(f"{_local(one.onset)}  {one.source:<16}{one.sound:<24}{duration:>9}{note_}")
+                _say(f"{local(one.onset)}  {one.source:<16}{one.sound:<24}{length:>9}{note_}")
         return
     if source is None or at is None:
         raise UsageError("say where and when: --source NAME --at TIME")
-    onset = _moment(at)
+    onset = moment(at)
     with editing(directory) as db:
-        history.add_missed(db, source, sound, onset, onset + _duration(lasting), note)
-    _say(f"noted: {sound} at {source}, {_local(onset)}")
+        history.add_missed(db, source, sound, onset, onset + duration(lasting), note)
+    _say(f"noted: {sound} at {source}, {local(onset)}")
 
 
 @app.command(epilog="Example: streamer events export --audio clips-of-home && streamer train clips-of-home")
@@ -178,11 +207,11 @@ def export(
     counts: dict[str, int] = {}
     n_reviewed = 0
     with reading(directory) as reader:
-        for event in reader.events(Filter(since=_since(last), source=source, sound=sound)):
+        for event in reader.events(Filter(since=since(last), source=source, sound=sound)):
             if event.verdict is None:
                 continue
             n_reviewed += 1
-            clip = clip_path(directory, event)
+            clip = clip_path(directory, event.id, _clip_start(event))
             if event.clip != "kept" or not clip.is_file():
                 continue
             name = event.sound if event.verdict == "right" else event.verdict_sound or OTHER
@@ -205,7 +234,7 @@ def forget(
     ] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Delete events, with all that was said of them, from the history and from what waits to be sent.
+    """Delete events, with all that was said of them, messages and clips, and the scores of that time.
 
     What sounds just now stays until it has ended. With --broker it is the states and devices of this node at
     the broker that are deleted, and no events; stop the daemon first, which would publish them again.
@@ -222,11 +251,18 @@ def forget(
         return
     if (last is None) == (not everything):
         raise UsageError("say how much: --last TIME, or --all")
-    since = None if last is None else _since(last)
-    with editing(_directory(config)) as db:
-        n_events, n_messages = forget_events(db, since=since, source=source)
-        n_missed = forget_missed(db, since=since, source=source)
-    typer.echo(f"forgotten: {n_events} events, {n_messages} messages, {n_missed} reports of missed sounds")
+    start = None if last is None else since(last)
+    directory = _directory(config)
+    with editing(directory) as db:
+        clips = kept_clips(db, since=start, source=source)
+        n_events, n_messages = forget_events(db, since=start, source=source)
+        n_missed = forget_missed(db, since=start, source=source)
+    remove_clips(directory, clips)
+    minutes = forget_scores(directory, since=start, source=source) / 60
+    typer.echo(
+        f"forgotten: {n_events} events, {n_messages} messages, {n_missed} reports of missed sounds, "
+        f"{len(clips)} clips, the scores of {minutes:.0f} minutes"
+    )
 
 
 def register(to: typer.Typer) -> None:
@@ -241,12 +277,6 @@ def forget_at_broker(path: Path) -> int:
     config = load_config(path)
     prefix = "homeassistant" if config.home_assistant is None else config.home_assistant.discovery_prefix
     return len(asyncio.run(clear_node(config.mqtt, config.node, [prefix])))
-
-
-def clip_path(directory: Path, event: Event) -> Path:
-    """Where the clip of an event is, if it has one."""
-    day = datetime.fromtimestamp(event.onset, UTC).date().isoformat()
-    return directory / "clips" / day / f"{event.id}.flac"
 
 
 def _directory(config: Path | None) -> Path:
@@ -271,21 +301,38 @@ def _list(reader: Reader, wanted: Filter, limit: int, last: str) -> None:
 
 def _line(event: Event) -> str:
     if event.offset is None:
-        duration = "goes on"
+        length = "goes on"
     else:
-        duration = f"{'>' if event.is_cut else ''}{event.offset - event.onset:.1f} s"
-    said = " ".join(part for part in (event.verdict or "", _instead(event.verdict_sound)) if part)
+        length = f"{'>' if event.is_cut else ''}{event.offset - event.onset:.1f} s"
+    clip = {"kept": "pinned" if event.pinned else "clip"}.get(event.clip, "")
+    said = " ".join(part for part in (clip, event.verdict or "", _instead(event.verdict_sound)) if part)
     return (
-        f"{_local(event.onset)}  {event.source:<16}{event.sound:<24}{duration:>9}"
+        f"{local(event.onset)}  {event.source:<16}{event.sound:<24}{length:>9}"
         f"  {event.peak:.2f}{event.level_dbfs:>6.0f} dBFS  {event.id}  {said}"
     ).rstrip()
+
+
+def _clip_start(event: Event) -> float:
+    return event.onset if event.clip_start is None else event.clip_start
+
+
+def _clip(directory: Path, event: Event) -> str:
+    """Where the clip is, and where the event is in it; or why there is none."""
+    if event.clip != "kept" or event.clip_start is None or event.clip_end is None:
+        return _NO_CLIP.get(event.clip, event.clip)
+    path = clip_path(directory, event.id, event.clip_start)
+    length, begins = event.clip_end - event.clip_start, event.onset - event.clip_start
+    pinned = ", pinned" if event.pinned else ""
+    return (
+        f"{path}, {length:.1f} s, the event from {begins:.2f} s on, {event.clip_bytes / 1000:.0f} kB{pinned}"
+    )
 
 
 def _ended(event: Event) -> str:
     if event.offset is None:
         return "it goes on"
     cut = ", or later: the program was killed meanwhile" if event.is_cut else ""
-    return f"{_local(event.offset)}, after {event.offset - event.onset:.1f} s{cut}"
+    return f"{local(event.offset)}, after {event.offset - event.onset:.1f} s{cut}"
 
 
 def _rules(rule: dict[str, Any] | None) -> str:
@@ -303,15 +350,15 @@ def _plain(event: Event) -> dict[str, object]:
     """Ready for JSON: times are RFC 3339, UTC."""
     values = asdict(event)
     del values["seq"]
-    for name in ("onset", "offset", "seen_at"):
-        values[name] = None if values[name] is None else _utc(values[name])
+    for name in ("onset", "offset", "seen_at", "clip_start", "clip_end"):
+        values[name] = None if values[name] is None else utc(values[name])
     return values
 
 
 def _write_csv(events: Iterator[Event]) -> None:
     columns = (
         *("onset", "offset", "source", "sound", "peak", "level_dbfs", "id", "verdict", "verdict_sound"),
-        *("note", "priority", "clip", "model"),
+        *("note", "priority", "clip", "clip_start", "model"),
     )
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(columns)
@@ -338,35 +385,8 @@ def _say(line: str) -> None:
     typer.echo("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line))
 
 
-def _local(at: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
-
-
-def _utc(at: float) -> str:
-    return datetime.fromtimestamp(round(at, 3), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def _verdict(text: str | None) -> Literal["right", "wrong", "none"] | None:
     match text:
         case None | "right" | "wrong" | "none":
             return text
     raise UsageError(f"{text!r} is no verdict: right, wrong or none")
-
-
-def _since(last: str) -> float | None:
-    return None if last == "all" else time.time() - _duration(last)
-
-
-def _duration(text: str) -> float:
-    """Seconds. Raises UsageError."""
-    if (found := re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", text.strip())) is None:
-        raise UsageError(f"{text!r} is no length of time: write 90s, 30m, 24h, 7d or 2w")
-    return float(found[1]) * _UNITS[found[2]]
-
-
-def _moment(text: str) -> float:
-    """Local time where it names no zone. Raises UsageError."""
-    try:
-        return datetime.fromisoformat(text.strip()).timestamp()
-    except (ValueError, OverflowError, OSError):
-        raise UsageError(f'{text!r} is no time: write it as "2026-11-27 20:14:05"') from None

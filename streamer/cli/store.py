@@ -15,6 +15,7 @@ from streamer.cli.events import ConfigOption
 from streamer.config.schema import load_config
 from streamer.store.directory import state_directory
 from streamer.store.query import Contents, back_up_store, check_store, reading
+from streamer.store.score_files import sizes
 
 SHOWN = 20
 """refused messages"""
@@ -33,11 +34,14 @@ def show(
     directory = _directory(config)
     with reading(directory) as reader:
         contents = reader.contents()
+    scores = sizes(directory)
     if as_json:
-        typer.echo(json.dumps({"directory": str(directory), **asdict(contents)}))
+        typer.echo(json.dumps({"directory": str(directory), **asdict(contents), "scores_bytes": scores}))
         return
     typer.echo(f"{'store':<10}{directory}, {contents.bytes / (1 << 20):.1f} MiB")
     typer.echo(f"{'events':<10}{_span(contents)}")
+    for source, size in scores.items():
+        typer.echo(f"{'scores':<10}{source}, {size / (1 << 20):.1f} MiB")
     for consumer, n in contents.waiting.items():
         typer.echo(f"{consumer:<10}{_waiting(n, contents.oldest_s)}")
     typer.echo(f"{'refused':<10}{len(contents.refused)}")

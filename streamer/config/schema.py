@@ -24,6 +24,8 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 TopicPrefix = Annotated[str, Field(pattern=r"^[^#+\x00/$][^#+\x00]{0,127}$")]
 
 CadenceSetting: TypeAlias = Literal["any", "t3", "t4"]
+CLIP_SPARE_S = 12.0
+"""of the ring beyond a clip: by then every window that saw some of it was scored"""
 LOUD = 0.5
 """the score of a level that is above the background by as much as the sound asks for"""
 
@@ -238,6 +240,37 @@ class StoreSettings(Section):
     """How long events are kept; `streamer events` lists them."""
     events_max: Annotated[int, Field(ge=1000, le=100_000_000)] = 1_000_000
     """How many events are kept at most; the oldest go first."""
+    scores: bool = True
+    """Whether the model's scores are kept, for `streamer replay` to try other rules on; no audio is."""
+    scores_days: Annotated[float, Field(gt=0, le=3650)] = 30.0
+    """How long scores are kept."""
+    scores_max_mb: Annotated[int, Field(ge=16, le=1_000_000)] = 1024
+    """MiB of scores that are kept of a source at most; the oldest go first."""
+    min_free_mb: Annotated[int, Field(ge=0, le=10_000_000)] = 512
+    """MiB that stay free on the disk: where there is less, neither scores nor clips are written."""
+
+
+class ClipSettings(Section):
+    """Clips of events, in the state directory. While this is off, no sample is ever written to disk."""
+
+    enabled: bool = False
+    """Whether the sound of events is kept."""
+    before_s: Annotated[float, Field(ge=0, le=30)] = 3.0
+    """Seconds before the event's onset that are in its clip."""
+    after_s: Annotated[float, Field(ge=0, le=30)] = 2.0
+    """Seconds after its end."""
+    longest_s: Annotated[float, Field(ge=1, le=300)] = 30.0
+    """Seconds of a longer event that are in its clip."""
+    speech: Literal["drop", "keep"] = "drop"
+    """Whether a clip in which somebody may speak is dropped: any label of speech at 0.1 or more."""
+    sounds: Annotated[tuple[Id, ...], Field(strict=False)] = ()
+    """The sounds of which clips are kept; all where empty."""
+    days: Annotated[float, Field(gt=0, le=36500)] = 14.0
+    """How long clips are kept; those that are pinned stay."""
+    max_mb: Annotated[int, Field(ge=1, le=100_000_000)] = 2000
+    """MiB of all clips; pinned ones may be half of it."""
+    per_sound: Annotated[int, Field(ge=1, le=1_000_000)] = 500
+    """How many clips are kept of a sound; the oldest go first."""
 
 
 class WebSettings(Section):
@@ -294,6 +327,7 @@ class Config(Section):
     health: HealthSettings = HealthSettings()
     web: WebSettings = WebSettings()
     store: StoreSettings = StoreSettings()
+    clips: ClipSettings = ClipSettings()
 
     @property
     def hop_s(self) -> float:
@@ -306,6 +340,18 @@ class Config(Section):
             for other in sound.unless:
                 if other not in self.sounds or other == name:
                     raise ValueError(f"sounds.{name}.unless: {other!r} is not another sound of this file")
+        return self
+
+    @model_validator(mode="after")
+    def _clips_fit(self) -> Config:
+        clips = self.clips
+        if unknown := [name for name in clips.sounds if name not in self.sounds]:
+            raise ValueError(f"clips.sounds: {unknown[0]!r} is no sound of this file")
+        needed = clips.before_s + clips.longest_s + clips.after_s + CLIP_SPARE_S
+        if clips.enabled and needed > self.windows.ring_s:
+            raise ValueError(
+                f"clips: so long they need windows.ring_s: {needed:g}, and it is {self.windows.ring_s:g}"
+            )
         return self
 
     @property

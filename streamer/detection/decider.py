@@ -93,19 +93,34 @@ class Decider:
             if scores is None or scores.frames is None:
                 # A clip-level score counts for what is new in the window.
                 start = max(start, sensed.end - self._hop_s)
-            memory = self._memory = Memory(
-                self._sounds,
-                max(start, self._end),
-                hop_s=self._hop_s,
-                announce_s=self._announce_s,
-                window_s=sensed.end - sensed.start,
-            )
+            memory = self._memory = self._memory_from(max(start, self._end), sensed.end - sensed.start)
         memory.add(sensed, scores, self._missed)
         self._missed.clear()
         for beeps in sensed.beeps:
             self._beeps[beeps.cadence] = beeps
         self._end = sensed.end
         return events + self._detect(memory, sensed.end, emitted_at)
+
+    @property
+    def origin(self) -> float | None:
+        """When the timeline begins; None where there is none yet."""
+        return None if self._memory is None else self._memory.scores.time(0)
+
+    @property
+    def is_quiet(self) -> bool:
+        """No sound has an event, or an occurrence that may become one."""
+        return all(detector.is_quiet for detector in self._detectors.values())
+
+    def leap(self, to: float, origin: float, window_s: float) -> None:
+        """Go on with the window after one that ended at `to`, on a timeline that began at `origin`.
+
+        Only while `is_quiet`, and where no sound can have reached `on` in the windows between. Their scores
+        are forgotten: `decide` is exact again once it has taken as much audio as it remembers.
+        """
+        if self._memory is None or self.origin != origin:
+            self._memory = self._memory_from(origin, window_s)
+        self._memory.leap(to)
+        self._end, self._missed = to, []
 
     def miss(self, sensed: Sensed) -> None:
         """A window that had to be scored and was not: its levels still count, should the next one follow."""
@@ -162,6 +177,15 @@ class Decider:
             guards={guard: score for guard, score in guards.items() if score > raw[row, column]},
             held_back_by="" if pending is None else detector.held_back_by(pending, scores, moment),
             level_dbfs=float(scores.levels[row]),
+        )
+
+    def _memory_from(self, origin: float, window_s: float) -> Memory:
+        return Memory(
+            self._sounds,
+            origin,
+            hop_s=self._hop_s,
+            announce_s=self._announce_s,
+            window_s=window_s,
         )
 
     def _detect(

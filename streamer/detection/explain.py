@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from streamer.config.schema import SoundRule
+from streamer.config.schema import Config, SoundRule
 from streamer.detection.decider import Inspection
 from streamer.types import SoundEvent
 
@@ -26,13 +27,13 @@ class Explanation:
     is_scored: bool
     """whether the window that ended after the moment was scored"""
 
-    def lines(self) -> list[tuple[str, str]]:
-        """(what, outcome), the decision last."""
+    def lines(self, clock: Callable[[float], str] = lambda at: f"{at:.2f} s") -> list[tuple[str, str]]:
+        """(what, outcome), the decision last; `clock` writes times for people."""
         gate = "the window was scored" if self.is_scored else "quiet: the next scored window covers it, too"
         if self.last is None:
             return [("gate", gate), ("decided by", "nothing: there is no audio at this moment")]
         rows = [("gate", gate), *self._scores(self.last), *self._rules(self.last)]
-        return [*rows, ("decided by", self._decision(self.last))]
+        return [*rows, ("decided by", self._decision(self.last, clock))]
 
     def _scores(self, last: Inspection) -> list[tuple[str, str]]:
         strongest = sorted(last.labels.items(), key=lambda label: -label[1])
@@ -66,11 +67,11 @@ class Explanation:
             return "reaches on"
         return "above off" if last.smoothed >= self.rule.off else "below off"
 
-    def _decision(self, last: Inspection) -> str:
+    def _decision(self, last: Inspection, clock: Callable[[float], str]) -> str:
         if self.events:
             start, end = self.events[0], self.events[-1]
-            until = "the end" if end.offset is None else f"{end.offset:.2f} s"
-            times = f"from {end.onset:.2f} s to {until}, started at {start.emitted_at:.2f} s"
+            until = "the end" if end.offset is None else clock(end.offset)
+            times = f"from {clock(end.onset)} to {until}, started at {clock(start.emitted_at)}"
             return f"event {start.id}, {times}"
         if last.guards:
             return "the guard: no event"
@@ -81,3 +82,25 @@ class Explanation:
         if last.smoothed >= self.rule.off:
             return "the threshold: above off, but no moment about it reached on"
         return "the threshold: no event"
+
+
+def explanation(
+    config: Config,
+    events: Sequence[SoundEvent],
+    inspections: Sequence[Inspection],
+    *,
+    sound: str,
+    at: float,
+    is_scored: bool,
+) -> Explanation:
+    """From all messages about a moment, and what was known of a sound there after each window."""
+    latest = {event.id: event for event in events if event.sound == sound}
+    about = {key for key, event in latest.items() if event.onset <= at <= (event.offset or math.inf)}
+    return Explanation(
+        rule=config.sound(sound),
+        first=inspections[0] if inspections else None,
+        last=inspections[-1] if inspections else None,
+        held_back_by=next((one.held_back_by for one in reversed(inspections) if one.held_back_by), ""),
+        events=[event for event in events if event.id in about],
+        is_scored=is_scored,
+    )

@@ -32,6 +32,14 @@ class Memory:
         """as `SoundScores` has them"""
         self.resolution = 1
 
+    def leap(self, to: float) -> None:
+        """Go on at a later time, as if windows up to then had been added that were not scored."""
+        for timeline in (self.scores, self.levels):
+            timeline.leap(timeline.cell(to), _GUESS)
+        self._end = to
+        if self.late_by:
+            self.final = self.mature = self.scores.until
+
     def add(self, sensed: Sensed, scores: Scores | None, missed: Sequence[Sensed] = ()) -> None:
         """Take a window, with its scores if it was scored, and the levels of the `missed` ones before it."""
         since, self._end = self._end, sensed.end

@@ -52,6 +52,11 @@ class Pipeline:
             self._sensor.hold(sensed.end - sensed.start + self._announce_s)
         return self._decider.decide(sensed, scores, emitted_at)
 
+    @property
+    def origin(self) -> float | None:
+        """As `Decider.origin`."""
+        return self._decider.origin
+
     def miss(self, sensed: Sensed) -> None:
         """A window that had to be scored and was not."""
         self._decider.miss(sensed)

@@ -63,6 +63,17 @@ class Timeline:
         self._weights[rows] += weights
         self.until = max(self.until, until)
 
+    def leap(self, until: int, weight: float) -> None:
+        """Go on at a later cell; all before is forgotten but the newest mean, which counts by `weight`."""
+        if until <= self.until:
+            return
+        newest = self.means(slice(-1, None)) if self.until > self.first else None
+        self._sums[:], self._weights[:] = 0, 0
+        self.first = self.until = until
+        if newest is not None:
+            self.first -= 1
+            self._sums[0], self._weights[0] = weight * newest[0], weight
+
     def means(self, rows: slice = slice(None), columns: slice = slice(None)) -> Samples:
         """(until - first, n_columns), or a part of that."""
         n = self.until - self.first

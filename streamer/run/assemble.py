@@ -24,6 +24,7 @@ from streamer.core.tasks import in_background
 from streamer.data.synthesis import write_demo
 from streamer.errors import StreamerError
 from streamer.inference.process import open_worker
+from streamer.inference.worker import About
 from streamer.metrics import Metrics
 from streamer.ops.health import Health, Problem
 from streamer.ops.prometheus import Exposition
@@ -36,12 +37,15 @@ from streamer.run.page import Page, metrics_server, open_page
 from streamer.run.reload import Reloader
 from streamer.sinks.logger import LogSink
 from streamer.sinks.terminal import TerminalSink
+from streamer.store.clips import Clips
 from streamer.store.directory import locked, state_directory
 from streamer.store.history import Model
 from streamer.store.log import Keep, Log
 from streamer.store.query import Filter, reading
+from streamer.store.score_files import About as AboutScores
+from streamer.store.score_log import KeepScores, ScoreLog
 from streamer.store.writer import Writer
-from streamer.types import Sink, SoundEvent
+from streamer.types import Hop, Sink, SoundEvent
 from streamer.web.metrics import metrics_routes
 
 log = logging.getLogger(__name__)
@@ -110,6 +114,7 @@ async def serve(config: Config, *, terminal: bool, reread: Callable[[], Config] 
             metrics=metrics,
             control=control,
             tapes=tapes,
+            watch=_watchers(config, directory, tapes, model, writer, metrics, stack),
         )
         if page is not None:
             await stack.enter_async_context(in_background(page.run(), "page"))
@@ -134,6 +139,36 @@ def _display(
         return TerminalSink(config.node, model, where, page="" if page is None else page.server.address)
     log.info("events: %s", where)
     return LogSink()
+
+
+def _watchers(
+    config: Config,
+    directory: Path | None,
+    tapes: Tapes,
+    model: About,
+    writer: Writer,
+    metrics: Metrics,
+    stack: AsyncExitStack,
+) -> Callable[[Hop], None]:
+    """Who gets each hop: the score log and the clips, where they are switched on."""
+    store, watchers = config.store, list[Callable[[Hop], None]]()
+    min_free = store.min_free_mb << 20
+    if directory is not None and store.scores:
+        about = AboutScores(config.model.path, model.labels, model.window_s)
+        keep = KeepScores(store.scores_days, store.scores_max_mb << 20, min_free)
+        score_log = ScoreLog(directory, about, config.hop_s, metrics, keep)
+        stack.push_async_callback(score_log.close)
+        watchers.append(score_log.put)
+    if directory is not None and config.clips.enabled:
+        clips = Clips(directory, config.clips, tapes, model.labels, writer, metrics, min_free=min_free)
+        writer.sinks.append(clips)
+        watchers.append(clips.watch)
+
+    def watch(hop: Hop) -> None:
+        for watcher in watchers:
+            watcher(hop)
+
+    return watch
 
 
 def _rule(control: Control, event: SoundEvent) -> str:

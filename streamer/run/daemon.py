@@ -15,7 +15,7 @@ from streamer.errors import InputError
 from streamer.inference.worker import Worker
 from streamer.metrics import Metrics
 from streamer.run.listener import Listener, source_limits
-from streamer.types import Report, Sink, Source, SourcePhase, SourceState, Stats
+from streamer.types import Hop, Report, Sink, Source, SourcePhase, SourceState, Stats
 
 STATS_S = 30.0
 """seconds between two statistics"""
@@ -39,8 +39,11 @@ class Daemon:
         metrics: Metrics,
         control: Control,
         tapes: Tapes,
+        watch: Callable[[Hop], None] = lambda _: None,
     ) -> None:
+        """`watch` gets each hop of each source after it was decided on, and never blocks."""
         self.config = config
+        self._watch = watch
         self._tapes = tapes
         self._control = control
         self._open_source = open_source
@@ -150,6 +153,7 @@ class Daemon:
             enabled=lambda: self._control.listens(source_id),
             muted=lambda: self._control.muted_s(source_id) > 0,
             tapes=self._tapes,
+            watch=self._watch,
         )
         self._tasks[source_id] = group.create_task(listener.run(), name=f"source[{source_id}]")
 

@@ -19,10 +19,11 @@ from streamer.core.clock import SourceClock
 from streamer.core.rate_limit import RateLimit
 from streamer.core.tasks import running
 from streamer.detection.pipeline import Pipeline
+from streamer.detection.steps import scores_in_steps, sensed_in_steps
 from streamer.errors import InferenceError, InputError, SourceError, StuckError
 from streamer.inference.worker import Worker
 from streamer.metrics import Metrics
-from streamer.types import Report, SoundEvent, Source, SourcePhase, SourceState, Window
+from streamer.types import Hop, Report, Scores, Sensed, SoundEvent, Source, SourcePhase, SourceState, Window
 
 CHECK_S = 0.25
 """seconds between two checks of the flow of blocks"""
@@ -107,10 +108,12 @@ class Listener:
         enabled: Callable[[], bool] = lambda: True,
         muted: Callable[[], bool] = lambda: False,
         tapes: Tapes | None = None,
+        watch: Callable[[Hop], None] = lambda _: None,
     ) -> None:
         """`enabled` gives whether it is to be listened to; while not, the source is closed.
 
-        `muted` gives whether its events are not to notify; critical ones always do.
+        `muted` gives whether its events are not to notify; critical ones always do. `watch` gets each hop
+        after it was decided on, and never blocks.
         """
         self._id = source_id
         self._source = source
@@ -125,6 +128,9 @@ class Listener:
         self._enabled = enabled
         self._muted = muted
         self._tapes = tapes if tapes is not None else Tapes()
+        self._watch = watch
+        self._is_first = True
+        """no window of this stretch of listening was decided on"""
         self._state: SourceState | None = None
         self._was_lost = False
         """it was listened to before, and is not now"""
@@ -215,6 +221,7 @@ class Listener:
             ring = Ring(self._source.sample_rate, self._config.windows.ring_s, self._own)
             self._tapes.put(self._id, ring)
             self._pipeline, self._rules_changed = Pipeline(self._id, self._config, self._labels), False
+            self._is_first = True
             windows = Windows(ring, self._id, hop_s=self._config.hop_s, window_s=self._window_s)
             try:
                 async with running(self._capture(ring), f"capture[{self._id}]") as capture:
@@ -229,11 +236,13 @@ class Listener:
             await self._source.close()
 
     async def _score(self, window: Window) -> None:
-        sensed = await asyncio.to_thread(self._pipeline.sense, window)  # milliseconds of arithmetic
+        # Milliseconds of arithmetic.
+        sensed = sensed_in_steps(await asyncio.to_thread(self._pipeline.sense, window))
         try:
-            scores = await self._worker.score(window) if sensed.is_wanted else None
+            scores = scores_in_steps(await self._worker.score(window)) if sensed.is_wanted else None
         except InferenceError as error:  # the next window holds most of the same audio
             self._pipeline.miss(sensed)
+            self._show(sensed, None)
             self._own.windows_skipped += 1
             log.warning("%s: a window was skipped: %s", self._id, error)
             return
@@ -242,12 +251,17 @@ class Listener:
             self._emit_events(self._pipeline.change(self._config, window.end, now))
             self._rules_changed = False
         self._emit_events(self._pipeline.decide(sensed, scores, now))
+        self._show(sensed, scores)
         hearing = self._pipeline.hearing(sensed, scores)
         self._own.level_dbfs, self._own.level_dba = hearing.level_dbfs, hearing.level_dba
         self._is_silent = sensed.is_silent
         hearing = replace(hearing, problem=hearing.problem or self._flow_problem)
         self._note_problem(hearing.problem)
         self._emit(hearing)
+
+    def _show(self, sensed: Sensed, scores: Scores | None) -> None:
+        self._watch(Hop(self._id, sensed, scores, self._pipeline.origin, self._is_first))
+        self._is_first = False
 
     def _note_problem(self, problem: str) -> None:
         """Log an input fault when it appears and when it is gone, and let it be a part of the state."""

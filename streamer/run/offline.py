@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
@@ -14,8 +13,9 @@ from streamer.capture.stream import Decoder, read_file
 from streamer.capture.windows import Windows, cut
 from streamer.config.schema import Config
 from streamer.detection.decider import Inspection
-from streamer.detection.explain import Explanation
+from streamer.detection.explain import Explanation, explanation
 from streamer.detection.pipeline import Pipeline
+from streamer.detection.steps import scores_in_steps, sensed_in_steps
 from streamer.inference.worker import Scorer
 from streamer.types import Scores, Sensed, SoundEvent, Window
 
@@ -46,16 +46,7 @@ def explain(path: Path, config: Config, scorer: Scorer, *, sound: str, at: float
         events.append(event)
         if event.heard_at > at + 4 * scorer.window_s:
             break
-    latest = {event.id: event for event in events if event.sound == sound}
-    about = {key for key, event in latest.items() if event.onset <= at <= (event.offset or math.inf)}
-    return Explanation(
-        rule=config.sound(sound),
-        first=inspections[0] if inspections else None,
-        last=inspections[-1] if inspections else None,
-        held_back_by=next((one.held_back_by for one in reversed(inspections) if one.held_back_by), ""),
-        events=[event for event in events if event.id in about],
-        is_scored=bool(scored),
-    )
+    return explanation(config, events, inspections, sound=sound, at=at, is_scored=bool(scored))
 
 
 def detect(
@@ -83,7 +74,7 @@ def detect(
         for block in decoder.blocks(start):
             ring.write(block)
             while (window := windows.due()) is not None:
-                batch.append((window, pipeline.sense(window)))
+                batch.append((window, sensed_in_steps(pipeline.sense(window))))
             if len(batch) >= BATCH:
                 yield from _events(pipeline, scorer, batch, observe)
                 batch.clear()
@@ -101,7 +92,7 @@ def _events(
     wanted = [window for window, sensed in batch if sensed.is_wanted]
     scored = iter(scorer.score(wanted) if wanted else ())
     for window, sensed in batch:
-        scores = next(scored) if sensed.is_wanted else None
+        scores = scores_in_steps(next(scored)) if sensed.is_wanted else None
         yield from pipeline.decide(sensed, scores, window.end)
         observe(pipeline, window, scores)
 

@@ -49,12 +49,8 @@ def forget(
 
     Returns how many events and messages. An event that still goes on stays.
     """
-    where, values = ["offset IS NOT NULL"], list[object]()
-    for clause, value in (("onset >= ?", since), ("source = ?", source)):
-        if value is not None:
-            where.append(clause)
-            values.append(value)
-    chosen = f"SELECT id FROM event WHERE {' AND '.join(where)}"  # noqa: S608  constants
+    where, values = _ended_since(since, source)
+    chosen = f"SELECT id FROM event WHERE {where}"  # noqa: S608  constants
     n_messages = 0
     for table in ("message", "refused"):
         n_messages += db.execute(
@@ -64,6 +60,24 @@ def forget(
     event_ids = [event_id for (event_id,) in db.execute(chosen, values)]
     history.remove(db, event_ids)
     return len(event_ids), n_messages
+
+
+def kept_clips(
+    db: sqlite3.Connection, *, since: float | None = None, source: str | None = None
+) -> list[tuple[str, float]]:
+    """The clips of the events that `forget` would delete: id of the event, begin of the clip."""
+    where, values = _ended_since(since, source)
+    query = f"SELECT id, coalesce(clip_start, onset) FROM event WHERE {where} AND clip = 'kept'"  # noqa: S608  constants
+    return [(str(event_id), float(start)) for event_id, start in db.execute(query, values)]
+
+
+def _ended_since(since: float | None, source: str | None) -> tuple[str, list[object]]:
+    where, values = ["offset IS NOT NULL"], list[object]()
+    for clause, value in (("onset >= ?", since), ("source = ?", source)):
+        if value is not None:
+            where.append(clause)
+            values.append(value)
+    return " AND ".join(where), values
 
 
 def forget_missed(db: sqlite3.Connection, *, since: float | None = None, source: str | None = None) -> int:

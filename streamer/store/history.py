@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from streamer.store.codec import NOT_AS_WRITTEN, event_of
+from streamer.store.retention import KeptClip
 from streamer.types import SILENCE_DBFS, SoundEvent
 
 TURN = 1000
@@ -165,6 +166,50 @@ def review(
         "INSERT INTO review (event, verdict, sound, note, at, reviewer) VALUES (?, ?, ?, ?, ?, 'command')",
         (event_id, verdict, sound, note, time.time()),
     )
+    return True
+
+
+def set_clip(
+    db: sqlite3.Connection, event_id: str, state: str, start: float | None, end: float | None, size: int
+) -> bool:
+    """What became of an event's clip: `kept`, with its begin, end and bytes, or why there is none.
+
+    False where there is no such event.
+    """
+    changed = db.execute(
+        "UPDATE event SET clip = ?, clip_start = ?, clip_end = ?, clip_bytes = ? WHERE id = ?",
+        (state, start, end, size, event_id),
+    )
+    return changed.rowcount > 0
+
+
+def kept_clips(db: sqlite3.Connection) -> list[KeptClip]:
+    rows = db.execute(
+        "SELECT id, sound, coalesce(clip_start, onset), clip_bytes, pinned, verdict FROM event "
+        "INDEXED BY event_clip WHERE clip = 'kept'"
+    )
+    return [
+        KeptClip(event_id, sound, start, size, bool(pinned), verdict)
+        for event_id, sound, start, size, pinned, verdict in rows
+    ]
+
+
+def expire_clips(db: sqlite3.Connection, event_ids: Sequence[str]) -> int:
+    """The clips of these events are to go; their files may be removed after this."""
+    query = "UPDATE event SET clip = 'expired', clip_bytes = 0 WHERE id = ? AND clip = 'kept'"
+    return db.executemany(query, ((event_id,) for event_id in event_ids)).rowcount
+
+
+def pin(db: sqlite3.Connection, event_id: str, pinned: bool, *, most: int) -> bool:
+    """Let an event and its clip stay, or go again. False where pinned clips would pass `most` bytes."""
+    if pinned:
+        (size,) = db.execute(
+            "SELECT coalesce(sum(clip_bytes), 0) FROM event WHERE (pinned AND id != ?) OR id = ?",
+            (event_id, event_id),
+        ).fetchone()
+        if size > most:
+            return False
+    db.execute("UPDATE event SET pinned = ? WHERE id = ?", (pinned, event_id))
     return True
 
 

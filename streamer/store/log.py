@@ -250,6 +250,10 @@ class Log:
         """The consumer's other side does not want it: keep it with the reason, to be looked at."""
         self._attempt(lambda database: self._refuse(database, consumer, entry, reason))
 
+    def change_history(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
+        """Change rows of the history, in one transaction; None where the disk refuses."""
+        return self._attempt(lambda database: database.change(work))
+
     def tend(self) -> None:
         """From time to time, before an `append`: notice a file that is gone, keep bounds and room."""
         if self._database is not None and self._database.is_gone:

@@ -70,7 +70,13 @@ class Event:
     rule: dict[str, Any] | None
     """what was in force when it began"""
     clip: str
+    """`kept`, `none`, or why there is none: speech, full, failed, expired, deleted"""
+    clip_start: float | None
+    """when the clip begins; the event is at `onset - clip_start` in it"""
+    clip_end: float | None
+    clip_bytes: int
     pinned: bool
+    """it stays, whatever its age"""
     verdict: Verdict | None
     verdict_sound: str | None
     """what it was instead"""
@@ -143,7 +149,8 @@ class Contents:
 
 _COLUMNS = """
 event.seq, event.id, source, sound, onset, offset, seen_at, cut, peak, level_dbfs, event.labels, verified,
-notify, priority, latency_ms, model.name, rule.rule, clip, pinned, verdict, verdict_sound, note
+notify, priority, latency_ms, model.name, rule.rule, clip, clip_start, clip_end, clip_bytes, pinned,
+verdict, verdict_sound, note
 """
 _JOINED = "LEFT JOIN model ON model.id = event.model LEFT JOIN rule ON rule.id = event.rule"
 
@@ -351,7 +358,8 @@ class Reader:
 
 def _event(row: tuple[Any, ...]) -> Event:
     seq, event_id, source, sound, onset, offset, seen_at, cut, peak, level_dbfs, labels, verified, *rest = row
-    notify, priority, latency_ms, model, rule, clip, pinned, verdict, verdict_sound, note = rest
+    notify, priority, latency_ms, model, rule, *clips, pinned, verdict, verdict_sound, note = rest
+    clip, clip_start, clip_end, clip_bytes = clips
     return Event(
         seq=seq,
         id=event_id,
@@ -371,6 +379,9 @@ def _event(row: tuple[Any, ...]) -> Event:
         model=model,
         rule=None if rule is None else json.loads(rule),
         clip=clip,
+        clip_start=clip_start,
+        clip_end=clip_end,
+        clip_bytes=clip_bytes,
         pinned=bool(pinned),
         verdict=verdict,
         verdict_sound=verdict_sound,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -108,6 +109,10 @@ class Writer:
     async def call(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run it in the log's thread. What has begun is done, also where who waits is cancelled."""
         return await asyncio.wrap_future(self._thread.submit(work, *args, **kwargs))
+
+    async def change(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
+        """Change rows of the history, in one transaction; None where the disk refuses."""
+        return await self.call(self._log.change_history, work)
 
     def read(self, name: str, n: int, again: bool) -> list[Entry]:
         """Only in the log's thread."""

@@ -172,6 +172,12 @@ def test_clips_for_training(tmp_path: Path, log: Log) -> None:
     assert {str(path.relative_to(out)) for path in out.rglob("*.flac")} == {
         *(f"dog_bark/{0:012x}.flac", f"other/{1:012x}.flac", f"cat/{2:012x}.flac")
     }
+    assert streamer(tmp_path, "events", "pin", "0" * 12).split()[-2:] == ["pinned", "right"]
+    database.connection.execute("UPDATE event SET clip_start = onset - 3, clip_end = onset + 4.5")
+    shown = streamer(tmp_path, "events", "show", "0" * 12)
+    assert f"{0:012x}.flac, 7.5 s, the event from 3.00 s on, 0 kB, pinned" in shown
+    assert ", 4 clips, " in streamer(tmp_path, "forget", "--all")
+    assert not list(tmp_path.glob("clips/*/*"))
 
 
 @pytest.mark.usefixtures("log")

@@ -289,3 +289,17 @@ def test_a_sound_that_makes_no_sense_is_refused(write: Write, sound: str, reason
         load_config(write(f"sources: {{room: {{demo: true}}}}\nsounds: {{owl: {sound}}}\n"))
 
     assert reason in str(error.value)
+
+
+def test_clips_fit_into_the_ring(tmp_path: Path) -> None:
+    """With all windows that see them; and their sounds are sounds of the file."""
+    text = "sources: {room: {demo: true}}\nsounds: {siren: {labels: [Siren]}}\nwindows: {ring_s: 40}\n"
+    path = tmp_path / "a.yaml"
+    path.write_text(f"{text}clips: {{enabled: true, longest_s: 23}}\n", encoding="utf-8")
+    assert load_config(path).clips.longest_s == 23
+    path.write_text(f"{text}clips: {{enabled: true, longest_s: 24}}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"so long they need windows\.ring_s: 41, and it is 40"):
+        load_config(path)
+    path.write_text(f"{text}clips: {{sounds: [dog]}}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="'dog' is no sound of this file"):
+        load_config(path)

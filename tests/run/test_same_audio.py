@@ -18,6 +18,7 @@ from streamer.capture.windows import Windows
 from streamer.config.schema import Config
 from streamer.data import synthesis
 from streamer.detection.pipeline import Pipeline
+from streamer.detection.steps import scores_in_steps, sensed_in_steps
 from streamer.metrics import Metrics
 from streamer.run.listener import Listener
 from streamer.run.offline import detect
@@ -129,8 +130,8 @@ def live(samples: Samples, sizes: Iterator[int], hop_s: float) -> list[SoundEven
         ring.write(AudioBlock(block, BEGIN + at / RATE))
         at += len(block)
         while (window := windows.due()) is not None:
-            sensed = pipeline.sense(window)
-            scores = scorer.score([window])[0] if sensed.is_wanted else None
+            sensed = sensed_in_steps(pipeline.sense(window))
+            scores = scores_in_steps(scorer.score([window])[0]) if sensed.is_wanted else None
             events += pipeline.decide(sensed, scores, window.end)
     return events + pipeline.close(BEGIN + at / RATE, BEGIN + at / RATE)
 

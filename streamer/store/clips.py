@@ -1,0 +1,302 @@
+"""Clips of events, only where they are switched on: FLAC from the ring, and a row that says of what.
+
+A file is written whole before its row says `kept`, and a row says that a clip is gone before its file goes.
+So a kill leaves at most files without a row, and those go at the next start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sqlite3
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from streamer.capture.ring import Ring
+from streamer.capture.tapes import Tapes
+from streamer.config.schema import ClipSettings
+from streamer.core.clock import STEP_S
+from streamer.core.files import writing
+from streamer.core.rate_limit import RateLimit
+from streamer.metrics import Metrics
+from streamer.model.labels import descendants
+from streamer.store import history
+from streamer.store.flac import encode
+from streamer.store.retention import ClipBounds, KeptClip, clips_to_remove
+from streamer.types import Hop, Report, Samples, SoundEvent
+
+log = logging.getLogger(__name__)
+
+FOLDER = "clips"
+SPEECH = ("Speech", "Whispering")
+"""labels that, with all below them, are voices"""
+VOICE = 0.1
+"""score of a voice at which a clip is not kept"""
+VOICE_S = 120.0
+"""how long it is remembered when voices were heard"""
+WAITING_MAX = 32
+"""clips that wait for their end, or for the disk"""
+TURN_S = 0.5
+TEND_S = 600.0
+"""how often old clips are looked for"""
+SPARE_S = 3.0
+"""of the ring: audio that is as near to be overwritten is taken at once"""
+TURN = 200
+"""clips that are removed at once"""
+
+T = TypeVar("T")
+
+
+class Rows(Protocol):
+    """Where the rows of events are changed: the event log's writer."""
+
+    async def change(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
+        """Do it in one transaction; None where the disk refuses."""
+
+
+@dataclass(slots=True)
+class _Job:
+    """A clip that is to be cut."""
+
+    event: SoundEvent
+    ring: Ring
+    began: float
+    """of the ring's time line, when the event did"""
+
+
+@dataclass(slots=True)
+class _Ears:
+    """What the scores of a source say."""
+
+    until: float = float("-inf")
+    """all windows that began before have been scored"""
+    voices: deque[tuple[float, float]] = field(default_factory=deque)
+    """spans in which a voice may be"""
+
+
+class Clips:
+    """A sink, and a watcher of hops."""
+
+    def __init__(
+        self,
+        directory: Path,
+        settings: ClipSettings,
+        tapes: Tapes,
+        labels: Sequence[str],
+        rows: Rows,
+        metrics: Metrics,
+        *,
+        min_free: int,
+    ) -> None:
+        """`labels` are the model's, `min_free` bytes stay free on the disk."""
+        self._directory = directory
+        self._settings = settings
+        self._tapes = tapes
+        self._rows = rows
+        self._metrics = metrics
+        self._bounds = ClipBounds(settings.days, settings.max_mb << 20, settings.per_sound, min_free)
+        voices = descendants(SPEECH)
+        self._voices = [] if settings.speech == "keep" else [i for i, x in enumerate(labels) if x in voices]
+        self._ears: dict[str, _Ears] = {}
+        self._jobs: dict[str, _Job] = {}
+        """by event"""
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="clips")
+        self._logged = RateLimit(3600.0)
+        self._tended_at = float("-inf")
+
+    def put(self, report: Report) -> None:
+        """Take note of an event. Never blocks."""
+        if not isinstance(report, SoundEvent):
+            return
+        if (job := self._jobs.get(report.id)) is not None:
+            job.event = report
+            return
+        if report.phase != "start" or (self._settings.sounds and report.sound not in self._settings.sounds):
+            return
+        ring = self._tapes.ring(report.source_id)
+        if ring is None or len(self._jobs) >= WAITING_MAX:
+            self._metrics.drop("clips")
+            return
+        self._jobs[report.id] = _Job(report, ring, ring.time(0))
+
+    def watch(self, hop: Hop) -> None:
+        """Take note of where voices are. Never blocks."""
+        ears = self._ears.setdefault(hop.source_id, _Ears())
+        ears.until = hop.sensed.start
+        while ears.voices and ears.voices[0][1] < hop.sensed.end - VOICE_S:
+            ears.voices.popleft()
+        scores = hop.scores
+        if scores is None or not self._voices:
+            return
+        # Scores are in steps: one that was just above is just below.
+        if scores.frames is None:
+            if scores.clip[self._voices].max() > VOICE - 0.003:
+                ears.voices.append((scores.start, scores.end))
+            return
+        loud = np.flatnonzero(scores.frames[:, self._voices].max(axis=1) > VOICE - 0.003)
+        if loud.size:
+            frame_s = scores.frame_s
+            ears.voices.append(
+                (scores.start + int(loud[0]) * frame_s, scores.start + (int(loud[-1]) + 1) * frame_s)
+            )
+
+    async def run(self) -> None:
+        """Cut clips until cancelled."""
+        try:
+            while True:
+                try:
+                    await self._turn()
+                except Exception:  # no reason to end the daemon
+                    self._metrics.drop("clips")
+                    if self._logged.due("fault"):
+                        log.exception("clips: a fault in the program; a clip is not kept")
+                await asyncio.sleep(TURN_S)
+        finally:
+            self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _turn(self) -> None:
+        for event_id in [key for key, job in self._jobs.items() if self._is_due(job)]:
+            await self._cut(self._jobs.pop(event_id))
+        if time.monotonic() - self._tended_at >= TEND_S:
+            self._tended_at = time.monotonic()
+            await self._reconcile()
+            await self._make_room(0)
+
+    def _span(self, event: SoundEvent) -> tuple[float, float]:
+        """Begin and end of what the clip of an event is to hold."""
+        longest = event.onset + self._settings.longest_s
+        end = longest if event.offset is None else min(event.offset, longest)
+        return event.onset - self._settings.before_s, end + self._settings.after_s
+
+    def _is_due(self, job: _Job) -> bool:
+        """All is there, and every window that saw some of it was scored; or no more will come."""
+        start, end = self._span(job.event)
+        now = job.ring.time(job.ring.end)
+        is_over = self._tapes.ring(job.event.source_id) is not job.ring
+        if is_over or now - start > job.ring.seconds - SPARE_S:
+            return True
+        return now >= end and self._ears.get(job.event.source_id, _Ears()).until >= end
+
+    async def _cut(self, job: _Job) -> None:
+        """Write a clip and its row, or the row that says why there is none."""
+        event = job.event
+        start, end = self._span(event)
+        state, clip_start, clip_end, size = "failed", None, None, 0
+        if self._has_voice(event.source_id, start, end):
+            state = "speech"
+        elif abs(job.ring.time(0) - job.began) < STEP_S:  # the clock was not set meanwhile
+            start, end = max(start, job.ring.time(job.ring.start)), min(end, job.ring.time(job.ring.end))
+            if end > start:
+                excerpt = job.ring.between(start, end)
+                state, size = await self._write(event, excerpt.samples, job.ring.sample_rate, excerpt.start)
+                clip_start, clip_end = excerpt.start, excerpt.end
+        if state == "failed":
+            self._metrics.drop("clips")
+        place = (clip_start, clip_end, size) if state == "kept" else (None, None, 0)
+        is_known = await self._rows.change(lambda db: history.set_clip(db, event.id, state, *place))
+        if state == "kept" and not is_known and clip_start is not None:
+            # The event was deleted meanwhile, or its row cannot be written.
+            await self._in_thread(
+                lambda: clip_path(self._directory, event.id, clip_start).unlink(missing_ok=True)
+            )
+
+    def _has_voice(self, source_id: str, start: float, end: float) -> bool:
+        return any(first < end and start < last for first, last in self._ears.get(source_id, _Ears()).voices)
+
+    async def _write(self, event: SoundEvent, samples: Samples, rate: int, start: float) -> tuple[str, int]:
+        """The state of the clip, and bytes."""
+        try:
+            data = await self._in_thread(lambda: encode(samples, rate))
+            if not await self._make_room(len(data)):
+                if self._logged.due("full"):
+                    log.error("%s: no clips are kept: the disk, or `clips.max_mb`, is full", self._directory)
+                return "full", 0
+            await self._in_thread(lambda: _write_file(clip_path(self._directory, event.id, start), data))
+        except (OSError, ValueError) as error:  # the disk, or a rate that FLAC does not have
+            if self._logged.due("failed"):
+                log.error("%s: a clip is not kept: %s", self._directory, error)  # noqa: TRY400  # it says all
+            return "failed", 0
+        return "kept", len(data)
+
+    async def _make_room(self, needed: int) -> bool:
+        """Remove what is beyond its bounds, so that so many bytes more are within them. False where not."""
+        while True:
+            clips = await self._rows.change(history.kept_clips)
+            if clips is None:
+                return False
+            free = await self._in_thread(self._free)
+            gone, is_enough = clips_to_remove(
+                clips, now=time.time(), free=free, needed=needed, bounds=self._bounds
+            )
+            if not gone:
+                return is_enough
+            if not await self._remove(gone[:TURN]):
+                return False
+
+    async def _remove(self, clips: Sequence[KeptClip]) -> bool:
+        """Rows first, then files. False where the disk refuses."""
+        event_ids = [clip.id for clip in clips]
+        if await self._rows.change(lambda db: history.expire_clips(db, event_ids)) is None:
+            return False
+        files = [(clip.id, clip.start) for clip in clips]
+        await self._in_thread(lambda: remove_clips(self._directory, files))
+        return True
+
+    def _free(self) -> int:
+        status = os.statvfs(self._directory)
+        return status.f_bavail * status.f_frsize
+
+    async def _reconcile(self) -> None:
+        """What a kill or a deletion has left: files without a row go; rows without a file say so."""
+        clips = await self._rows.change(history.kept_clips)
+        if clips is None:
+            return
+        known = {clip_path(self._directory, one.id, one.start): one.id for one in clips}
+
+        def sweep() -> list[str]:
+            found = set()
+            for path in (self._directory / FOLDER).glob("*/*"):
+                if path in known:
+                    found.add(path)
+                else:
+                    path.unlink(missing_ok=True)
+            return [event_id for path, event_id in known.items() if path not in found]
+
+        with suppress(OSError):
+            if missing := await self._in_thread(sweep):
+                await self._rows.change(lambda db: history.expire_clips(db, missing))
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        return await asyncio.wrap_future(self._thread.submit(call))
+
+
+def clip_path(directory: Path, event_id: str, start: float) -> Path:
+    """Where the clip of an event is, by its id and the clip's own begin."""
+    day = datetime.fromtimestamp(start, UTC).date().isoformat()
+    return directory / FOLDER / day / f"{event_id}.flac"
+
+
+def remove_clips(directory: Path, clips: Sequence[tuple[str, float]]) -> None:
+    """Files of events whose rows do not name them any more; (id, start)."""
+    for event_id, start in clips:
+        path = clip_path(directory, event_id, start)
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # others are left of that day
+            path.parent.rmdir()
+
+
+def _write_file(path: Path, data: bytes) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with writing(path, mode=0o600) as file:
+        file.write(data)
