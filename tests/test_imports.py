@@ -37,7 +37,7 @@ TORCH = {
     "model": "ast.py checkpoint.py convert.py fbank.py",
     "inference": "engines/torch.py engines/graphs.py engines/packed.py",
     "data": "crops.py paths.py teacher.py",
-    "evaluation": "bench.py report.py",
+    "evaluation": "report.py rivals.py",
     "training": "",
 }
 """the files that import torch, by part: all of one that names none; a light installation does without them"""
