@@ -51,6 +51,7 @@ ARG UID=1000
 RUN useradd --uid $UID --user-group --groups audio --home-dir /var/lib/streamer --create-home streamer
 ENV PATH=/opt/streamer/bin:/usr/local/bin:/usr/bin:/bin \
     STATE_DIRECTORY=/var/lib/streamer \
+    CACHE_DIRECTORY=/var/lib/streamer/cache \
     STREAMER_MODELS=/var/lib/streamer/models
 VOLUME /var/lib/streamer
 WORKDIR /etc/streamer

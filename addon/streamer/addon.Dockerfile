@@ -4,5 +4,6 @@ FROM light AS addon
 # The supervisor's file of options is root's alone; apparmor.txt says what root may do here.
 USER root
 ENV STATE_DIRECTORY=/data/state \
+    CACHE_DIRECTORY=/data/cache \
     STREAMER_MODELS=/data/models
 CMD ["addon"]
