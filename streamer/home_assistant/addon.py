@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import unicodedata
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -26,6 +27,10 @@ CONFIG_FOLDER = Path("/config")
 """where the user's own files are, on the host `addon_configs/…_streamer`"""
 TIMEOUT_S = 10.0
 MQTT_SERVICE = "/services/mqtt"
+INGRESS_PORT = 8099
+"""where the supervisor looks for the page of an add-on"""
+INGRESS_PROXY = "172.30.32.2"
+"""the address that it comes from, with a user who has signed in at Home Assistant"""
 
 
 class CameraOptions(Section):
@@ -124,6 +129,15 @@ def write_configuration(options: Options, broker: Broker, data: Path, own: Path 
     # What must be as the add-on has it; of an own file's broker section the rest stays.
     settings["mqtt"] = {**_without_login(settings.get("mqtt", {})), **mqtt}
     settings.setdefault("home_assistant", {})
+    # Nobody knows this password, so that the page is reached through the supervisor alone, which needs none.
+    write_text(data / "web-password", f"{secrets.token_urlsafe(32)}\n", mode=0o600)
+    settings["web"] = {
+        "enabled": True,
+        "host": "0.0.0.0",  # noqa: S104  # of the add-on's own network
+        "port": INGRESS_PORT,
+        "trusted_proxies": [INGRESS_PROXY],
+        "password_file": str(data / "web-password"),
+    }
     settings.pop("state_dir", None)
     path = data / "streamer.yaml"
     # JSON is YAML, and cannot be read as anything else than what was meant.

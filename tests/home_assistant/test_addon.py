@@ -10,6 +10,8 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, get_args
 
@@ -76,6 +78,19 @@ def test_passwords_are_for_the_add_on_alone(tmp_path: Path) -> None:
     assert "kae3Oo" not in (tmp_path / "streamer.yaml").read_text(encoding="utf-8")
     modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
     assert (modes["mqtt-password"], modes["streamer.yaml"]) == (0o600, 0o600)
+
+
+def test_the_page_is_reached_through_the_supervisor_alone(tmp_path: Path) -> None:
+    """On the port of the manifest, for its address; others would need a password that nobody knows."""
+    config = configured(tmp_path, {})
+    assert (config.web.enabled, config.web.port) == (True, MANIFEST["ingress_port"])
+    assert (MANIFEST["ingress"], config.web.trusted_proxies) == (True, ["172.30.32.2"])
+    assert config.web.password_file is not None
+    first = config.web.password_file.read_text(encoding="utf-8")
+    assert len(first) > 40
+    assert configured(tmp_path, {}).web == config.web
+    assert config.web.password_file.read_text(encoding="utf-8") != first
+    assert config.web.password_file.stat().st_mode & 0o777 == 0o600
 
 
 def test_names_become_ids(tmp_path: Path) -> None:
@@ -197,6 +212,16 @@ def test_the_page_of_options_is_what_the_program_reads() -> None:
         assert set(yaml.safe_load(path.read_text(encoding="utf-8"))["configuration"]) == set(schema), path
 
 
+def page_status(headers: dict[str, str]) -> int:
+    """Of a request for the events of the page of an add-on that runs here."""
+    connection = HTTPConnection(HOST, MANIFEST["ingress_port"], timeout=DEADLINE_S)
+    try:
+        connection.request("GET", "/api/1/events", headers=headers)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
 def _kinds(value: Any) -> list[str]:
     if isinstance(value, str):
         return [value]
@@ -292,6 +317,9 @@ async def test_from_options_to_the_first_event(
         await asyncio.to_thread(daemon.until_says, "front_door: listening")
         await heard.until(lambda subscriber: bool(subscriber.of("/front_door/event/start")), "an event")
         assert heard.of("homeassistant/device/"), "Home Assistant has not been told of the device"
+        # Whoever is not the supervisor may say that he comes from it: he is asked for the password.
+        status = await asyncio.to_thread(page_status, {"X-Ingress-Path": "/api/hassio_ingress/abc"})
+        assert status == HTTPStatus.UNAUTHORIZED
         assert daemon.stop() == 0
     finally:
         process.kill()
