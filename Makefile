@@ -11,7 +11,7 @@ run:  ## set everything up and listen
 	@scripts/debian-packages libportaudio2 || echo "without it no microphone can be heard" >&2
 	@.venv/bin/streamer run --config configs/quickstart.yaml
 
-TEST_PACKAGES := mosquitto mosquitto-clients openssl pulseaudio pulseaudio-utils libportaudio2 libasound2-plugins systemd faketime chromium
+TEST_PACKAGES := mosquitto mosquitto-clients openssl pulseaudio pulseaudio-utils libportaudio2 libasound2-plugins systemd faketime apparmor chromium
 
 test:  ## all tests; one of them: make test PYTEST_ARGS="tests/config -k nearest"
 	@scripts/venv dev

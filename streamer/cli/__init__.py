@@ -9,6 +9,7 @@ import typer
 
 from streamer import __version__
 from streamer.cli import (
+    addon,
     bench,
     config,
     evaluation,
@@ -67,6 +68,7 @@ app.add_typer(web.app, name="web")
 app.add_typer(training.app, name="train")
 app.add_typer(evaluation.app, name="eval")
 app.add_typer(service.app, name="service")
+addon.register(app)
 
 
 def main() -> None:
