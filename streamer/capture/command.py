@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from streamer.capture.channels import Channel, to_mono
+from streamer.capture.channels import Channel, Mixer
 from streamer.core.clock import Clock
 from streamer.core.printable import printable, without_secrets
 from streamer.core.tasks import cancel_and_wait
@@ -94,10 +94,11 @@ class Command:
 
     async def run(self, write: Callable[[AudioBlock], None]) -> None:
         clock = Clock()
+        mixer = Mixer(self._command[0], self._channel)
         n_frames = round(BLOCK_S * self._sample_rate)
         discontinuity = True
         while (frames := await self._read(n_frames)).size:
-            samples = to_mono(frames.T, self._channel)
+            samples = mixer.mono(frames.T)
             write(AudioBlock(samples, clock.now() - len(samples) / self._sample_rate, discontinuity))
             discontinuity = False
         raise SourceError(await self._last_words())
