@@ -465,9 +465,12 @@ async def test_many_in_flight_through_resets(
     async with telling(sink := sink_to(cable.port, state=tmp_path, metrics=metrics)):
         for one in events:
             sink.put(one)
-        for n in (200, 700, 1200, 1700):
+        for times, n in enumerate((200, 700, 1200, 1700)):
             await heard.until(lambda heard, n=n: len(heard.of("/event/")) > n)  # type: ignore[misc]  # bound now
+            # The subscriber may be far behind: what is to be reset is a connection that there is.
+            await until(lambda times=times: metrics.reconnects == times)  # type: ignore[misc]  # bound now
             cable.reset()
+        await until(lambda: metrics.reconnects == 4)
         await heard_events(heard, events)
     assert metrics.reconnects == 4
     copies: dict[str, set[str]] = {}
