@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
 
@@ -71,6 +72,8 @@ class Metrics:
     loop_lag_s: float = 0.0
     """seconds by which the event loop was late at the last check"""
     outbox: OutboxMetrics = field(default_factory=OutboxMetrics)
+    log_lines_lost: Callable[[], int] = lambda: 0
+    """lines of the log for which there was no room"""
     latencies_s: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
     """capture to emission of the latest events"""
 
@@ -107,6 +110,7 @@ class Metrics:
             },
             "latency_ms": self.latency_ms(),
             "dropped": dict(self.dropped),
+            "log_lines_lost": self.log_lines_lost(),
             "reconnects": self.reconnects,
             "sounds": dict(self.sounds),
             "outbox": {

@@ -54,11 +54,12 @@ class Mosquitto:
         require_certificate: bool = False,
         persistent: bool = False,
         receive_maximum: int | None = None,
+        packet_maximum: int | None = None,
     ) -> None:
         """`users` with their passwords; `acl` as in its acl_file; `certificates`: CA, certificate, key.
 
         A `persistent` one writes its memory down when it is asked to stop, and reads it at the start.
-        `receive_maximum` is announced to clients.
+        `receive_maximum` and `packet_maximum` (bytes) are announced to clients.
         """
         self.port = free_port()
         self._folder = folder
@@ -73,6 +74,7 @@ class Mosquitto:
             ),
             "max_queued_messages 0",
             *([] if receive_maximum is None else [f"max_inflight_messages {receive_maximum}"]),
+            *([] if packet_maximum is None else [f"max_packet_size {packet_maximum}"]),
             f"allow_anonymous {'false' if users else 'true'}",
         ]
         if users is not None:
@@ -267,13 +269,28 @@ class Cable:
         await asyncio.gather(self._pump(near_reader, far), self._pump(far_reader, near))
         self._writers -= {near, far}
 
+    def _is_let_through(self, data: bytes) -> bool:  # noqa: ARG002  # for subclasses
+        """What is not breaks the connection."""
+        return True
+
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
-            while data := await reader.read(65536):
+            while (data := await reader.read(65536)) and self._is_let_through(data):
                 await self._lets_through.wait()
                 writer.write(data)
                 await writer.drain()
         writer.transport.abort() if reader.exception() else writer.close()
+
+
+class PoisonedCable(Cable):
+    """A cable that breaks, without a word, whenever `poison` goes through it."""
+
+    def __init__(self, to_port: int, poison: bytes) -> None:
+        super().__init__(to_port)
+        self._poison = poison
+
+    def _is_let_through(self, data: bytes) -> bool:
+        return self._poison not in data
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from streamer.capture.channels import Channel, to_mono
+from streamer.capture.channels import Channel, Mixer
 from streamer.core.clock import Clock
 from streamer.core.printable import printable, without_secrets
 from streamer.core.tasks import cancel_and_wait
@@ -24,6 +24,8 @@ STALL_S = 10.0
 """a program that writes nothing for this long has failed, though it still runs"""
 TERM_S = 2.0
 """how long a program may take to end when asked to"""
+GUARD = ("/bin/sh", "-c", 'read -r _; kill -s KILL -- "-$0"')
+"""reads a pipe that nobody writes to: it ends with this process, and then the group is killed"""
 DTYPES: dict[str, np.dtype[np.int16 | np.int32 | np.float32]] = {
     "s16le": np.dtype("<i2"),
     "s32le": np.dtype("<i4"),
@@ -34,7 +36,8 @@ DTYPES: dict[str, np.dtype[np.int16 | np.int32 | np.float32]] = {
 class Command:
     """A source that starts a program and listens to what it writes.
 
-    The program gets a process group of its own, so that its children end with it.
+    The program gets a process group of its own, so that its children end with it. A guard ends the group
+    where this process is killed and can end nothing any more.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Command:
         self._dtype = DTYPES[sample_format]
         self._channel = channel
         self._process: asyncio.subprocess.Process | None = None
+        self._guard: asyncio.subprocess.Process | None = None
         self._listener: asyncio.Task[None] | None = None
         self._tail = b""
 
@@ -70,6 +74,14 @@ class Command:
                 stderr=asyncio.subprocess.PIPE,
                 start_new_session=True,
             )
+            self._guard = await asyncio.create_subprocess_exec(
+                *GUARD,
+                str(self._process.pid),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL,
+                start_new_session=True,
+            )
         except FileNotFoundError as error:
             raise SourceError(
                 f"{self._command[0]}: no such program; is it installed, is it on PATH?"
@@ -82,10 +94,11 @@ class Command:
 
     async def run(self, write: Callable[[AudioBlock], None]) -> None:
         clock = Clock()
+        mixer = Mixer(self._command[0], self._channel)
         n_frames = round(BLOCK_S * self._sample_rate)
         discontinuity = True
         while (frames := await self._read(n_frames)).size:
-            samples = to_mono(frames.T, self._channel)
+            samples = mixer.mono(frames.T)
             write(AudioBlock(samples, clock.now() - len(samples) / self._sample_rate, discontinuity))
             discontinuity = False
         raise SourceError(await self._last_words())
@@ -98,6 +111,11 @@ class Command:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(process.wait(), TERM_S)
         self._signal(process, signal.SIGKILL)  # whatever is left of the group
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            with contextlib.suppress(ProcessLookupError):
+                guard.kill()
+            await guard.wait()
         if self._listener is not None:
             await cancel_and_wait(self._listener)
         with contextlib.suppress(TimeoutError):  # what it wrote last: a pipe that holds something stays open

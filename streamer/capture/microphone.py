@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from streamer.capture.channels import Channel, to_mono
+from streamer.capture.channels import Channel, Mixer
 from streamer.capture.hotplug import Devices
 from streamer.core.clock import Clock
 from streamer.core.threads import in_thread
@@ -72,6 +72,7 @@ class Microphone:
     def __init__(self, device: str, *, channel: Channel = "mix") -> None:
         self._wanted = device
         self._channel = channel
+        self._mixer = Mixer(f"microphone {device}", channel)
         self._device: Device | None = None
         self._stream: sounddevice.InputStream | None = None
         self._clock = Clock()
@@ -179,7 +180,7 @@ class Microphone:
             self._blocks += 1
             lost, self._lost = self._lost or status.input_overflow, False
             captured_at = self._clock.now() - n_frames / self.sample_rate
-            self._write(AudioBlock(to_mono(samples.T, self._channel), captured_at, lost))
+            self._write(AudioBlock(self._mixer.mono(samples.T), captured_at, lost))
         except Exception as error:
             self._errors += 1
             self._last_error = repr(error)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import math
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +18,7 @@ import av
 import numpy as np
 from av.audio.frame import AudioFrame
 
-from streamer.capture.channels import Channel, to_mono
+from streamer.capture.channels import Channel, Mixer
 from streamer.core.clock import Clock
 from streamer.core.printable import address_for_people, printable, without_secrets
 from streamer.core.threads import in_thread
@@ -29,6 +32,10 @@ JUMP_S = 0.05
 """time stamps that leap by more mean lost packets; by less, the rounding of containers"""
 LEAP_S = 86400.0
 """time stamps that leap by more are damaged themselves"""
+CAUGHT_UP_S = 0.06
+"""seconds without a block that end the first burst of a live stream; a block is longer"""
+BURST_S = 20.0
+"""seconds of sound that a live stream may give at once after it was opened"""
 RATES = range(1000, 768_001)
 """Hertz that a sound may have: a damaged header may claim one sample a second, or four billion"""
 _FILES = {
@@ -37,6 +44,16 @@ _FILES = {
         sorted(av.formats_available - {"concat", "dash", "hls", "rtp", "sap", "sdp"})
     )
 }
+
+
+# What a server answers decides on the format: none that opens other ports or leads to files.
+_ADDRESSES = {
+    "format_whitelist": ",".join(sorted(av.formats_available - {"concat", "dash", "rtp", "sap", "sdp"})),
+    "protocol_whitelist": "crypto,data,http,https,httpproxy,tcp,tls",
+}
+_RTSP = {"allowed_media_types": "audio"}
+_PLAYLIST = re.compile(r"\.(asx|m3u|pls|wax|xspf)($|[?#])", re.IGNORECASE)
+"""an address that leads to other addresses"""
 
 
 class Decoder:
@@ -89,6 +106,19 @@ class Decoder:
         if pending.size:
             yield AudioBlock(pending, start + position / self.sample_rate, lost)
 
+    def filled(self) -> Iterator[Samples]:
+        """As `blocks`, the samples alone, (n,) each; what is missing is zeros."""
+        position = 0
+        for block in self.blocks():
+            missing = round(block.captured_at * self.sample_rate) - position
+            while missing > 0:
+                zeros = np.zeros(min(missing, self.sample_rate), np.float32)
+                yield zeros
+                missing -= len(zeros)
+                position += len(zeros)
+            yield block.samples
+            position += len(block.samples)
+
     def close(self) -> None:
         self._container.close()
 
@@ -110,14 +140,19 @@ class Decoder:
                 raise self._failure("this is a pipe; listen to it with `command: [cat, …]`")
             # `file:`, since a name may hold a colon.
             return av.open(f"file:{path}", options=_FILES, metadata_errors="replace")
-        # RTSP over TCP, since UDP loses packets; the sound alone, since a picture costs far more.
-        options = {"rtsp_transport": "tcp", "allowed_media_types": "audio"}
-        return av.open(
-            self._address,
-            options=options if self._address.startswith("rtsp") else {},
-            timeout=TIMEOUT_S,
-            metadata_errors="replace",
-        )
+        if not self._address.startswith("rtsp"):
+            is_web = self._address.startswith("http")
+            return self._connected(_ADDRESSES if is_web else {})
+        # Over TCP, since UDP loses packets; the sound alone, since a picture costs far more.
+        try:
+            return self._connected({**_RTSP, "rtsp_transport": "tcp"})
+        except av.FFmpegError as error:
+            if error.errno != errno.EPROTONOSUPPORT:
+                raise
+        return self._connected({**_RTSP, "rtsp_transport": "udp"})
+
+    def _connected(self, options: dict[str, str]) -> av.container.InputContainer:
+        return av.open(self._address, options=options, timeout=TIMEOUT_S, metadata_errors="replace")
 
     def _checked(self, frame: AudioFrame | None) -> AudioFrame:
         if frame is None:
@@ -130,7 +165,7 @@ class Decoder:
 
     def _decoded(self) -> Iterator[AudioFrame]:
         if not self._container.streams.audio:
-            raise self._failure("there is no audio track in it")
+            raise self._failure(self._playlist_or("there is no audio track in it"))
         try:
             for packet in self._container.demux(self._container.streams.audio[0]):
                 try:
@@ -143,7 +178,10 @@ class Decoder:
     def _pieces(self) -> Iterator[tuple[Samples, int]]:
         """The samples of each frame, with the number of those that are missing before them."""
         shape, resampler = None, None
-        expected: float | None = None
+        mixer = Mixer(self.name, self._channel)
+        # A track that begins later than the film does: times are those that a player shows.
+        start = self._container.start_time
+        expected: float | None = None if self.is_live or start is None else start / av.time_base
         n_missing = 0
         for frame in self._frames:
             if shape != (frame.format.name, frame.layout.name, frame.sample_rate) or resampler is None:
@@ -164,11 +202,15 @@ class Decoder:
                 raise self._explained(error) from error
             for piece in pieces:
                 packed = np.asarray(piece.to_ndarray(), np.float32)  # (1, n * channels)
-                yield to_mono(packed.reshape(-1, frame.layout.nb_channels).T, self._channel), n_missing
+                yield mixer.mono(packed.reshape(-1, frame.layout.nb_channels).T), n_missing
                 n_missing = 0
 
     def _failure(self, what: str) -> StreamerError:
         return (InputError if self.is_file else SourceError)(f"{self.name}: {what}")
+
+    def _playlist_or(self, what: str) -> str:
+        is_playlist = not self.is_file and _PLAYLIST.search(self._address)
+        return "this is a playlist: name an address that stands in it" if is_playlist else what
 
     def _explained(self, error: Exception) -> StreamerError:
         match error:
@@ -179,9 +221,15 @@ class Decoder:
             case PermissionError():
                 what = "no permission to read it"
             case av.InvalidDataError() | av.EOFError():
-                what = "this is not audio, or it is damaged"
+                what = self._playlist_or("this is not audio, or it is damaged")
             case av.ArgumentError() if self.is_file:
                 what = "it is damaged, or a playlist, which is not followed; name what it leads to"
+            case av.ArgumentError() if "@" in self._address:
+                what = "cannot be opened; write # / ? [ in a name or password as %23 %2F %3F %5B"
+            case av.ArgumentError():
+                what = self._playlist_or("this is not audio, or it leads elsewhere, which is not followed")
+            case av.FFmpegError() if error.errno == errno.EIO:
+                what = self._playlist_or("cannot be read")
             case av.ExitError():
                 what = f"nothing came for {TIMEOUT_S:g} s"
             case av.FFmpegError() | OSError():
@@ -197,15 +245,12 @@ def read_file(path: Path, onset_s: float = 0.0, offset_s: float | None = None) -
         rate = decoder.sample_rate
         first = round(onset_s * rate)
         last = None if offset_s is None else round(offset_s * rate)
-        parts, position = [np.zeros(0, np.float32)], 0
-        for block in decoder.blocks():
-            at = round(block.captured_at * rate)
-            if last is not None and at >= last:
+        parts, n_samples = [np.zeros(0, np.float32)], 0
+        for piece in decoder.filled():
+            parts.append(piece)
+            n_samples += len(piece)
+            if last is not None and n_samples >= last:
                 break
-            if at > position:  # samples are missing in the file
-                parts.append(np.zeros(at - position, np.float32))
-            parts.append(block.samples)
-            position = at + len(block.samples)
         return np.concatenate(parts)[first:last], rate
 
 
@@ -270,6 +315,7 @@ class Stream:
         began = time.monotonic()
         captured_until = self._started_at if self._started_at is not None else clock.now()
         played_s = 0.0
+        burst = _Burst(write)
         try:
             while True:
                 for block in decoder.blocks(captured_until):
@@ -279,7 +325,13 @@ class Stream:
                     played_s += block_s
                     if decoder.is_live:
                         captured_at = clock.now() - block_s
-                    elif self._pace == "realtime":
+                        if stopped.is_set():
+                            return
+                        burst.put(
+                            replace(block, captured_at=captured_at, discontinuity=discontinuity), block_s
+                        )
+                        continue
+                    if self._pace == "realtime":
                         stopped.wait(began + played_s - time.monotonic())
                     if stopped.is_set():
                         return
@@ -291,4 +343,57 @@ class Stream:
                 decoder.close()
                 decoder = self._opened()
         finally:
+            burst.end(write=not stopped.is_set())
             decoder.close()
+
+
+class _Burst:
+    """What a live stream gives at once after it was opened: sound from before, dated from its end.
+
+    A server sends what it has kept, and FFmpeg what it has read to know the format. Once no block has come
+    for CAUGHT_UP_S, the stream has caught up, and from then on each block is as old as it is long.
+    """
+
+    def __init__(self, write: Callable[[AudioBlock], None]) -> None:
+        self._write = write
+        self._kept: list[tuple[AudioBlock, float]] = []
+        """blocks and their lengths in seconds"""
+        self._is_over = False
+        self._put_at = math.inf
+        self._lock = threading.Lock()
+
+    def put(self, block: AudioBlock, block_s: float) -> None:
+        """Take a block whose time is that of its arrival."""
+        with self._lock:
+            if not self._is_over:
+                if not self._kept:
+                    threading.Thread(target=self._watch, name="first burst", daemon=True).start()
+                self._put_at = time.monotonic()
+                self._kept.append((block, block_s))
+                if len(self._kept) * block_s > BURST_S:
+                    self._date()
+                return
+        self._write(block)
+
+    def end(self, *, write: bool) -> None:
+        """No more blocks come; write what is kept, or not."""
+        with self._lock:
+            if not write:
+                self._kept.clear()
+            self._date()
+
+    def _watch(self) -> None:
+        while not self._is_over:
+            time.sleep(CAUGHT_UP_S / 4)
+            with self._lock:
+                if time.monotonic() - self._put_at > CAUGHT_UP_S:
+                    self._date()
+
+    def _date(self) -> None:
+        """The last block has just arrived; those before it ended where the next one began."""
+        kept, self._kept, self._is_over = self._kept, [], True
+        at = math.fsum(-block_s for _, block_s in kept)
+        end = kept[-1][0].captured_at + kept[-1][1] if kept else 0.0
+        for block, block_s in kept:
+            self._write(replace(block, captured_at=end + at))
+            at += block_s

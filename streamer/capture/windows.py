@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 
 import numpy as np
 
@@ -16,14 +16,39 @@ def cut(samples: Samples, sample_rate: int, window_s: float, source_id: str) -> 
 
     A clip that is shorter than a window comes after silence, as the first windows of a source do.
     """
+    return list(cut_pieces([samples], sample_rate, window_s, source_id))
+
+
+def cut_pieces(
+    pieces: Iterable[Samples], sample_rate: int, window_s: float, source_id: str
+) -> Iterator[Window]:
+    """As `cut`, of a clip that comes in pieces, (n,) each; no more of it than a window is kept."""
     n = round(window_s * sample_rate)
-    samples = np.pad(samples, (max(0, n - len(samples)), 0))
-    last = len(samples) - n
-    starts = [*range(0, last, max(1, n // 2)), last]
-    return [
-        Window(source_id, i, samples[at : at + n], sample_rate, at / sample_rate, (at + n) / sample_rate)
-        for i, at in enumerate(starts)
-    ]
+    step = max(1, n // 2)
+    kept, begin, index, next_start = np.zeros(0, np.float32), 0, 0, 0
+
+    def window(at: int) -> Window:
+        samples = kept[at - begin : at - begin + n]
+        return Window(source_id, index, samples, sample_rate, at / sample_rate, (at + n) / sample_rate)
+
+    waiting: list[Samples] = []
+    n_waiting = 0
+    for piece in pieces:
+        waiting.append(piece)
+        n_waiting += len(piece)
+        # One sample more than a window, since the last window of all has its own place.
+        if begin + len(kept) + n_waiting <= next_start + n:
+            continue
+        kept, waiting, n_waiting = np.concatenate([kept, *waiting]), [], 0
+        while begin + len(kept) > next_start + n:
+            yield window(next_start)
+            index, next_start = index + 1, next_start + step
+        # A window before the next one, since the last of all may begin there.
+        surplus = max(0, min(next_start - begin, len(kept) - n))
+        kept, begin = kept[surplus:].copy(), begin + surplus
+    kept = np.concatenate([kept, *waiting])
+    kept = np.pad(kept, (max(0, n - len(kept)), 0))
+    yield window(begin + len(kept) - n)
 
 
 class Windows:

@@ -25,6 +25,7 @@ from streamer.cli import (
     training,
     web,
 )
+from streamer.core.printable import printable
 from streamer.errors import StreamerError, UsageError
 
 app = typer.Typer(
@@ -76,7 +77,8 @@ def main() -> None:
     try:
         app()
     except StreamerError as error:
-        print(f"streamer: {error}", file=sys.stderr)
+        lines = "\n".join(map(printable, str(error).split("\n")))
+        print(f"streamer: {lines}", file=sys.stderr)
         sys.exit(error.exit_code)
     except ModuleNotFoundError as error:
         if error.name not in _EXTRAS:

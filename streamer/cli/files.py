@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 import sys
@@ -15,9 +16,12 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from streamer.config.schema import Config, ModelSettings, load_config
+from streamer.core.files import writing
+from streamer.core.printable import printable
 from streamer.errors import InputError, StreamerError, UsageError
 from streamer.mqtt.messages import encode, event_message
 from streamer.types import SoundEvent
@@ -60,14 +64,14 @@ def tag(
         if as_json:
             rows = [{"label": label, "score": round(score, 4)} for label, score in scores]
             typer.echo(
-                json.dumps({"file": str(path), "model": engine.name, "scores": rows}, ensure_ascii=False)
+                json.dumps({"file": _name(path), "model": engine.name, "scores": rows}, ensure_ascii=False)
             )
         else:
-            typer.echo(str(path))
+            typer.echo(_name(path))
             for label, score in scores:
-                typer.echo(f"  {score:.3f}  {label}")
+                typer.echo(f"  {score:.3f}  {printable(label)}")
 
-    _each(files, tag_one)
+    _exit_with(_each(files, tag_one))
 
 
 def detect(
@@ -88,7 +92,8 @@ def detect(
 ) -> None:
     """Find events in files: the daemon's own path, as fast as the files can be read.
 
-    `jsonl` prints the messages that the daemon would publish, as if the file began now.
+    `jsonl` prints the messages that the daemon would publish, as if the file began now, and the file's name.
+    A file that is damaged in the middle is heard up to there. `--out` is written whole or not at all.
 
     Example: streamer detect evening.flac --config configs/home.yaml --format audacity --out labels.txt
     """
@@ -104,7 +109,7 @@ def detect(
     engine = open_engine(settings.model)
     picture = None if plot is None else _picture(settings, engine.labels)
     with _output(out) as stream:
-        write = _WRITERS[format_](stream, settings, relative)
+        write = _WRITERS[format_](stream, settings, relative, len(files) > 1)
 
         def detect_one(path: Path) -> None:
             start = 0.0 if format_ is not Format.JSONL or relative else time.time()
@@ -122,7 +127,8 @@ def detect(
             if picture is not None and plot is not None:
                 picture.draw(str(path), plot, origin=start)
 
-        _each(files, detect_one)
+        failure = _each(files, detect_one)
+    _exit_with(failure)
 
 
 def _picture(config: Config, labels: Sequence[str]) -> Picture:
@@ -136,8 +142,8 @@ def register(app: typer.Typer) -> None:
     app.command()(detect)
 
 
-def _each(files: list[Path], do: Callable[[Path], None]) -> None:
-    """A bad file is reported and left out; the exit code tells."""
+def _each(files: list[Path], do: Callable[[Path], None]) -> StreamerError | None:
+    """A bad file is reported, and the others are done all the same. Returns the last failure."""
     failure: StreamerError | None = None
     for path in files:
         try:
@@ -145,8 +151,17 @@ def _each(files: list[Path], do: Callable[[Path], None]) -> None:
         except InputError as error:
             typer.echo(f"streamer: {error}", err=True)
             failure = error
+    return failure
+
+
+def _exit_with(failure: StreamerError | None) -> None:
     if failure is not None:
         raise typer.Exit(failure.exit_code)
+
+
+def _name(path: Path) -> str:
+    """A file's name for people and files of text: bytes that are no UTF-8 and control characters escaped."""
+    return printable(str(path))
 
 
 def _id(path: Path) -> str:
@@ -160,8 +175,12 @@ def _output(path: Path | None) -> Iterator[TextIO]:
         yield sys.stdout
         return
     try:
-        with path.open("w", encoding="utf-8", newline="") as file:
-            yield file
+        with writing(path) as file:
+            text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+            try:
+                yield text
+            finally:
+                text.detach()
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
 
@@ -172,27 +191,27 @@ def _progress(path: Path) -> Iterator[Callable[[float, float | None], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(path.name, total=None)
+        task = bar.add_task(escape(printable(path.name)), total=None)
         yield lambda seconds, duration_s: bar.update(task, completed=seconds, total=duration_s)
 
 
 Writer = Callable[[Path, float, Iterable[SoundEvent]], None]
 
 
-def _jsonl(stream: TextIO, config: Config, relative: bool) -> Writer:
-    def write(_: Path, start: float, events: Iterable[SoundEvent]) -> None:
+def _jsonl(stream: TextIO, config: Config, relative: bool, _: bool) -> Writer:
+    def write(path: Path, start: float, events: Iterable[SoundEvent]) -> None:
         for event in events:
             message = event_message(event, config.node, origin=start if relative else None)
-            print(encode(message), file=stream, flush=True)
+            print(encode({**message, "file": _name(path)}), file=stream, flush=True)
 
     return write
 
 
-def _table(stream: TextIO, config: Config, _: bool) -> Writer:
+def _table(stream: TextIO, config: Config, _: bool, __: bool) -> Writer:
     width = max(len(name) for name in config.sounds)
 
     def write(path: Path, _: float, events: Iterable[SoundEvent]) -> None:
-        print(path, file=stream)
+        print(_name(path), file=stream)
         for onset, offset, event in _ended(events):
             times = f"{_clock(onset)} to {_clock(offset)}"
             print(
@@ -203,7 +222,7 @@ def _table(stream: TextIO, config: Config, _: bool) -> Writer:
     return write
 
 
-def _csv(stream: TextIO, _: Config, __: bool) -> Writer:
+def _csv(stream: TextIO, _: Config, __: bool, ___: bool) -> Writer:
     rows = csv.writer(stream)
     rows.writerow(["file", "onset_s", "offset_s", "sound", "peak", "level_dbfs", "id"])
 
@@ -211,23 +230,35 @@ def _csv(stream: TextIO, _: Config, __: bool) -> Writer:
         for onset, offset, event in _ended(events):
             level = round(event.level_dbfs, 1)
             rows.writerow(
-                [path, f"{onset:.3f}", f"{offset:.3f}", event.sound, f"{event.peak:.4f}", level, event.id]
+                [
+                    _name(path),
+                    f"{onset:.3f}",
+                    f"{offset:.3f}",
+                    event.sound,
+                    f"{event.peak:.4f}",
+                    level,
+                    event.id,
+                ]
             )
 
     return write
 
 
-def _audacity(stream: TextIO, _: Config, __: bool) -> Writer:
-    """A label track: https://manual.audacityteam.org/man/importing_and_exporting_labels.html"""
+def _audacity(stream: TextIO, _: Config, __: bool, is_one_of_many: bool) -> Writer:
+    """A label track: https://manual.audacityteam.org/man/importing_and_exporting_labels.html
 
-    def write(_: Path, __: float, events: Iterable[SoundEvent]) -> None:
+    It has no place for a file's name: where there are several, the labels say which.
+    """
+
+    def write(path: Path, __: float, events: Iterable[SoundEvent]) -> None:
+        where = f"{_name(path)}: " if is_one_of_many else ""
         for onset, offset, event in _ended(events):
-            print(f"{onset:.6f}\t{offset:.6f}\t{event.sound}", file=stream)
+            print(f"{onset:.6f}\t{offset:.6f}\t{where}{event.sound}", file=stream)
 
     return write
 
 
-_WRITERS: dict[Format, Callable[[TextIO, Config, bool], Writer]] = {
+_WRITERS: dict[Format, Callable[[TextIO, Config, bool, bool], Writer]] = {
     Format.TABLE: _table,
     Format.JSONL: _jsonl,
     Format.CSV: _csv,
@@ -235,10 +266,20 @@ _WRITERS: dict[Format, Callable[[TextIO, Config, bool], Writer]] = {
 }
 
 
-def _ended(events: Iterable[SoundEvent]) -> list[tuple[float, float, SoundEvent]]:
-    """(onset, offset, the last message) of each event, by onset."""
-    ended = [(event.onset, event.offset, event) for event in events if event.offset is not None]
-    return sorted(ended, key=lambda row: row[:2])
+def _ended(events: Iterable[SoundEvent]) -> Iterator[tuple[float, float, SoundEvent]]:
+    """(onset, offset, the last message) of each event, by onset.
+
+    Raises InputError at the end where the file was damaged.
+    """
+    ended: list[tuple[float, float, SoundEvent]] = []
+    damage: InputError | None = None
+    try:
+        ended.extend((event.onset, event.offset, event) for event in events if event.offset is not None)
+    except InputError as error:
+        damage = error
+    yield from sorted(ended, key=lambda row: row[:2])
+    if damage is not None:
+        raise damage
 
 
 def _clock(seconds: float) -> str:

@@ -10,7 +10,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,9 +19,10 @@ import typer
 
 from streamer.config.schema import Config, MqttSettings, load_config
 from streamer.config.sources import SourceSettings
-from streamer.core.logs import LineFormatter, LogThread
+from streamer.core.logs import LineFormatter, LogThread, terminal_in_threads
 from streamer.data.synthesis import write_demo
 from streamer.errors import ConfigError, SourceError, StreamerError, UsageError
+from streamer.metrics import Metrics
 from streamer.store.directory import state_directory
 from streamer.types import AudioBlock
 
@@ -135,18 +136,24 @@ def _run(config: Config, *, plain: bool, reread: Callable[[], Config] | None = N
 
     terminal = sys.stdout.isatty() and not plain
     faulthandler.enable()  # systemd's watchdog ends a daemon that hangs by SIGABRT: say where it hung
-    # Not by descriptor 2: sounddevice turns that off for a moment whenever it looks for devices.
-    thread = None if terminal else LogThread(os.dup(2), LineFormatter())
-    handler: logging.Handler = logging.StreamHandler() if thread is None else thread.handler
-    handler.setFormatter(LineFormatter())
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-    try:
-        asyncio.run(_until_stopped(serve(config, terminal=terminal, reread=None if terminal else reread)))
-    except BaseExceptionGroup as group:
-        raise _for_people(group) from group
-    finally:
-        if thread is not None:
-            thread.close()
+    with ExitStack() as stack:
+        thread: LogThread | None = None
+        if terminal:
+            stack.enter_context(terminal_in_threads())
+            handler: logging.Handler = logging.StreamHandler()
+        else:
+            # Not by descriptor 2: sounddevice turns that off for a moment whenever it looks for devices.
+            thread = LogThread(os.dup(2), LineFormatter())
+            stack.callback(thread.close)
+            handler = thread.handler
+        handler.setFormatter(LineFormatter())
+        logging.basicConfig(level=logging.INFO, handlers=[handler])
+        metrics = Metrics() if thread is None else Metrics(log_lines_lost=lambda: thread.dropped)
+        daemon = serve(config, metrics, terminal=terminal, reread=None if terminal else reread)
+        try:
+            asyncio.run(_until_stopped(daemon))
+        except BaseExceptionGroup as group:
+            raise _for_people(group) from group
 
 
 async def _until_stopped(daemon: Coroutine[Any, Any, None]) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from streamer.core.printable import printable
 from streamer.errors import UsageError
 
 app = typer.Typer(help="Models: list, pull, add, info, verify, convert, export.", no_args_is_help=True)
@@ -26,7 +27,7 @@ def list_models() -> None:
     here = hub.installed()
     typer.echo(f"here ({hub.models_directory()}):")
     for name in here:
-        typer.echo(f"  {name}")
+        typer.echo(f"  {printable(name)}")
     typer.echo("known, to be pulled:")
     for name, note in hub.KNOWN.items():
         if name not in here:
@@ -83,7 +84,8 @@ def info(
         typer.echo(json.dumps(values, ensure_ascii=False))
         return
     for name, value in values.items():
-        typer.echo(f"{name:16} {', '.join(value) if isinstance(value, list) else value}")
+        text = ", ".join(value) if isinstance(value, list) else str(value)
+        typer.echo(f"{name:16} {printable(text)}")
 
 
 @app.command()

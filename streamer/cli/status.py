@@ -66,6 +66,8 @@ def _lines(report: dict[str, Any]) -> list[str]:
         f"{'event log':<16}{outbox['depth']} messages wait, {outbox['refused']} refused, "
         f"connected again {report['reconnects']} times"
     )
+    if lost := report.get("log_lines_lost"):
+        lines.append(f"{'log':<16}{lost} lines lost: its reader is too slow")
     return lines
 
 

@@ -237,7 +237,7 @@ def _folder(name: str) -> str:
 def _target(name: str) -> Path:
     """Where a new model goes. Raises ModelError for a name that cannot be one, or is taken."""
     target = models_directory() / _folder(name)
-    if name == SHIPPED or not name or name.startswith("."):
+    if name == SHIPPED or not name or name.startswith((".", "-")) or not name.isprintable():
         raise ModelError(f"{name!r}: cannot be the name of a model; choose another")
     if target.exists():
         raise ModelError(f"{name}: is here already; remove {target} to have it anew")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import secrets
 import socket
@@ -61,6 +62,8 @@ class ConnectionLostError(Exception):
     """The connection is gone, or in doubt: the broker may or may not have the last message."""
 
     taken_over = False
+    by_broker = False
+    """it was closed, rather than given up for want of an answer"""
 
 
 class NoBrokerError(Exception):
@@ -96,6 +99,10 @@ class Connection(ObservedClient):
     version: str
     receive_maximum = 65535
     """messages with QoS 1 that the broker takes before it has answered the first (MQTT 5)"""
+    packet_maximum: int | None = None
+    """bytes of the largest packet that the broker takes (MQTT 5); None where it names no limit"""
+    n_acknowledged = 0
+    """messages that the broker has answered"""
     _answer: ReasonCode | None = None
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -115,9 +122,11 @@ class Connection(ObservedClient):
     def post(self, message: Message) -> asyncio.Future[None]:
         """Hand over a message with QoS 1 beside others: the future is done when the broker has it.
 
-        They arrive in the order of the calls. Wait with `answered`. Raises ConnectionLostError.
+        They arrive in the order of the calls. Wait with `answered`. Raises ConnectionLostError, and
+        RefusedError for a message that is larger than the broker takes.
         """
         properties = self._properties_of(message)
+        self._check_size(message, properties)
         sent = self.paho.publish(message.topic, message.payload, message.qos, message.retain, properties)
         if sent.rc != 0:
             raise self._lost(aiomqtt.MqttCodeError(sent.rc, "cannot publish"))
@@ -145,6 +154,7 @@ class Connection(ObservedClient):
         """
         self._answer = None
         properties = self._properties_of(message)
+        self._check_size(message, properties)
         try:
             await self.while_connected(
                 self.publish(message.topic, message.payload, message.qos, message.retain, properties)
@@ -154,6 +164,23 @@ class Connection(ObservedClient):
                 raise
         if self._answer is not None and self._answer.is_failure:
             raise _refusal(message.topic, self._answer)
+
+    def _check_size(self, message: Message, properties: Properties | None) -> None:
+        """A broker ends the connection at a packet that is larger than the limit which it has named."""
+        if self.packet_maximum is None:
+            return
+        identifier = 2 if message.qos else 0
+        n_properties = 0 if self.version != MQTT_5 else 1
+        if properties is not None:
+            n_properties = len(properties.pack())  # type: ignore[no-untyped-call]  # paho's
+        topic, payload = message.topic.encode(), message.payload.encode()
+        rest = 2 + len(topic) + identifier + n_properties + len(payload)
+        size = 1 + max(1, math.ceil(rest.bit_length() / 7)) + rest
+        if size > self.packet_maximum:
+            raise RefusedError(
+                f"{message.topic}: {size} bytes are more than the {self.packet_maximum} that the broker takes"
+                ": raise its max_packet_size"
+            )
 
     def _properties_of(self, message: Message) -> Properties | None:
         if self.version != MQTT_5 or (message.expiry_s is None and message.message_id is None):
@@ -201,6 +228,7 @@ class Connection(ObservedClient):
     def _lost(self, error: BaseException | None) -> ConnectionLostError:
         lost = ConnectionLostError(str(error))
         gone = self.disconnected.exception() if self.disconnected.done() else None
+        lost.by_broker = self.disconnected.done()
         lost.taken_over = isinstance(gone, aiomqtt.MqttCodeError) and gone.rc == TAKEN_OVER
         return lost
 
@@ -223,6 +251,7 @@ class Connection(ObservedClient):
             self.disconnected.exception()  # retrieved, or asyncio logs that it never was
 
     def acknowledged(self, mid: int, reason_code: ReasonCode) -> bool:
+        self.n_acknowledged += 1
         if (posted := self._posted.pop(mid, None)) is not None:
             topic, answer = posted
             if not answer.done():
@@ -237,6 +266,7 @@ class Connection(ObservedClient):
 
     def connected(self, properties: Properties | None) -> None:
         self.receive_maximum = getattr(properties, "ReceiveMaximum", self.receive_maximum)
+        self.packet_maximum = getattr(properties, "MaximumPacketSize", None)
 
 
 class Broker:

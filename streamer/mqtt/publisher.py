@@ -1,7 +1,8 @@
 """Publishes to an MQTT broker: events at least once and in order, states as they are now, through outages.
 
-One coroutine owns one connection. One message is in flight, or several of the event log where many wait.
-On any doubt the connection is dropped, and all that were in flight go over the next one.
+One coroutine owns one connection. Events go first and states beside them. One message is in flight, or
+several of the event log where many wait. On any doubt the connection is dropped, and all that were in
+flight go over the next one.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ FLUSH_S = 1.0
 LAST_STATES_S = 0.5
 """seconds after that for the last states"""
 TRIES = 3
-"""how often an event that the broker refuses is published before it is set aside"""
+"""how often a message that the broker refuses, or closes the connection at, is published before it is set
+aside"""
 WIDEST = 16
 """events in flight at most, or what the broker takes: a lost connection repeats so many"""
 WIDEN = 1000
@@ -75,6 +77,7 @@ SHORT_S = 30.0
 SHORT_ROW = 3
 """so many connections in a row that last no longer than SHORT_S: probably two daemons with one client
 identifier, which not every broker reports"""
+CUT = f"the broker closed the connection {TRIES} times when it came"
 ONE_NODE_EACH = "is there a second daemon with this node's name? Give each its own node, or mqtt.client_id"
 
 
@@ -160,6 +163,8 @@ class MqttSink:
         self._timers: list[asyncio.TimerHandle] = []
         self._refusals = (0, 0)
         """sequence number of an event, and how often it was refused"""
+        self._broken = ("", 0)
+        """a message, and how many connections in a row the broker closed while it was in flight"""
         self._failures = 0
         """failed connections in a row, for the back-off"""
         self._connections = 0
@@ -262,21 +267,50 @@ class MqttSink:
                     await cancel_and_wait(self._subscribing)
 
     async def _publish_all(self, connection: Connection) -> None:
-        """Publish until the sink stops and no event is left. Raises ConnectionLostError."""
+        """Publish until the sink stops and no event is left. Raises ConnectionLostError.
+
+        Events first; after each one, or each that was waited for, one state, so that neither starves.
+        """
+        await self._prove(connection)
         while True:
             self._wake.clear()
+            sent = not await self._is_news() and await self._send_events(connection)
             if self._discovery_due or self._states.first() is not None:
-                while self._flight and len(self._flight) >= connection.receive_maximum:
-                    await self._settle(connection)
+                await self._make_room(connection)
             if self._discovery_due:
                 self._discovery_due = False
                 await self._publish_discovery(connection)
-            await self._send_states(connection)
-            if await self._send_events(connection):
+                sent = True
+            elif (message := self._states.first()) is not None:
+                await self._send_state(connection, message)
+                sent = True
+            if sent:
                 continue
             if self._stopping:
                 return
             await connection.while_connected(self._wake.wait())
+
+    async def _prove(self, connection: Connection) -> None:
+        """Where the broker closed the last connection at a message, another one goes before it.
+
+        Its answer shows that the broker takes what it can take, and that the message is to blame.
+        """
+        suspect = self._broken[0]
+        if suspect and (message := self._states.other_than(suspect)) is not None:
+            await self._publish(connection, message, "state")
+
+    async def _make_room(self, connection: Connection) -> None:
+        """Wait until the broker takes a message beside the events in flight."""
+        while self._flight and len(self._flight) >= connection.receive_maximum:
+            await self._settle(connection)
+
+    async def _is_news(self) -> bool:
+        """Whether discovery, which is due, says anything new: then events wait until it was read."""
+        return self._discovery_due and self._to_announce() != await asyncio.to_thread(self._announced.load)
+
+    def _to_announce(self) -> dict[str, object]:
+        """What the broker is to retain, as `announced` keeps it."""
+        return {"discovery": self._discovery.remembered(), "topics": sorted(self._states.retained())}
 
     async def _publish_discovery(self, connection: Connection) -> None:
         """Publish discovery, and remove what an earlier configuration had left at the broker."""
@@ -286,7 +320,7 @@ class MqttSink:
         left = before.get("topics")
         gone = [topic for topic in left if topic not in topics] if isinstance(left, list) else []
         remembered = self._discovery.remembered()
-        now: dict[str, object] = {"discovery": remembered, "topics": sorted(topics)}
+        now = self._to_announce()
         news = now != before
         if news:
             # Both, so that a crash before the end does not forget what the broker retains.
@@ -296,7 +330,10 @@ class MqttSink:
             }
             await asyncio.to_thread(self._announced.save, both)
         for message in self._discovery.messages(discovery):
+            await self._make_room(connection)
             await self._publish(connection, message, "discovery")
+            if not news:
+                await self._send_events(connection)
         self._states.online()
         if remembered:
             # Home Assistant subscribes to the topics of a new entity a moment later.
@@ -375,8 +412,11 @@ class MqttSink:
 
     async def _send_states(self, connection: Connection) -> None:
         while (message := self._states.first()) is not None:
-            await self._publish(connection, message, "state")
-            self._states.done(message)
+            await self._send_state(connection, message)
+
+    async def _send_state(self, connection: Connection, message: Message) -> None:
+        await self._publish(connection, message, "state")
+        self._states.done(message)
 
     async def _publish(self, connection: Connection, message: Message, kind: str) -> None:
         """Publish a message, unless the broker has just refused its topic."""
@@ -389,6 +429,28 @@ class MqttSink:
         except RefusedError as refusal:
             self._set_aside[message.topic] = time.monotonic()
             self._log_refusal(kind, f"{refusal}")
+        except ConnectionLostError as lost:
+            if self._breaks(connection, lost, message.topic):
+                self._set_aside[message.topic] = time.monotonic()
+                self._log_refusal(
+                    kind, f"{message.topic}: {CUT}: not published for {PACE_S / 60:.0f} minutes"
+                )
+            raise
+
+    def _breaks(self, connection: Connection, lost: ConnectionLostError, name: str) -> bool:
+        """Count a connection that the broker closed while a message was in flight; True at the last.
+
+        Only where it had answered before: else it is the connection, and not the message.
+        """
+        if not lost.by_broker or lost.taken_over:
+            return False
+        times = self._broken[1] if self._broken[0] == name else 0
+        self._broken = (name, times + min(1, connection.n_acknowledged))
+        if self._broken[1] < TRIES:
+            return False
+        self._broken = ("", 0)
+        self._short = -1  # what made these connections short is known
+        return True
 
     async def _send_events(self, connection: Connection) -> bool:
         """Fill the window, then wait until the oldest event in it is settled. False where none waits."""
@@ -407,7 +469,7 @@ class MqttSink:
         """
         if time.monotonic() < self._narrow_until:
             return 1
-        allowed = min(self._metrics.outbox.depth, self._n_delivered) // WIDEN
+        allowed = min(self._events.depth, self._n_delivered) // WIDEN
         return max(1, min(WIDEST, connection.receive_maximum, allowed))
 
     async def _settle(self, connection: Connection) -> None:
@@ -426,6 +488,14 @@ class MqttSink:
             self._metrics.outbox.refused += 1
             self._log_refusal("event", f"{refusal}; the event is set aside: see `streamer store show`")
             await self._events.refuse(entry, str(refusal))
+        except ConnectionLostError as lost:
+            if self._breaks(connection, lost, entry.message_id):
+                self._metrics.outbox.refused += 1
+                topic = self._topics.event(entry.event.source_id, entry.event.phase)
+                self._log_refusal("event", f"{topic}: {CUT}: it is set aside: see `streamer store show`")
+                await self._events.refuse(entry, CUT)
+                self._events.delivered(entry)
+            raise
         n = 0
         while self._flight and (not n or _is_delivered(self._flight[0][1])):
             entry, _ = self._flight.popleft()
@@ -452,6 +522,10 @@ class MqttSink:
                     message_id=entry.message_id,
                 )
             )
+        except RefusedError as refusal:
+            refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            refused.set_exception(refusal)
+            return refused
         except (ConfigError, ValueError, OverflowError) as error:
             log.error("MQTT: an event cannot be sent, and is dropped: %s: %.300r", error, entry.event)  # noqa: TRY400  it says more than the stack
             self._metrics.drop("mqtt")

@@ -165,6 +165,11 @@ class StateTopics:
         """The next message that is due."""
         return self._now[next(iter(self._due))] if self._due else None
 
+    def other_than(self, topic: str) -> Message | None:
+        """Some state with QoS 1 of another topic, which may go to the broker at any time."""
+        apart = (topic, self._topics.status)
+        return next((one for one in self._now.values() if one.qos and one.topic not in apart), None)
+
     def done(self, message: Message) -> None:
         """The broker has it. Where the topic has another message by now, that one stays due."""
         if self._now.get(message.topic) is message:

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from streamer.metrics import Metrics
 from streamer.ops.health import Health
+from streamer.ops.memory import malloc_bytes, resident_bytes
 from streamer.types import SourcePhase
 
 PHASES = tuple(SourcePhase)
@@ -56,6 +57,17 @@ class _Collected(Collector):
         yield GaugeMetricFamily(
             "streamer_event_loop_lag_seconds", "how late the loop is", value=self._metrics.loop_lag_s
         )
+        yield CounterMetricFamily(
+            "streamer_log_lines_dropped", "its reader is too slow", value=self._metrics.log_lines_lost()
+        )
+        yield GaugeMetricFamily(
+            "streamer_resident_bytes", "memory of the daemon, without the model", value=resident_bytes()
+        )
+        in_use = malloc_bytes()
+        if in_use is not None:
+            yield GaugeMetricFamily(
+                "streamer_malloc_in_use_bytes", "given out by malloc, and not freed", value=in_use
+            )
 
     def _of_sources(self) -> Iterator[Metric]:
         sources = list(self._metrics.sources.items())

@@ -54,12 +54,14 @@ MQTT = "mqtt"
 """the name of the consumer"""
 
 
-async def serve(config: Config, *, terminal: bool, reread: Callable[[], Config] | None = None) -> None:
+async def serve(
+    config: Config, metrics: Metrics, *, terminal: bool, reread: Callable[[], Config] | None = None
+) -> None:
     """Build what a configuration describes and run it until cancelled, or until every source has ended.
 
     `terminal` shows a live view instead of log lines. `reread` gives the configuration anew, for SIGHUP.
     """
-    metrics, notifier = Metrics(), Notifier()
+    notifier = Notifier()
     health = Health(metrics, notifier)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(in_background(health.run(), "health"))

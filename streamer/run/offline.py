@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 
 from streamer.capture.ring import Ring
-from streamer.capture.stream import Decoder, read_file
-from streamer.capture.windows import Windows, cut
+from streamer.capture.stream import Decoder
+from streamer.capture.windows import Windows, cut_pieces
 from streamer.config.schema import Config
 from streamer.detection.decider import Inspection
 from streamer.detection.explain import Explanation, explanation
 from streamer.detection.pipeline import Pipeline
 from streamer.detection.steps import scores_in_steps, sensed_in_steps
+from streamer.errors import InputError
 from streamer.inference.worker import Scorer
-from streamer.types import Scores, Sensed, SoundEvent, Window
+from streamer.types import Samples, Scores, Sensed, SoundEvent, Window
 
 BATCH = 8
 """windows scored at once: more gain nothing on a CPU"""
@@ -63,7 +65,7 @@ def detect(
 
     `progress` is called with the seconds read so far and the length if that is known, `observe` after each
     window with the pipeline and the scores, None where the window was not scored.
-    Raises InputError, ConfigError, InferenceError.
+    Raises ConfigError, InferenceError, and InputError: at a damage in the middle after all events before it.
     """
     pipeline = Pipeline(source_id, config, scorer.labels)
     with Decoder(path) as decoder:
@@ -71,18 +73,24 @@ def detect(
         windows = Windows(ring, source_id, hop_s=config.hop_s, window_s=scorer.window_s, every_hop=True)
         batch: list[tuple[Window, Sensed]] = []
         end = start
-        for block in decoder.blocks(start):
-            ring.write(block)
-            while (window := windows.due()) is not None:
-                batch.append((window, sensed_in_steps(pipeline.sense(window))))
-            if len(batch) >= BATCH:
-                yield from _events(pipeline, scorer, batch, observe)
-                batch.clear()
-            end = block.captured_at + len(block.samples) / decoder.sample_rate
-            if progress is not None:
-                progress(end - start, decoder.duration_s)
+        damage: InputError | None = None
+        try:
+            for block in decoder.blocks(start):
+                ring.write(block)
+                while (window := windows.due()) is not None:
+                    batch.append((window, sensed_in_steps(pipeline.sense(window))))
+                if len(batch) >= BATCH:
+                    yield from _events(pipeline, scorer, batch, observe)
+                    batch.clear()
+                end = block.captured_at + len(block.samples) / decoder.sample_rate
+                if progress is not None:
+                    progress(end - start, decoder.duration_s)
+        except InputError as error:
+            damage = InputError(f"{error}; it was read up to {end - start:.1f} s")
         yield from _events(pipeline, scorer, batch, observe)
         yield from pipeline.close(end, end)
+        if damage is not None:
+            raise damage
 
 
 def _events(
@@ -100,10 +108,17 @@ def _events(
 def tag(path: Path, scorer: Scorer) -> Mapping[str, float]:
     """Clip-level scores of a whole file, strongest first: for each label the highest over all windows.
 
-    Raises InputError, InferenceError.
+    However long it is, a batch of windows is in memory. Raises InputError, InferenceError.
     """
-    samples, rate = read_file(path)
-    samples = np.clip(np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0), -1, 1)
-    windows = cut(samples, rate, scorer.window_s, path.name)
-    highest = np.max([scores.clip for scores in scorer.score(windows)], axis=0)
+    with Decoder(path) as decoder:
+        pieces = map(_bounded, decoder.filled())
+        windows = cut_pieces(pieces, decoder.sample_rate, scorer.window_s, path.name)
+        highest = np.full(len(scorer.labels), -np.inf)
+        while batch := list(islice(windows, BATCH)):
+            highest = np.max([highest, *(scores.clip for scores in scorer.score(batch))], axis=0)
     return {scorer.labels[i]: float(highest[i]) for i in np.argsort(-highest, kind="stable")}
+
+
+def _bounded(samples: Samples) -> Samples:
+    """What is no number is silence, and nothing is beyond full scale."""
+    return np.clip(np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0), -1, 1)

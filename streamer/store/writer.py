@@ -62,6 +62,8 @@ class Writer:
         self._lock = Lock()
         self._delivered: dict[str, tuple[int, int]] = {}
         """what the log does not know yet"""
+        self._uncounted: dict[str, int] = {}
+        """by consumer: messages that it has, and that the depth of the log still counts"""
 
     def consumer(self, name: str) -> Consumer:
         """The end of the log that a consumer reads from; the log must have been made with this name."""
@@ -127,6 +129,7 @@ class Writer:
         """Take note that a consumer has all to this number, so many more than before. Never blocks."""
         with self._lock:
             is_due = bool(self._delivered)
+            self._uncounted[name] = n + self._uncounted.get(name, 0)
             self._delivered[name] = (seq, n + self._delivered.get(name, (0, 0))[1])
         if not is_due:
             with suppress(RuntimeError):  # the thread has ended
@@ -137,6 +140,14 @@ class Writer:
             delivered, self._delivered = self._delivered, {}
         if delivered:
             self._log.deliver(delivered)
+            with self._lock:
+                for name, (_, n) in delivered.items():
+                    self._uncounted[name] -= n
+
+    def depth(self, name: str) -> int:
+        """Messages that wait for a consumer, without those that it has and the log has yet to count."""
+        with self._lock:
+            return max(0, self._metrics.outbox.depth - self._uncounted.get(name, 0))
 
     async def _write(self) -> None:
         while True:
@@ -183,6 +194,11 @@ class Consumer:
         self._writer = writer
         self._ahead: deque[Entry] = deque()
         self._again = True
+
+    @property
+    def depth(self) -> int:
+        """Messages that wait for it."""
+        return self._writer.depth(self._name)
 
     def rewind(self) -> None:
         """Nobody knows whether what was read has arrived: read again from what was delivered."""

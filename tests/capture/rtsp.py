@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import socketserver
 import struct
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,22 +23,34 @@ class Packet:
 
 
 @contextmanager
-def serve_rtsp(packets: Sequence[Packet], rate: int, *, hang: bool = False) -> Iterator[str]:
+def serve_rtsp(
+    packets: Sequence[Packet], rate: int, *, hang: bool = False, udp: bool = False
+) -> Iterator[str]:
     """Serve these packets to whoever plays, as fast as they are taken, then hang up. Gives the address.
 
-    With `hang`, the connection stays and nothing more comes, until the context ends.
+    With `hang`, the connection stays and nothing more comes, until the context ends. With `udp`, RTP goes by
+    UDP alone, at real time.
     """
     over = threading.Event()
+    datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 
     class Camera(socketserver.StreamRequestHandler):
+        client_port = 0
+
         def handle(self) -> None:
             while request := self._request():
-                method, number = request
+                method, number, transport = request
                 match method:
                     case "OPTIONS":
                         self._answer(number, "Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN")
                     case "DESCRIBE":
                         self._answer(number, "Content-Type: application/sdp", body=_sdp(rate))
+                    case "SETUP" if udp and "TCP" in transport:
+                        self._answer(number, status="461 Unsupported Transport")
+                    case "SETUP" if udp:
+                        self.client_port = int(transport.split("client_port=")[1].split("-")[0])
+                        ports = f"client_port={self.client_port}-{self.client_port + 1};server_port=6970-6971"
+                        self._answer(number, f"Transport: RTP/AVP;unicast;{ports}", "Session: 1")
                     case "SETUP":
                         self._answer(number, "Transport: RTP/AVP/TCP;unicast;interleaved=0-1", "Session: 1")
                     case "PLAY":
@@ -46,24 +60,37 @@ def serve_rtsp(packets: Sequence[Packet], rate: int, *, hang: bool = False) -> I
                     case _:
                         self._answer(number)
 
-        def _request(self) -> tuple[str, str] | None:
+        def _request(self) -> tuple[str, str, str] | None:
+            """Method, sequence number, and the transport that is asked for."""
             head = []
             while line := self.rfile.readline().decode().strip():
                 head.append(line)
             if not head:
                 return None
             number = next(line.split(":")[1].strip() for line in head if line.lower().startswith("cseq"))
-            return head[0].split()[0], number
+            transport = next((line for line in head if line.lower().startswith("transport")), "")
+            return head[0].split()[0], number, transport
 
-        def _answer(self, number: str, *headers: str, body: str = "") -> None:
-            lines = ["RTSP/1.0 200 OK", f"CSeq: {number}", *headers, f"Content-Length: {len(body)}", "", body]
+        def _answer(self, number: str, *headers: str, body: str = "", status: str = "200 OK") -> None:
+            lines = [
+                f"RTSP/1.0 {status}",
+                f"CSeq: {number}",
+                *headers,
+                f"Content-Length: {len(body)}",
+                "",
+                body,
+            ]
             self.wfile.write("\r\n".join(lines).encode())
 
         def _play(self) -> None:
             for number, packet in enumerate(packets):
                 # RFC 3550, section 5.1: version 2, payload type 97, sequence number, time stamp, source.
                 rtp = struct.pack(">BBHII", 0x80, 97, number & 0xFFFF, packet.timestamp, 1) + packet.payload
-                self.wfile.write(struct.pack(">cBH", b"$", 0, len(rtp)) + rtp)
+                if udp:
+                    datagrams.sendto(rtp, ("127.0.0.1", self.client_port))
+                    time.sleep(len(packet.payload) / 2 / rate)
+                else:
+                    self.wfile.write(struct.pack(">cBH", b"$", 0, len(rtp)) + rtp)
             if hang:
                 over.wait()
 
@@ -74,6 +101,7 @@ def serve_rtsp(packets: Sequence[Packet], rate: int, *, hang: bool = False) -> I
             yield f"rtsp://127.0.0.1:{server.server_address[1]}/camera"
         finally:
             over.set()
+            datagrams.close()
             server.shutdown()
             thread.join()
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from streamer.capture.command import Command
@@ -99,6 +101,31 @@ async def test_a_channel_that_is_not_there() -> None:
     """A channel beyond the last is an error before anything is started."""
     with pytest.raises(SourceError, match="no channel 3: it has 2"):
         await Command(["cat"], channels=2, channel=3).open()
+
+
+def test_nothing_outlives_the_daemon() -> None:
+    """A program that writes nothing, and its children, end when this process is killed."""
+    code = """if True:
+        import asyncio
+        from streamer.capture.command import Command
+
+        async def main():
+            command = Command(["sh", "-c", "sleep 1000 & echo $! >&2; sleep 1000"])
+            await command.open()
+            while not command._tail:
+                await asyncio.sleep(0.01)
+            print(command._process.pid, command._tail.decode(), flush=True)
+            await asyncio.sleep(1000)
+
+        asyncio.run(main())
+    """
+    daemon = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert daemon.stdout is not None
+    children = [psutil.Process(int(pid)) for pid in daemon.stdout.readline().split()]
+    assert len(children) == 2
+    daemon.kill()
+    daemon.wait()
+    assert psutil.wait_procs(children, timeout=DEADLINE_S)[1] == []
 
 
 async def test_nothing_outlives_close(tmp_path: Path) -> None:

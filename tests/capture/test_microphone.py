@@ -69,7 +69,8 @@ class Listener:
 
 @contextlib.contextmanager
 def listening(microphone: FakeMicrophone, name: str, out: Path, channel: str = "mix") -> Iterator[Listener]:
-    command = [sys.executable, "-m", "tests.capture.listen", name, channel, str(out)]
+    # Sound is real time: beside other work the process gets the CPU first, where `nice` may do that.
+    command = ["nice", "-n", "-15", sys.executable, "-m", "tests.capture.listen", name, channel, str(out)]
     pipe = subprocess.PIPE
     with subprocess.Popen(
         command, env=microphone.environment, cwd=PROJECT, text=True, stdin=pipe, stdout=pipe

@@ -7,8 +7,9 @@ import http.server
 import threading
 import time
 import wave
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -21,6 +22,7 @@ from streamer.capture.stream import Decoder, Stream
 from streamer.errors import InputError, SourceError
 from streamer.types import AudioBlock, Samples
 from tests.capture.rtsp import Packet, serve_rtsp
+from tests.mosquitto import until
 
 DEADLINE_S = 60
 START = 1_700_000_000.25
@@ -357,7 +359,7 @@ async def test_a_file_by_http(tmp_path: Path) -> None:
 
 
 async def test_a_live_stream_by_http_that_ends(tmp_path: Path) -> None:
-    """A live stream has the times of its arrival, and its end is an error: there ought to be more."""
+    """A live stream that comes at once ended when it came; that it ends is an error: more ought to come."""
     path = write_audio(tmp_path / "a.aac", "aac", 48000, tone(48000, 3.0)[None], "mono")
     blocks: list[AudioBlock] = []
     with http_stream(path.read_bytes(), with_length=False) as address:
@@ -367,7 +369,9 @@ async def test_a_live_stream_by_http_that_ends(tmp_path: Path) -> None:
         with pytest.raises(SourceError):
             await source.run(blocks.append)
     assert sum(len(block.samples) for block in blocks) == pytest.approx(3 * 48000, abs=3000)
-    assert all(began_at - 0.2 < block.captured_at < time.time() for block in blocks)
+    ended_at = blocks[-1].captured_at + len(blocks[-1].samples) / 48000
+    assert began_at < ended_at < time.time()
+    assert blocks[0].captured_at == pytest.approx(ended_at - 3, abs=0.1)
 
 
 async def test_rtsp() -> None:
@@ -392,3 +396,127 @@ async def test_rtsp() -> None:
     heard = np.concatenate([block.samples for block in blocks])
     wanted = np.concatenate([samples[:16000], samples[24000:]]) / np.float32(32768)
     assert np.allclose(wanted, heard, rtol=0, atol=1e-6)
+
+
+async def test_rtsp_over_udp() -> None:
+    """A camera that refuses TCP is heard over UDP."""
+    packets = [Packet(timestamp=index, payload=bytes(320)) for index in range(0, 32000, 160)]
+    blocks: list[AudioBlock] = []
+    with serve_rtsp(packets, rate=8000, udp=True, hang=True) as address:
+        source = Stream(address)
+        async with asyncio.timeout(DEADLINE_S):
+            await source.open()
+            running = asyncio.create_task(source.run(blocks.append))
+            await until(lambda: len(blocks) >= 10)
+            running.cancel()
+            await asyncio.wait([running])
+        await source.close()
+    assert source.sample_rate == 8000
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+@pytest.mark.parametrize("late_s", [0.0, 5.0])
+def test_sound_that_begins_later_than_the_film(tmp_path: Path, suffix: str, late_s: float) -> None:
+    """Its times are those that a player shows."""
+    path = tmp_path / f"film.{suffix}"
+    with av.open(str(path), "w") as film:
+        video = film.add_stream("mpeg4", rate=5)
+        video.width = video.height = 16
+        sound = film.add_stream("aac", rate=16000, layout="mono")
+        for number in range(50):
+            picture = av.VideoFrame(16, 16, "yuv420p")
+            picture.pts = number
+            film.mux(video.encode(picture))
+        film.mux(video.encode(None))
+        for number in range(60):
+            frame = av.AudioFrame.from_ndarray(tone(16000, 0.064)[None].copy(), format="fltp", layout="mono")
+            frame.sample_rate, frame.time_base = 16000, Fraction(1, 16000)
+            frame.pts = round(late_s * 16000) + number * 1024
+            film.mux(sound.encode(frame))
+        film.mux(sound.encode(None))
+    with Decoder(path) as decoder:
+        first = next(decoder.blocks())
+    assert first.captured_at == pytest.approx(late_s, abs=0.1)
+
+
+@contextmanager
+def raw_http(kind: str, pieces: Iterable[bytes]) -> Iterator[str]:
+    """A server that sends pieces as they come, and then ends the answer."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.end_headers()
+            with suppress(OSError):
+                for piece in pieces:
+                    self.wfile.write(piece)
+                    self.wfile.flush()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "content", "words"),
+    [
+        ("radio.m3u", "audio/x-mpegurl", b"http://127.0.0.1/a.mp3\n", "this is a playlist"),
+        (
+            "radio.pls?a=b",
+            "audio/x-scpls",
+            b"[playlist]\nFile1=http://127.0.0.1/a.mp3\n",
+            "this is a playlist",
+        ),
+        (
+            "sound",
+            "application/sdp",
+            b"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
+            b"m=audio 5004 RTP/AVP 0\r\n",
+            "this is not audio",
+        ),
+    ],
+)
+async def test_an_address_that_leads_elsewhere(name: str, kind: str, content: bytes, words: str) -> None:
+    """A playlist is called one, and a description of other addresses opens none."""
+    with raw_http(kind, [content]) as address:
+        began = time.monotonic()
+        with pytest.raises(SourceError, match=words):
+            await Stream(f"{address}/{name}").open()
+        assert time.monotonic() - began < 10
+
+
+async def test_the_first_burst_is_dated_from_its_end(tmp_path: Path) -> None:
+    """What a server sends at once is old: times fit those of the blocks that come at real time."""
+    path = write_audio(tmp_path / "a.aac", "aac", 48000, tone(48000, 8.0)[None], "mono")
+    content = path.read_bytes()
+    at_once, rest = content[: len(content) * 3 // 4], content[len(content) * 3 // 4 :]
+
+    def pieces() -> Iterator[bytes]:
+        yield at_once
+        n = len(rest) // 20
+        for number in range(20):
+            time.sleep(0.1)
+            yield rest[number * n : (number + 1) * n]
+
+    blocks: list[tuple[float, AudioBlock]] = []
+    with raw_http("audio/aac", pieces()) as address:
+        source = Stream(address)
+        await source.open()
+        with pytest.raises(SourceError):
+            await source.run(lambda block: blocks.append((time.time(), block)))
+    starts = [block.captured_at for _, block in blocks]
+    assert starts == sorted(starts)
+    assert starts[0] < blocks[0][0] - 3
+    put_at, last = blocks[-1]
+    assert last.captured_at + 0.1 == pytest.approx(put_at, abs=0.5)
+    gaps = np.diff(starts)
+    assert gaps[: len(gaps) // 2] == pytest.approx(0.1, abs=0.02)

@@ -1,6 +1,7 @@
 """Windows come every hop, whole, and say what they lack."""
 
 import asyncio
+import itertools
 from dataclasses import fields, replace
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamer.capture.ring import Ring
-from streamer.capture.windows import Windows
+from streamer.capture.windows import Windows, cut_pieces
 from streamer.capture.windows import cut as cut_clip
 from streamer.types import AudioBlock, Window
 
@@ -175,3 +176,23 @@ def test_windows_of_a_clip_overlap_by_half_and_end_with_it() -> None:
     windows = cut_clip(clip, 1000, 10.0, "clip")
     assert [window.start for window in windows] == [0, 5, 10, 13]
     assert np.array_equal(windows[-1].samples, clip[-10_000:])
+
+
+@given(
+    n=st.integers(0, 400),
+    sizes=st.lists(st.integers(0, 150), min_size=1, max_size=8),
+    window=st.integers(1, 100),
+)
+def test_a_clip_in_pieces_has_the_windows_of_the_whole(n: int, sizes: list[int], window: int) -> None:
+    """Starts, ends and samples are the same, however the clip comes."""
+    samples = np.arange(n, dtype=np.float32)
+    bounds = np.minimum(np.cumsum([0, *sizes]), n)
+    pieces = [samples[a:b] for a, b in itertools.pairwise([*bounds.tolist(), n])]
+    found = list(cut_pieces(pieces, 100, window / 100, "clip"))
+    last = max(0, n - window)
+    starts = [*range(0, last, max(1, window // 2)), last]
+    padded = np.pad(samples, (max(0, window - n), 0))
+    assert [round(one.start * 100) for one in found] == starts
+    assert [one.index for one in found] == list(range(len(starts)))
+    for one, at in zip(found, starts, strict=True):
+        np.testing.assert_array_equal(one.samples, padded[at : at + window])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -31,7 +32,6 @@ def windows(state: Path) -> int:
 
 def test_a_log_that_is_not_read(tmp_path: Path) -> None:
     """Its pipe is full from the start: windows go on, the status answers, and SIGTERM ends it in order."""
-    config = write(tmp_path, {"room": BESIDE, "away": {"stream": "http://127.0.0.1:9/nothing"}})
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
     os.set_blocking(writer, False)
@@ -40,14 +40,36 @@ def test_a_log_that_is_not_read(tmp_path: Path) -> None:
             os.write(writer, b"." * 512)
     except BlockingIOError:
         os.set_blocking(writer, True)
-    state = tmp_path / "state"
+    stop_s = goes_on(tmp_path, writer, stdout=subprocess.DEVNULL)
+    os.close(reader)
+    FAULTS.append(Fault("log that nobody reads", None, stop_s, "nothing; lines are dropped and counted"))
+
+
+def test_a_terminal_that_is_not_read(tmp_path: Path) -> None:
+    """As after Ctrl-S, or over a connection that hangs: windows go on, and SIGTERM ends it in order."""
+    reader, terminal = pty.openpty()
+    os.set_blocking(terminal, False)
+    try:
+        while True:
+            os.write(terminal, b"." * 512)
+    except BlockingIOError:
+        os.set_blocking(terminal, True)
+    stop_s = goes_on(tmp_path, terminal, stdout=terminal)
+    os.close(reader)
+    FAULTS.append(Fault("terminal that nobody reads", None, stop_s, "nothing; views are left out"))
+
+
+def goes_on(folder: Path, stderr: int, stdout: int) -> float:
+    """Whether the daemon listens, answers and ends; returns how many seconds the end took."""
+    config = write(folder, {"room": BESIDE, "away": {"stream": "http://127.0.0.1:9/nothing"}})
+    state = folder / "state"
     process = subprocess.Popen(
         [sys.executable, "-m", QUICK, "run", "--config", str(config)],
         env={**os.environ, "STATE_DIRECTORY": str(state)},
-        stdout=subprocess.DEVNULL,
-        stderr=writer,
+        stdout=stdout,
+        stderr=stderr,
     )
-    os.close(writer)
+    os.close(stderr)
     try:
         deadline = time.monotonic() + DEADLINE_S
         while windows(state) < 5:
@@ -56,8 +78,6 @@ def test_a_log_that_is_not_read(tmp_path: Path) -> None:
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
         assert process.wait(DEADLINE_S) == 0
-        stop_s = time.monotonic() - began
+        return time.monotonic() - began
     finally:
         process.kill()
-        os.close(reader)
-    FAULTS.append(Fault("log that nobody reads", None, stop_s, "nothing; lines are dropped and counted"))

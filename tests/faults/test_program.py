@@ -97,6 +97,12 @@ def test_metrics_and_health(tmp_path: Path) -> None:
         assert status == 200
         assert 'streamer_source_state{source="room",state="listening"} 1.0' in page
         assert "streamer_outbox_depth 0.0" in page
+        assert "streamer_log_lines_dropped_total 0.0" in page
+        resident, in_use = (
+            float(page.split(f"\nstreamer_{name}_bytes ")[1].split()[0])
+            for name in ("resident", "malloc_in_use")
+        )
+        assert 1e6 < in_use < resident < 1e9
         assert get("/")[0] == 404
         assert get("/metrics", host="attacker.example")[0] == 403
 

@@ -23,6 +23,7 @@ from streamer.metrics import Metrics
 from streamer.mqtt import connection
 from streamer.mqtt import publisher as mqtt
 from streamer.mqtt.broker import embedded_broker
+from streamer.mqtt.messages import Message
 from streamer.mqtt.publisher import MqttSink, probe
 from streamer.store.log import Log
 from streamer.store.query import reading
@@ -35,6 +36,7 @@ from tests.mosquitto import (
     HOST,
     Cable,
     Mosquitto,
+    PoisonedCable,
     Received,
     Subscribe,
     Subscriber,
@@ -463,9 +465,12 @@ async def test_many_in_flight_through_resets(
     async with telling(sink := sink_to(cable.port, state=tmp_path, metrics=metrics)):
         for one in events:
             sink.put(one)
-        for n in (200, 700, 1200, 1700):
+        for times, n in enumerate((200, 700, 1200, 1700)):
             await heard.until(lambda heard, n=n: len(heard.of("/event/")) > n)  # type: ignore[misc]  # bound now
+            # The subscriber may be far behind: what is to be reset is a connection that there is.
+            await until(lambda times=times: metrics.reconnects == times)  # type: ignore[misc]  # bound now
             cable.reset()
+        await until(lambda: metrics.reconnects == 4)
         await heard_events(heard, events)
     assert metrics.reconnects == 4
     copies: dict[str, set[str]] = {}
@@ -473,6 +478,119 @@ async def test_many_in_flight_through_resets(
         copies.setdefault(json.loads(message.payload)["id"], set()).add(message_id(message))
     assert all(len(ids) == 1 for ids in copies.values())
     assert len(heard.of("/event/")) - len(events) <= 4 * mqtt.WIDEST
+
+
+async def test_a_broker_with_a_small_limit(
+    make_mosquitto: MakeMosquitto, subscribe: Subscribe, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is larger than the broker takes is set aside and said; all else goes, over one connection."""
+    broker = make_mosquitto(packet_maximum=2000)
+    heard = await subscribe(broker.port)
+    metrics = Metrics()
+    writer = sink_to(broker.port, state=tmp_path, metrics=metrics)
+    (sink,) = writer.sinks
+    assert isinstance(sink, MqttSink)
+    sink._discovery = Announcing("x" * 2000)
+    events = [event("end", event_id="e1"), event("end", event_id="e2" * 1000), event("end", event_id="e3")]
+    async with telling(writer):
+        for one in events:
+            writer.put(one)
+        await heard_events(heard, [events[0], events[2]])
+        await heard.until_heard(STATE, "OFF")
+    assert metrics.reconnects == 0
+    with reading(tmp_path) as reader:
+        (refused,) = reader.contents().refused
+    assert refused.event.id == events[1].id
+    assert "more than the 2000 that the broker takes" in refused.reason
+    said = [record.message for record in caplog.records if "more than the 2000" in record.message]
+    assert sum("homeassistant/device/pi/config" in line for line in said) == 1
+    assert "Traceback" not in caplog.text
+
+
+class Announcing(mqtt.NoDiscovery):
+    """A discovery of one message."""
+
+    def __init__(self, payload: str) -> None:
+        self._payload = payload
+
+    def messages(self, before: object) -> list[Message]:  # noqa: ARG002  # as in Discovery
+        return [Message("homeassistant/device/pi/config", self._payload, qos=1, retain=True)]
+
+
+@pytest.mark.parametrize("payload", ["x" * 100, "x" * 200, "x" * 20000])
+@pytest.mark.parametrize("qos", [0, 1])
+async def test_the_largest_packet_that_a_broker_takes(
+    make_mosquitto: MakeMosquitto, payload: str, qos: int
+) -> None:
+    """A packet of exactly the limit goes, one of a byte more is never sent."""
+    message = Message("streamer/pi/t", payload, qos=qos, retain=False)
+    for spare in (0, 1):
+        length = 2 + len(message.topic) + 2 * qos + 1 + len(payload)
+        size = 1 + (1 if length < 128 else 2 if length < 16384 else 3) + length
+        broker = make_mosquitto(packet_maximum=max(20, size - spare))
+        client = connection.Broker(settings(broker.port), identifier="c", will_topic=None)
+        async with client.connect() as connected:
+            if spare and size > 20:
+                with pytest.raises(connection.RefusedError, match=f"{size} bytes are more than"):
+                    await connected.send(message)
+            else:
+                await connected.send(message)
+            await connected.send(Message("t", "", qos=1, retain=False))
+
+
+async def test_an_event_that_breaks_every_connection(
+    mosquitto: Mosquitto, subscribe: Subscribe, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A broker that closes the connection at a message, three times, has it no more; those after it go on."""
+    heard = await subscribe(mosquitto.port)
+    cable = PoisonedCable(mosquitto.port, b"poison")
+    await cable.mend()
+    events = [event("end", event_id=name) for name in ("e1", "poison", "e3")]
+    async with telling(sink := sink_to(cable.port, state=tmp_path)):
+        for one in events:
+            sink.put(one)
+        await heard_events(heard, [events[0], events[2]])
+    await cable.cut()
+    with reading(tmp_path) as reader:
+        (refused,) = reader.contents().refused
+    assert refused.event.id == "poison"
+    assert refused.reason == "the broker closed the connection 3 times when it came"
+    assert sum("it is set aside" in record.message for record in caplog.records) == 1
+    assert "is there a second daemon" not in caplog.text
+
+
+async def test_a_state_that_breaks_every_connection(
+    mosquitto: Mosquitto, subscribe: Subscribe, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It holds up neither the events nor the other states."""
+    heard = await subscribe(mosquitto.port)
+    cable = PoisonedCable(mosquitto.port, b"dog_bark/attributes")
+    await cable.mend()
+    async with telling(sink := sink_to(cable.port, state=tmp_path)):
+        for one in occurrence("e1"):
+            sink.put(one)
+        await heard_events(heard, occurrence("e1"))
+        await heard.until_heard(STATE, "OFF")
+        await heard.until_heard(f"{BASE}/status", "online")
+    await cable.cut()
+    assert sum("not published for 5 minutes" in record.message for record in caplog.records) == 1
+
+
+async def test_events_go_before_states(mosquitto: Mosquitto, subscribe: Subscribe, tmp_path: Path) -> None:
+    """After each connection an alarm waits for no state but that of the node itself."""
+    sounds = [f"sound_{number}" for number in range(100)]
+    heard = await subscribe(mosquitto.port)
+    async with telling(sink := sink_to(mosquitto.port, state=tmp_path, sounds=sounds)):
+        await heard.until(lambda heard: len(heard.of("/sound/")) >= 100, "states")
+    cable = Cable(mosquitto.port)
+    async with telling(sink := sink_to(cable.port, state=tmp_path, sounds=sounds)):
+        sink.put(event("start", event_id="e1"))
+        await asyncio.sleep(0.1)  # it is in the log
+        heard.messages.clear()
+        await cable.mend()
+        await heard.until(partial(tells, "start"), "the event")
+        assert len(heard.messages) <= 3, heard.messages
+    await cable.cut()
 
 
 async def test_the_embedded_broker_loses_nothing(subscribe: Subscribe, tmp_path: Path) -> None:
