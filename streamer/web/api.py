@@ -6,6 +6,7 @@ Nothing is taken from a request but ids, names and numbers, all of which are loo
 from __future__ import annotations
 
 import asyncio
+import base64
 import csv
 import io
 import json
@@ -23,11 +24,12 @@ from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.types import Receive, Send
 from starlette.types import Scope as Connection
 
 from streamer import __version__
+from streamer.capture.stream import read_file
 from streamer.config.control import (
     HIGHEST,
     LOWEST,
@@ -42,19 +44,28 @@ from streamer.config.control import (
 )
 from streamer.config.schema import Config
 from streamer.core.threads import in_thread
+from streamer.detection.timeline import CELL_S
 from streamer.errors import InputError, StreamerError
 from streamer.language import Names
 from streamer.store import history
+from streamer.store.clips import clip_path
 from streamer.store.edit import editing
 from streamer.store.query import Event, Filter, Position, reading
+from streamer.store.score_files import scores_between
+from streamer.web.commands import Commands
 from streamer.web.feed import Feed, FullError
 from streamer.web.guard import COOKIE, Caller, RefusedError, ScopedRoute
 from streamer.web.sessions import OWNER, Sessions, TooManyAttemptsError
+from streamer.web.spectrum import COLUMNS_S, columns
 
 PAGE_MAX = 200
 """events of one answer"""
 EXPORT_MAX = 100_000
 """events of one file"""
+AROUND_S = 8.0
+"""seconds of scores before and after an event"""
+SCORES_MAX_S = 120.0
+"""of an event whose scores are shown"""
 ANSWER_S = 2.0
 """a disk that takes longer is answered with 503"""
 WRITE_S = 10.0
@@ -90,6 +101,7 @@ class Api:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._static = dict(_static_files())
+        self._commands = Commands()
         self.routes = [
             ScopedRoute("/", self.page, needs=None),
             ScopedRoute("/static/{name:path}", self.static, needs=None),
@@ -102,6 +114,11 @@ class Api:
             ScopedRoute("/api/1/events/{event_id}", self.event, needs="look"),
             ScopedRoute("/api/1/events/{event_id}/review", self.review, needs="write", methods=["PUT"]),
             ScopedRoute("/api/1/events/{event_id}/review", self.take_back, needs="write", methods=["DELETE"]),
+            ScopedRoute("/api/1/events/{event_id}/scores", self.scores, needs="look"),
+            ScopedRoute("/api/1/events/{event_id}/pin", self.pin, needs="write", methods=["PUT"]),
+            ScopedRoute("/api/1/clips/{event_id}.flac", self.clip, needs="hear"),
+            ScopedRoute("/api/1/clips/{event_id}/spectrum", self.clip_spectrum, needs="hear"),
+            ScopedRoute("/api/1/sounds/{sound}/curve", self.curve, needs="look"),
             ScopedRoute("/api/1/hours", self.hours, needs="look"),
             ScopedRoute("/api/1/control", self.show_control, needs="look"),
             ScopedRoute("/api/1/control/{source}/listen", self.set_listen, needs="write", methods=["PUT"]),
@@ -325,6 +342,72 @@ class Api:
     async def take_back(self, request: Request) -> Response:
         return await self._judge(_event_id(request), None, None, None)
 
+    async def scores(self, request: Request) -> Response:
+        """The scores of each label of an event around it, CELL_S apart; null where none was kept."""
+        directory, event_id = self._directory(), _event_id(request)
+
+        def read() -> dict[str, object]:
+            event = _read_event(directory, event_id)
+            labels = tuple((event.rule or {}).get("labels") or event.labels)
+            ended = event.onset + SCORES_MAX_S if event.offset is None else event.offset
+            begin, end = event.onset - AROUND_S, min(ended, event.onset + SCORES_MAX_S) + AROUND_S
+            _, values = scores_between(directory, event.source, begin, end, labels)
+            rows = [[None if math.isnan(one) else round(one, 3) for one in row] for row in values.T.tolist()]
+            return {"start": begin, "step_s": CELL_S, "labels": dict(zip(labels, rows, strict=True))}
+
+        return JSONResponse(await _answered(read))
+
+    async def pin(self, request: Request) -> Response:
+        value = (await _body(request)).get("value")
+        if not isinstance(value, bool):
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "value is true or false")
+        directory, event_id = self._directory(), _event_id(request)
+        most = self._parts.config().clips.max_mb * 500_000
+
+        def write() -> bool:
+            with editing(directory) as db:
+                return history.pin(db, event_id, value, most=most)
+
+        await self._one(event_id)
+        if not await _answered(write):
+            raise RefusedError(HTTPStatus.CONFLICT, "pinned clips may take half of the room for clips")
+        return JSONResponse(await self._one(event_id))
+
+    async def clip(self, request: Request) -> Response:
+        """The FLAC of an event, in parts where a `Range` is asked for."""
+        path, _ = await _answered(lambda: _clip(self._directory(), _event_id(request)))
+        return FileResponse(path, media_type="audio/flac")
+
+    async def clip_spectrum(self, request: Request) -> Response:
+        def read() -> dict[str, object]:
+            path, event = _clip(self._directory(), _event_id(request))
+            samples, rate = read_file(path)
+            drawn = columns(samples, rate)
+            return {
+                "start": event.clip_start,
+                "end": event.clip_end,
+                "columns_s": COLUMNS_S,
+                "n": len(drawn),
+                "data": base64.b64encode(drawn.tobytes()).decode(),
+            }
+
+        return JSONResponse(await _answered(read))
+
+    async def curve(self, request: Request) -> Response:
+        """What each threshold would have made of the past days, as `streamer curve --json` says it."""
+        sound, days = request.path_params["sound"], int(_number(request, "days", 7, 1, 30))
+        if sound not in self._parts.control.sounds:
+            raise RefusedError(HTTPStatus.NOT_FOUND, "no such sound, or it has no threshold")
+        source = request.query_params.get("source") or None
+        if source is not None and source not in self._parts.control.sources:
+            raise RefusedError(HTTPStatus.NOT_FOUND, "no such source")
+        arguments = ["curve", sound, "--last", f"{days}d"]
+        try:
+            found = await self._commands.run(self._parts.config(), self._directory(), arguments, source)
+        except StreamerError as error:
+            raise RefusedError(HTTPStatus.CONFLICT, str(error)) from None
+        return JSONResponse(found)
+
     async def hours(self, request: Request) -> Response:
         """Counts by sound and hour of the day, or by sound, weekday and hour; of days in the home's zone."""
         zone = self._parts.zone
@@ -469,11 +552,8 @@ class Api:
         directory, names = self._directory(), self._parts.config().names
 
         def read() -> dict[str, object]:
-            with reading(directory) as reader:
-                event = reader.event(event_id)
-                if event.id != event_id:
-                    raise InputError(f"there is no event {event_id}")
-                return {"event": event_fields(event), "explain": explain(event, names)}
+            event = _read_event(directory, event_id)
+            return {"event": event_fields(event), "explain": explain(event, names)}
 
         return await _answered(read)
 
@@ -532,6 +612,26 @@ async def _until_gone(receive: Receive) -> None:
         pass
 
 
+def _read_event(directory: Path, event_id: str) -> Event:
+    """Raises InputError."""
+    with reading(directory) as reader:
+        event = reader.event(event_id)
+    if event.id != event_id:
+        raise InputError(f"there is no event {event_id}")
+    return event
+
+
+def _clip(directory: Path, event_id: str) -> tuple[Path, Event]:
+    """The file of an event's clip, whose path is made from the row alone. Raises InputError without one."""
+    event = _read_event(directory, event_id)
+    if event.clip != "kept" or event.clip_start is None:
+        raise InputError(f"there is no clip of {event_id}")
+    path = clip_path(directory, event.id, event.clip_start)
+    if path.is_symlink() or not path.is_file():
+        raise InputError(f"the clip of {event_id} is gone")
+    return path, event
+
+
 def event_fields(event: Event) -> dict[str, Any]:
     """An event as the API shows it; the names are those of MQTT."""
     return {
@@ -549,6 +649,7 @@ def event_fields(event: Event) -> dict[str, Any]:
         "priority": event.priority,
         "rule": event.rule,
         "clip": event.clip,
+        "clip_start": None if event.clip_start is None else _utc(event.clip_start),
         "pinned": event.pinned,
         "verdict": event.verdict,
         "verdict_sound": event.verdict_sound,

@@ -7,8 +7,12 @@ import io
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from streamer.store.clips import clip_path
+from streamer.store.edit import editing
+from streamer.store.flac import encode
 from tests.web.conftest import N
 from tests.web.site import Site
 
@@ -202,3 +206,59 @@ def test_health(site: Site) -> None:
     assert health["store"]["events"] == N
     assert health["store"]["bytes"] > 0
     assert datetime.fromisoformat(health["store"]["since"]) < datetime.now(UTC)
+
+
+def kept_clip(directory: Path, event_id: str, seconds: float = 6.0) -> Path:
+    """A clip of an event that begins a second before its onset."""
+    with editing(directory) as db:
+        (onset,) = db.execute("SELECT onset FROM event WHERE id = ?", (event_id,)).fetchone()
+        db.execute(
+            "UPDATE event SET clip = 'kept', clip_start = ?, clip_end = ?, clip_bytes = 1000 WHERE id = ?",
+            (onset - 1, onset - 1 + seconds, event_id),
+        )
+    path = clip_path(directory, event_id, onset - 1)
+    path.parent.mkdir(parents=True)
+    times = np.arange(round(16_000 * seconds)) / 16_000
+    path.write_bytes(encode((0.1 * np.sin(2 * np.pi * 1000 * times)).astype(np.float32), 16_000))
+    return path
+
+
+def test_a_clip(site: Site, tmp_path: Path) -> None:
+    """The file as it is, a part of it, and its spectrogram; it stays when it is pinned."""
+    path = kept_clip(tmp_path, "000000000001")
+    whole = site.ask("GET", "/api/1/clips/000000000001.flac")
+    assert (whole.status, whole.headers["Content-Type"]) == (200, "audio/flac")
+    assert whole.body == path.read_bytes()
+    part = site.ask("GET", "/api/1/clips/000000000001.flac", headers={"Range": "bytes=0-99"})
+    assert (part.status, part.body) == (206, whole.body[:100])
+    drawn = site.get("clips/000000000001/spectrum")
+    assert (drawn["n"], drawn["end"] - drawn["start"]) == (96, pytest.approx(6.0))
+    pinned = site.ask("PUT", "/api/1/events/000000000001/pin", body={"value": True})
+    assert pinned.fields["event"]["pinned"] is True
+
+
+@pytest.mark.parametrize("event_id", ["000000000002", "ffffffffffff", "..%2f..%2fetc%2fpasswd", "0" * 10_000])
+def test_a_clip_that_is_not_there(site: Site, event_id: str) -> None:
+    """Not kept, no event, or no id at all."""
+    assert site.ask("GET", f"/api/1/clips/{event_id}.flac").status == 404
+    assert site.ask("GET", f"/api/1/clips/{event_id}/spectrum").status == 404
+
+
+def test_a_link_in_place_of_a_clip(site: Site, tmp_path: Path) -> None:
+    """Is not followed."""
+    path = kept_clip(tmp_path, "000000000001")
+    path.unlink()
+    path.symlink_to("/etc/passwd")
+    assert site.ask("GET", "/api/1/clips/000000000001.flac").status == 404
+
+
+def test_no_log_of_scores(site: Site) -> None:
+    """What was not kept is null, and says so where it is asked for."""
+    scores = site.get("events/000000000001/scores")
+    assert list(scores["labels"]) == ["Dog"]
+    assert set(scores["labels"]["Dog"]) == {None}
+    answer = site.ask("GET", "/api/1/sounds/siren/curve")
+    assert answer.status == 409
+    assert "no scores were kept" in answer.fields["error"]
+    assert site.ask("GET", "/api/1/sounds/loud_noise/curve").status == 404
+    assert site.ask("GET", "/api/1/sounds/siren/curve?source=cellar").status == 404

@@ -148,6 +148,7 @@ class Events extends LitElement {
         ${event.verified === null ? nothing : html`<dt>Cadence</dt><dd>${event.verified ? "that of an alarm, found in the signal" : "not that of an alarm"}</dd>`}
         ${event.priority === "normal" ? nothing : html`<dt>Priority</dt><dd>${priorities[event.priority]}</dd>`}
       </dl>
+      <st-scores .event=${event}></st-scores>
       <ul class="heard bare" aria-label="Labels">${Object.entries(event.labels).map(([label, score]) => html`<li><span>${label}</span><span class="bar"><i .style=${`width: ${100 * score}%`}></i></span><span class="value">${score.toFixed(2)}</span></li>`)}</ul>
       ${explain?.length ? html`<div><h3>Why</h3><ul class="why">${explain.map((line) => html`<li>${line}</li>`)}</ul></div>` : nothing}
       ${can("write") ? html`<div><h3>Was it right?</h3><div class="review">
@@ -157,8 +158,15 @@ class Events extends LitElement {
           <select class="field" @change=${(change) => change.target.value && this.review("wrong", change.target.value)}>
             <option value="">…</option>${model.info.sounds.filter(({ id }) => id !== event.sound).map(({ id, name }) => html`<option value=${id} ?selected=${event.verdict_sound === id}>${name}</option>`)}
           </select></label></div>` : nothing}
-      <p class="mono dim">${event.id}</p>
+      <div class="row spread"><p class="mono dim">${event.id}</p>
+        ${event.clip === "kept" ? html`<div class="row">${can("write") ? html`<button class="button" aria-pressed=${event.pinned} @click=${() => this.pin(!event.pinned)}>${event.pinned ? "Stays for good" : "Keep for good"}</button>` : nothing}
+          <a class="button" href=${url(`clips/${event.id}.flac`)} download>Download</a></div>` : nothing}</div>
     </section>`;
+  }
+
+  async pin(value) {
+    try { this.replace((await put(`events/${this.open.event.id}/pin`, { value })).event); }
+    catch (error) { tell(error.message); }
   }
 
   render() {
@@ -221,3 +229,36 @@ class Clip extends LitElement {
   }
 }
 customElements.define("st-clip", Clip);
+
+// The score of the sound around an event: its labels' highest, the thresholds that were in force, and the event's span.
+class Scores extends LitElement {
+  static properties = { event: {}, found: { state: true } };
+  createRenderRoot() { return this; }
+  willUpdate(changed) { if (changed.has("event") && changed.get("event")?.id !== this.event.id) this.load(); }
+
+  async load() {
+    this.found = null;
+    const { id } = this.event;
+    try { const found = await get(`events/${id}/scores`); if (id === this.event.id) this.found = found; }
+    catch { /* without a log of scores there is no plot */ }
+  }
+
+  render() {
+    const rows = Object.values(this.found?.labels ?? {});
+    if (!rows.some((row) => row.some((score) => score !== null))) return nothing;
+    const { start, step_s } = this.found, { rule } = this.event, n = rows[0].length, width = 400, height = 110, left = 26, base = height - 18;
+    const x = (at) => left + ((at - start) / (n * step_s)) * (width - left), y = (score) => base - score * (base - 6);
+    const highest = rows[0].map((_, i) => rows.reduce((most, row) => (row[i] === null ? most : Math.max(most ?? 0, row[i])), null));
+    let line = "", pen = "M";
+    highest.forEach((score, i) => { if (score === null) pen = "M"; else { line += `${pen}${x(start + i * step_s).toFixed(1)} ${y(score).toFixed(1)}`; pen = "L"; } });
+    const from = x(Date.parse(this.event.onset) / 1000), to = this.event.offset === null ? width : x(Date.parse(this.event.offset) / 1000);
+    return html`<svg class="plot" viewBox="0 0 ${width} ${height}" role="img" aria-label="Score of the sound around the event, with its thresholds">
+      <rect x=${from} y="6" width=${Math.max(2, to - from)} height=${base - 6} fill=${colour(this.event.sound)} opacity=".18"/>
+      ${[0, .5, 1].map((score) => svg`<line x1=${left} x2=${width} y1=${y(score)} y2=${y(score)} stroke="var(--line)"/><text x="0" y=${y(score) + 4}>${score}</text>`)}
+      ${rule?.labels?.length ? [["on", "starts"], ["off", "ends"]].map(([key, word]) => svg`<line x1=${left} x2=${width} y1=${y(rule[key])} y2=${y(rule[key])} stroke="var(--strong-line)" stroke-dasharray="3 4"/><text x=${width} y=${y(rule[key]) - 3} text-anchor="end">${word}</text>`) : nothing}
+      <path d=${line} fill="none" stroke=${colour(this.event.sound)} stroke-width="2" stroke-linejoin="round"/>
+      ${[0, .5, 1].map((part) => svg`<text x=${left + part * (width - left)} y=${height - 3} text-anchor=${["start", "middle", "end"][2 * part]}>${clock(new Date(1000 * (start + part * n * step_s)).toISOString())}</text>`)}
+    </svg>`;
+  }
+}
+customElements.define("st-scores", Scores);

@@ -7,8 +7,8 @@ import { shift } from "./words.js";
 const DAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 
 class Sounds extends LitElement {
-  static properties = { days: { state: true }, counts: { state: true }, source: { state: true } };
-  constructor() { super(); this.days = 7; this.counts = []; }
+  static properties = { days: { state: true }, counts: { state: true }, source: { state: true }, curves: { state: true }, looked: { state: true } };
+  constructor() { super(); this.days = 7; this.counts = []; this.curves = {}; this.looked = {}; }
   createRenderRoot() { return this; }
   connectedCallback() {
     super.connectedCallback();
@@ -19,6 +19,7 @@ class Sounds extends LitElement {
   disconnectedCallback() { super.disconnectedCallback(); this.leave(); }
 
   async load() {
+    this.curves = {};
     try { this.counts = (await get("hours", { from: shift(model.info.today, 1 - this.days), to: model.info.today, by: "weekday", source: this.source })).counts; }
     catch (error) { dispatchEvent(new CustomEvent("toast", { detail: error.message })); }
   }
@@ -36,6 +37,27 @@ class Sounds extends LitElement {
       ${[0, 6, 12, 18].map((hour) => svg`<text x=${30 + hour * cell} y=${7 * cell + 11}>${hour}</text>`)}</svg>`;
   }
 
+  // What each threshold would have made of the past days: decided again on the scores that were kept.
+  async estimate(id) {
+    this.curves = { ...this.curves, [id]: "asked" };
+    try { this.curves = { ...this.curves, [id]: await get(`sounds/${id}/curve`, { days: Math.min(this.days, 30), source: this.source }) }; }
+    catch (error) { this.curves = { ...this.curves, [id]: null }; dispatchEvent(new CustomEvent("toast", { detail: error.message })); }
+  }
+
+  consequences(id, threshold) {
+    const curve = this.curves[id];
+    if (curve === "asked") return html`<p class="small dim" aria-busy="true">Deciding again on what was heard…</p>`;
+    if (!curve) return html`<button class="button quiet small" @click=${() => this.estimate(id)}>What would another threshold have done?</button>`;
+    const most = Math.max(1e-9, ...curve.points.map((point) => point.events_a_day));
+    const nearest = curve.points.reduce((best, point) => (Math.abs(point.on - threshold.on) < Math.abs(best.on - threshold.on) ? point : best));
+    const chosen = curve.points.find(({ on }) => on === this.looked[id]) ?? nearest;
+    const false_alarms = chosen.false_alarms_a_day === null || chosen.reviewed < 10 ? "" : `, about ${chosen.false_alarms_a_day.toFixed(1)} false (${chosen.interval[0].toFixed(1)} to ${chosen.interval[1].toFixed(1)}, from ${chosen.reviewed} reviews)`;
+    return html`<div class="curve" role="group" aria-label="Events a day by threshold">${curve.points.map((point) => html`
+        <button aria-pressed=${point === chosen} aria-label="${point.on.toFixed(2)}: ${point.events_a_day.toFixed(1)} events a day" .style=${`height: ${Math.max(2, (100 * point.events_a_day) / most)}%`} @click=${() => { this.looked = { ...this.looked, [id]: point.on }; }}></button>`)}</div>
+      <p class="small">At <b>${chosen.on.toFixed(2)}</b>: ${chosen.events_a_day.toFixed(1)} events a day${false_alarms} <span class="dim">· over ${curve.days < 1 ? `${(24 * curve.days).toFixed(1)} hours` : `${curve.days.toFixed(1)} days`} of listening</span>
+        ${can("write") && Math.abs(chosen.on - threshold.on) > .02 ? html`<button class="button quiet small" @click=${() => this.set(`threshold/${id}`, chosen.on)}>Set it</button>` : nothing}</p>`;
+  }
+
   card({ id, name, priority, heard }) {
     const counts = this.counts.filter(({ sound }) => sound === id), n = counts.reduce((sum, one) => sum + one.n, 0);
     const threshold = model.control[this.source]?.thresholds[id];
@@ -46,7 +68,7 @@ class Sounds extends LitElement {
       ${this.heat(id, counts)}
       ${threshold ? html`<div><label class="row spread small"><span class="dim">Begins at a score of</span><output><b>${threshold.on.toFixed(2)}</b></output></label>
         <input class="slider" type="range" min="0.02" max="0.98" step="0.01" aria-label="Threshold of ${name}" .value=${threshold.set} ?disabled=${!can("write")} @change=${(event) => this.set(`threshold/${id}`, Number(event.target.value))}>
-        <div class="row spread small dim"><span>hears more</span><span>fewer mistakes</span></div></div>` : nothing}
+        <div class="row spread small dim"><span>hears more</span><span>fewer mistakes</span></div>${this.consequences(id, threshold)}</div>` : nothing}
       ${heard && heard !== "heard well" ? html`<p class="small dim">The model: ${heard}.</p>` : nothing}
     </article>`;
   }
