@@ -40,6 +40,7 @@ from streamer.sinks.terminal import TerminalSink
 from streamer.store.clips import Clips
 from streamer.store.directory import locked, state_directory
 from streamer.store.history import Model
+from streamer.store.listened import Listened
 from streamer.store.log import Keep, Log
 from streamer.store.query import Filter, reading
 from streamer.store.score_files import About as AboutScores
@@ -152,7 +153,8 @@ def _watchers(
     metrics: Metrics,
     stack: AsyncExitStack,
 ) -> Callable[[Hop], None]:
-    """Who gets each hop: the score log and the clips, where they are switched on."""
+    """Who gets each hop: the score log and the clips, where they are switched on. Adds their sinks, too."""
+    writer.sinks.append(Listened(writer))
     store, watchers = config.store, list[Callable[[Hop], None]]()
     min_free = store.min_free_mb << 20
     if directory is not None and store.scores:

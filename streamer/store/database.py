@@ -107,6 +107,7 @@ class Database:
             self.connection = sqlite3.connect(
                 path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
             )
+            self.connection.text_factory = text_of
             try:
                 self._open(layouts, is_clean=is_clean)
             except BaseException:
@@ -307,6 +308,11 @@ class Database:
 
     def _number(self, query: str) -> int:
         return int(self.connection.execute(query).fetchone()[0])
+
+
+def text_of(data: bytes) -> str:
+    """Text of a row; bytes that a disk has changed are marks in it, and not an error of the whole query."""
+    return data.decode(errors="replace")
 
 
 def check(db: sqlite3.Connection) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from streamer.errors import InputError, StreamerError
 from streamer.store import history
 from streamer.store.database import is_damage, is_full
-from streamer.store.layouts import FILE
+from streamer.store.layouts import FILE, QUARTER_S
 from streamer.store.query import BUSY_S, check_layout
 
 
@@ -45,7 +45,8 @@ def editing(directory: Path) -> Iterator[sqlite3.Connection]:
 def forget(
     db: sqlite3.Connection, *, since: float | None = None, source: str | None = None
 ) -> tuple[int, int]:
-    """Delete events that began since then, all that was said of them, and their messages.
+    """Delete events that began since then, all that was said of them, their messages, and how long it was
+    listened then.
 
     Returns how many events and messages. An event that still goes on stays.
     """
@@ -57,6 +58,15 @@ def forget(
             f"DELETE FROM {table} WHERE json_extract(event, '$.id') IN ({chosen})",  # noqa: S608  constants
             values,
         ).rowcount
+    quarters, bounds = ["true"], list[object]()
+    for clause, bound in (
+        ("quarter >= ?", None if since is None else since // QUARTER_S),
+        ("source = ?", source),
+    ):
+        if bound is not None:
+            quarters.append(clause)
+            bounds.append(bound)
+    db.execute(f"DELETE FROM listened WHERE {' AND '.join(quarters)}", bounds)  # noqa: S608  constants
     event_ids = [event_id for (event_id,) in db.execute(chosen, values)]
     history.remove(db, event_ids)
     return len(event_ids), n_messages

@@ -87,8 +87,19 @@ CREATE TABLE missed (
 CREATE INDEX missed_time ON missed (onset, seq)
 """
 
-LAYOUTS = (LAYOUT_1,)
+LAYOUT_2 = """
+CREATE TABLE listened (
+    quarter INTEGER NOT NULL,
+    source TEXT NOT NULL,
+    seconds REAL NOT NULL,
+    PRIMARY KEY (quarter, source)
+) WITHOUT ROWID
+"""
+"""`quarter`: quarters of an hour since the Unix epoch"""
+
+LAYOUTS = (LAYOUT_1, LAYOUT_2)
 """the script from each version to the next; the first makes everything"""
 
+QUARTER_S = 900
 FILE = "events.sqlite3"
 CURSORS = "cursors"

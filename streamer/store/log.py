@@ -35,7 +35,7 @@ from streamer.store.database import (
     set_aside,
 )
 from streamer.store.history import Model
-from streamer.store.layouts import CURSORS, FILE, LAYOUTS
+from streamer.store.layouts import CURSORS, FILE, LAYOUTS, QUARTER_S
 from streamer.store.retention import BOUNDS, Bounds, expired
 from streamer.store.takeover import take_over
 from streamer.types import SoundEvent
@@ -509,6 +509,7 @@ class Log:
             before = self._now() - self._keep.days * 86400.0
             with database.transaction() as db:
                 history.expire(db, before=before, most=self._keep.most)
+                db.execute("DELETE FROM listened WHERE quarter < ?", (before // QUARTER_S,))
         database.keep_room()
         (version,) = database.connection.execute("PRAGMA data_version").fetchone()
         if version != self._version:

@@ -8,14 +8,15 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from streamer.errors import InputError, StreamerError
 from streamer.store.codec import NOT_AS_WRITTEN, decode_event
 from streamer.store.cursors import read_progress
-from streamer.store.database import aside_of, back_up, check
-from streamer.store.layouts import CURSORS, FILE, LAYOUTS
+from streamer.store.database import aside_of, back_up, check, text_of
+from streamer.store.layouts import CURSORS, FILE, LAYOUTS, QUARTER_S
 from streamer.types import SoundEvent
 
 BUSY_S = 5.0
@@ -116,6 +117,17 @@ class Missed:
     note: str | None
 
 
+@dataclass(slots=True)
+class Hour:
+    """What an hour of one source had."""
+
+    start: float
+    source: str
+    listened_s: float = 0.0
+    sounds: dict[str, tuple[int, float]] = field(default_factory=dict)
+    """by sound: events that began in it, and how many seconds they lasted together"""
+
+
 @dataclass(frozen=True, slots=True)
 class Refused:
     """A message that a consumer's other side did not want."""
@@ -201,7 +213,9 @@ def _file(directory: Path) -> Path:
 
 def _connect(path: Path) -> sqlite3.Connection:
     uri = f"{path.absolute().as_uri()}?mode=ro"
-    return sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None)
+    db = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None)
+    db.text_factory = text_of
+    return db
 
 
 def check_layout(db: sqlite3.Connection, path: Path) -> None:
@@ -279,6 +293,36 @@ class Reader:
             yield from self._db.execute(query, (source, *values))
         else:
             yield from self._db.execute(f"SELECT onset, sound FROM event WHERE {where}", values)  # noqa: S608
+
+    def hours(
+        self, since: float, until: float, zone: tzinfo | None = None, *, source: str | None = None
+    ) -> list[Hour]:
+        """The hours between two times as a zone has them (local time where that is None), oldest first.
+
+        An hour is there where it was listened, or where events began; those judged wrong are left out.
+        """
+        of_source, values = ("AND source = ?", (source,)) if source is not None else ("", ())
+        found: dict[tuple[float, str], Hour] = {}
+
+        def hour(quarter: int, source: str) -> Hour:
+            local = datetime.fromtimestamp(quarter * QUARTER_S, UTC).astimezone(zone)
+            start = quarter * QUARTER_S - 60 * local.minute - local.second
+            return found.setdefault((start, source), Hour(float(start), source))
+
+        for quarter, name, seconds in self._db.execute(
+            f"SELECT * FROM listened WHERE quarter >= ? AND quarter < ? {of_source}",  # noqa: S608  constants
+            (since // QUARTER_S, until / QUARTER_S, *values),
+        ):
+            hour(quarter, name).listened_s += seconds
+        for quarter, name, sound, n, seconds in self._db.execute(
+            f"SELECT CAST(onset / {QUARTER_S} AS INTEGER), source, sound, count(*), "  # noqa: S608  constants
+            "sum(coalesce(offset, seen_at) - onset) FROM event INDEXED BY event_time "
+            f"WHERE onset >= ? AND onset < ? AND verdict IS NOT 'wrong' {of_source} GROUP BY 1, 2, 3",
+            (since, until, *values),
+        ):
+            before = hour(quarter, name).sounds.get(sound, (0, 0.0))
+            hour(quarter, name).sounds[sound] = (before[0] + n, before[1] + seconds)
+        return [found[key] for key in sorted(found)]
 
     def event(self, event_id: str) -> Event:
         """By its id, or by the beginning of it where that is enough. Raises InputError."""
