@@ -16,9 +16,10 @@ from streamer.core.zone import home_zone
 from streamer.errors import ConfigError
 from streamer.model import hub
 from streamer.mqtt.messages import event_message
-from streamer.web.api import Api, Parts
+from streamer.web.api import Api
 from streamer.web.feed import Feed
 from streamer.web.guard import LOOPBACK, ScopedRoute
+from streamer.web.parts import Parts
 from streamer.web.server import WebServer, application
 from streamer.web.sessions import PasswordFile, Sessions, password_path
 
@@ -88,7 +89,7 @@ def open_page(
         heard=lambda sound: hub.verdict(config.model.path, in_use().sounds[sound].labels),
     )
     api = Api(parts)
-    control.subscribe(lambda _: feed.changed("control", api.control_fields()))
+    control.subscribe(lambda _: feed.changed("control", api.settings.control_fields()))
     routes = [*api.routes, *more]
     app = application(routes, sessions, hosts=(web.host, *web.hosts), trusted_proxies=web.trusted_proxies)
     server = WebServer("page", app, web.host, web.port, next_free_port=web.next_free_port)

@@ -1,0 +1,288 @@
+"""Routes of what happened: events, reviews, scores, clips, counts by hour, what other thresholds would do."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import math
+from collections import Counter
+from datetime import datetime, timedelta
+from http import HTTPStatus
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+
+from streamer.capture.stream import read_file
+from streamer.core.threads import in_thread
+from streamer.detection.timeline import CELL_S
+from streamer.errors import InputError, StreamerError
+from streamer.store import history
+from streamer.store.clips import clip_path
+from streamer.store.edit import editing
+from streamer.store.query import Event, Filter, reading
+from streamer.store.score_files import scores_between
+from streamer.web.commands import Commands
+from streamer.web.event_fields import event_fields, explain
+from streamer.web.guard import RefusedError, ScopedRoute
+from streamer.web.parts import Parts
+from streamer.web.request import (
+    answered,
+    body_of,
+    cell,
+    day_of,
+    directory_of,
+    event_id_of,
+    midnight,
+    number_of,
+    position_of,
+)
+from streamer.web.spectrum import COLUMNS_S, columns
+
+PAGE_MAX = 200
+"""events of one answer"""
+EXPORT_MAX = 100_000
+"""events of one file"""
+AROUND_S = 8.0
+"""seconds of scores before and after an event"""
+SCORES_MAX_S = 120.0
+"""of an event whose scores are shown"""
+DAYS_MAX = 92
+
+
+class Events:
+    """Reads the history; a review or a pin is one transaction in it."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._commands = Commands()
+        one = "/api/1/events/{event_id}"
+        self.routes = [
+            ScopedRoute("/api/1/events", self.events, needs="look"),
+            ScopedRoute("/api/1/events.csv", self.events_csv, needs="look"),
+            ScopedRoute(one, self.event, needs="look"),
+            ScopedRoute(f"{one}/review", self.review, needs="write", methods=["PUT"]),
+            ScopedRoute(f"{one}/review", self.take_back, needs="write", methods=["DELETE"]),
+            ScopedRoute(f"{one}/scores", self.scores, needs="look"),
+            ScopedRoute(f"{one}/pin", self.pin, needs="write", methods=["PUT"]),
+            ScopedRoute("/api/1/clips/{event_id}.flac", self.clip, needs="hear"),
+            ScopedRoute("/api/1/clips/{event_id}/spectrum", self.clip_spectrum, needs="hear"),
+            ScopedRoute("/api/1/sounds/{sound}/curve", self.curve, needs="look"),
+            ScopedRoute("/api/1/hours", self.hours, needs="look"),
+        ]
+
+    async def events(self, request: Request) -> Response:
+        wanted = self._filter(request)
+        limit = number_of(request, "limit", 50, 1, PAGE_MAX)
+        after = position_of(request.query_params.get("after"))
+        directory = directory_of(self._parts.directory)
+
+        def read() -> dict[str, object]:
+            with reading(directory) as reader:
+                found = reader.page(wanted, after=after, n=int(limit))
+                following = None if found.next is None else f"{found.next.onset!r},{found.next.seq}"
+                return {"events": [event_fields(event) for event in found.events], "next": following}
+
+        return JSONResponse(await answered(read))
+
+    async def events_csv(self, request: Request) -> Response:
+        wanted, directory = self._filter(request), directory_of(self._parts.directory)
+
+        def read() -> str:
+            text = io.StringIO()
+            rows = csv.writer(text)
+            columns = (
+                "onset",
+                "offset",
+                "source",
+                "sound",
+                "peak",
+                "level_dbfs",
+                "priority",
+                "verdict",
+                "id",
+            )
+            rows.writerow(columns)
+            with reading(directory) as reader:
+                for event in reader.events(wanted, n=EXPORT_MAX):
+                    fields = event_fields(event)
+                    rows.writerow([cell(fields[column]) for column in columns])
+            return text.getvalue()
+
+        text = await in_thread(read, "export events")
+        disposition = {"Content-Disposition": 'attachment; filename="events.csv"'}
+        return Response(text, media_type="text/csv", headers=disposition)
+
+    async def event(self, request: Request) -> Response:
+        return JSONResponse(await self._one(event_id_of(request)))
+
+    async def review(self, request: Request) -> Response:
+        body = await body_of(request)
+        verdict, sound, note = body.get("verdict"), body.get("sound"), body.get("note") or None
+        if verdict not in ("right", "wrong"):
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "a verdict is right or wrong")
+        if sound is not None and sound not in list(self._parts.config().sounds):
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "sound is none of the configuration's")
+        if sound is not None and verdict == "right":
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "sound says what a wrong event was instead")
+        if note is not None and (not isinstance(note, str) or len(note) > 1000):
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "a note is a text of at most 1000 characters")
+        return await self._judge(event_id_of(request), verdict, sound, note)
+
+    async def take_back(self, request: Request) -> Response:
+        return await self._judge(event_id_of(request), None, None, None)
+
+    async def scores(self, request: Request) -> Response:
+        """The scores of each label of an event around it, CELL_S apart; null where none was kept."""
+        directory, event_id = directory_of(self._parts.directory), event_id_of(request)
+
+        def read() -> dict[str, object]:
+            event = _read_event(directory, event_id)
+            labels = tuple((event.rule or {}).get("labels") or event.labels)
+            ended = event.onset + SCORES_MAX_S if event.offset is None else event.offset
+            begin, end = event.onset - AROUND_S, min(ended, event.onset + SCORES_MAX_S) + AROUND_S
+            _, values = scores_between(directory, event.source, begin, end, labels)
+            rows = [[None if math.isnan(one) else round(one, 3) for one in row] for row in values.T.tolist()]
+            return {"start": begin, "step_s": CELL_S, "labels": dict(zip(labels, rows, strict=True))}
+
+        return JSONResponse(await answered(read))
+
+    async def pin(self, request: Request) -> Response:
+        value = (await body_of(request)).get("value")
+        if not isinstance(value, bool):
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "value is true or false")
+        directory, event_id = directory_of(self._parts.directory), event_id_of(request)
+        most = self._parts.config().clips.max_mb * 500_000
+
+        def write() -> bool:
+            with editing(directory) as db:
+                return history.pin(db, event_id, value, most=most)
+
+        await self._one(event_id)
+        if not await answered(write):
+            raise RefusedError(HTTPStatus.CONFLICT, "pinned clips may take half of the room for clips")
+        return JSONResponse(await self._one(event_id))
+
+    async def clip(self, request: Request) -> Response:
+        """The FLAC of an event, in parts where a `Range` is asked for."""
+        path, _ = await answered(lambda: _clip(directory_of(self._parts.directory), event_id_of(request)))
+        return FileResponse(path, media_type="audio/flac")
+
+    async def clip_spectrum(self, request: Request) -> Response:
+        def read() -> dict[str, object]:
+            path, event = _clip(directory_of(self._parts.directory), event_id_of(request))
+            samples, rate = read_file(path)
+            drawn = columns(samples, rate)
+            return {
+                "start": event.clip_start,
+                "end": event.clip_end,
+                "columns_s": COLUMNS_S,
+                "n": len(drawn),
+                "data": base64.b64encode(drawn.tobytes()).decode(),
+            }
+
+        return JSONResponse(await answered(read))
+
+    async def curve(self, request: Request) -> Response:
+        """What each threshold would have made of the past days, as `streamer curve --json` says it."""
+        sound, days = request.path_params["sound"], int(number_of(request, "days", 7, 1, 30))
+        if sound not in self._parts.control.sounds:
+            raise RefusedError(HTTPStatus.NOT_FOUND, "no such sound, or it has no threshold")
+        source = request.query_params.get("source") or None
+        if source is not None and source not in self._parts.control.sources:
+            raise RefusedError(HTTPStatus.NOT_FOUND, "no such source")
+        arguments = ["curve", sound, "--last", f"{days}d"]
+        try:
+            found = await self._commands.run(
+                self._parts.config(), directory_of(self._parts.directory), arguments, source
+            )
+        except StreamerError as error:
+            raise RefusedError(HTTPStatus.CONFLICT, str(error)) from None
+        return JSONResponse(found)
+
+    async def hours(self, request: Request) -> Response:
+        """Counts by sound and hour of the day, or by sound, weekday and hour; of days in the home's zone."""
+        zone = self._parts.zone
+        first, last = day_of(request, "from"), day_of(request, "to")
+        if not 0 <= (last - first).days < DAYS_MAX:
+            raise RefusedError(HTTPStatus.BAD_REQUEST, f"from and to are days, at most {DAYS_MAX} apart")
+        by_weekday = request.query_params.get("by") == "weekday"
+        begin, end = midnight(first, zone), midnight(last + timedelta(days=1), zone)
+        source, directory = request.query_params.get("source") or None, directory_of(self._parts.directory)
+
+        def read() -> dict[str, object]:
+            counts: Counter[tuple[str, int, int]] = Counter()
+            with reading(directory) as reader:
+                for onset, sound in reader.onsets(begin, end, source):
+                    local = datetime.fromtimestamp(onset, zone)
+                    counts[sound, local.weekday() if by_weekday else -1, local.hour] += 1
+            rows = [
+                {"sound": sound, "hour": hour, "n": n, **({"weekday": weekday} if by_weekday else {})}
+                for (sound, weekday, hour), n in sorted(counts.items())
+            ]
+            return {"counts": rows}
+
+        return JSONResponse(await answered(read))
+
+    def _filter(self, request: Request) -> Filter:
+        query = request.query_params
+        verdict = query.get("verdict") or None
+        if verdict not in (None, "right", "wrong", "none"):
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "verdict is right, wrong or none")
+        since = until = None
+        if query.get("day"):
+            day = day_of(request, "day")
+            since = midnight(day, self._parts.zone)
+            until = midnight(day + timedelta(days=1), self._parts.zone)
+        return Filter(
+            since=since,
+            until=until,
+            source=query.get("source") or None,
+            sound=query.get("sound") or None,
+            verdict=verdict,  # type: ignore[arg-type]  # one of these
+        )
+
+    async def _one(self, event_id: str) -> dict[str, object]:
+        directory, names = directory_of(self._parts.directory), self._parts.config().names
+
+        def read() -> dict[str, object]:
+            event = _read_event(directory, event_id)
+            return {"event": event_fields(event), "explain": explain(event, names)}
+
+        return await answered(read)
+
+    async def _judge(
+        self, event_id: str, verdict: str | None, sound: str | None, note: str | None
+    ) -> Response:
+        directory = directory_of(self._parts.directory)
+
+        def write() -> bool:
+            with editing(directory) as db:
+                return history.review(db, event_id, verdict, sound=sound, note=note)
+
+        if not await answered(write):
+            raise RefusedError(HTTPStatus.NOT_FOUND, "no such event")
+        found = await self._one(event_id)
+        self._parts.feed.changed("review", {"id": event_id, "verdict": verdict})
+        return JSONResponse(found)
+
+
+def _read_event(directory: Path, event_id: str) -> Event:
+    """Raises InputError."""
+    with reading(directory) as reader:
+        event = reader.event(event_id)
+    if event.id != event_id:
+        raise InputError(f"there is no event {event_id}")
+    return event
+
+
+def _clip(directory: Path, event_id: str) -> tuple[Path, Event]:
+    """The file of an event's clip, whose path is made from the row alone. Raises InputError without one."""
+    event = _read_event(directory, event_id)
+    if event.clip != "kept" or event.clip_start is None:
+        raise InputError(f"there is no clip of {event_id}")
+    path = clip_path(directory, event.id, event.clip_start)
+    if path.is_symlink() or not path.is_file():
+        raise InputError(f"the clip of {event_id} is gone")
+    return path, event

@@ -1,0 +1,116 @@
+"""What a request says, checked: each parameter is what it should be, or the answer says what is right."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
+
+from starlette.requests import Request
+
+from streamer.core.threads import in_thread
+from streamer.errors import InputError, StreamerError
+from streamer.store.query import Position
+from streamer.web.guard import Caller, RefusedError
+
+ANSWER_S = 2.0
+"""a disk that takes longer is answered with 503"""
+
+T = TypeVar("T")
+
+
+def directory_of(directory: Path | None) -> Path:
+    """The state directory. Raises RefusedError where there is none."""
+    if directory is None:
+        raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, "nothing can be kept on disk: there is no history")
+    return directory
+
+
+async def answered(read: Callable[[], T]) -> T:
+    """Run something that waits for the disk. Raises RefusedError."""
+    try:
+        return await in_thread(read, "history", ANSWER_S)
+    except TimeoutError:
+        raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, "the disk does not answer") from None
+    except InputError as error:
+        raise RefusedError(HTTPStatus.NOT_FOUND, str(error).partition(": see")[0]) from None
+    except StreamerError as error:
+        raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, str(error)) from None
+
+
+async def body_of(request: Request) -> dict[str, Any]:
+    try:
+        values = json.loads(await request.body())
+    except (ValueError, RecursionError):
+        raise RefusedError(HTTPStatus.BAD_REQUEST, "the body is not JSON") from None
+    if not isinstance(values, dict):
+        raise RefusedError(HTTPStatus.BAD_REQUEST, "the body is a JSON object")
+    return values
+
+
+def caller_of(request: Request) -> Caller:
+    caller: Caller = request.scope["state"]["caller"]
+    return caller
+
+
+def event_id_of(request: Request) -> str:
+    event_id: str = request.path_params["event_id"]
+    if len(event_id) != 12 or not set(event_id) <= set("0123456789abcdef"):
+        raise RefusedError(HTTPStatus.NOT_FOUND, "no such event")
+    return event_id
+
+
+def number_of(request: Request, name: str, default: float, least: float, most: float) -> float:
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not least <= value <= most:
+        raise RefusedError(HTTPStatus.BAD_REQUEST, f"{name} is a number from {least:g} to {most:g}")
+    return value
+
+
+def position_of(text: str | None) -> Position | None:
+    if not text:
+        return None
+    onset, _, seq = text.partition(",")
+    try:
+        position = Position(float(onset), int(seq))
+    except ValueError:
+        raise RefusedError(HTTPStatus.BAD_REQUEST, "after is the `next` of an earlier answer") from None
+    if not math.isfinite(position.onset) or abs(position.seq) > 1 << 62:
+        raise RefusedError(HTTPStatus.BAD_REQUEST, "after is the `next` of an earlier answer")
+    return position
+
+
+def day_of(request: Request, name: str) -> date:
+    try:
+        day = date.fromisoformat(request.query_params.get(name, ""))
+    except ValueError:
+        raise RefusedError(HTTPStatus.BAD_REQUEST, f"{name} is a day, as in 2026-11-25") from None
+    if not 1970 < day.year < 9999:
+        raise RefusedError(HTTPStatus.BAD_REQUEST, f"{name} is a day, as in 2026-11-25")
+    return day
+
+
+def midnight(day: date, zone: ZoneInfo) -> float:
+    return datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()
+
+
+def utc(at: float) -> str:
+    moment = datetime.fromtimestamp(round(at, 3), UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def cell(value: object) -> object:
+    """A spreadsheet takes a text that begins with one of these for a formula."""
+    text = "" if value is None else value
+    return f"'{text}" if isinstance(text, str) and text[:1] in ("=", "+", "-", "@", "\t") else text

@@ -1,0 +1,50 @@
+"""Routes of the page itself and the files that it consists of, which are read once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from http import HTTPStatus
+from importlib.resources import files
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from streamer.web.guard import RefusedError, ScopedRoute
+
+MEDIA = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".html": "text/html"}
+
+
+class StaticFiles:
+    """Served by their exact names; no path of a request leads to a file."""
+
+    def __init__(self) -> None:
+        self._static = dict(_static_files())
+        self.routes = [
+            ScopedRoute("/", self.page, needs=None),
+            ScopedRoute("/static/{name:path}", self.static, needs=None),
+        ]
+
+    async def page(self, _: Request) -> Response:
+        return Response(
+            self._static["index.html"], media_type="text/html", headers={"Cache-Control": "no-cache"}
+        )
+
+    async def static(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        content = self._static.get(name)
+        if content is None:
+            raise RefusedError(HTTPStatus.NOT_FOUND, "no such file")
+        headers = {"Cache-Control": "no-cache"}
+        return Response(content, media_type=MEDIA.get(Path(name).suffix, "text/plain"), headers=headers)
+
+
+def _static_files() -> Iterator[tuple[str, bytes]]:
+    """Name and content of what the page consists of, read once."""
+    folder = files("streamer.web") / "static"
+    for entry in folder.iterdir():
+        if entry.is_file():
+            yield entry.name, entry.read_bytes()
+        elif entry.name == "vendor":
+            for one in entry.iterdir():
+                yield f"vendor/{one.name}", one.read_bytes()
