@@ -27,6 +27,7 @@ ORDER = [
     {"data"},
     {"web"},
     {"run"},
+    {"archive"},
     {"evaluation"},
     {"training"},
     {"cli"},
