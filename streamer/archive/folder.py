@@ -56,10 +56,10 @@ class Entry:
 def entries(folder: Path, known: Mapping[str, Entry], *, besides: Path) -> list[Entry]:
     """All that is in a folder but hidden files and what lies in `besides`, in the order of the names' bytes.
 
-    `known` are the entries of an earlier time: of files that have not changed nothing is read again.
-    Raises OSError where the folder itself cannot be read.
+    Both paths are real ones, without links. `known` are the entries of an earlier time: of files that have
+    not changed nothing is read again. Raises OSError where the folder itself cannot be read.
     """
-    found = sorted(_walk(folder, "", besides), key=lambda entry: os.fsencode(entry.file))
+    found = sorted(_walk(folder, besides), key=lambda entry: os.fsencode(entry.file))
     by_size: defaultdict[int, list[int]] = defaultdict(list)
     for i, entry in enumerate(found):
         if entry.kind is Kind.AUDIO and entry.n_bytes:
@@ -70,19 +70,33 @@ def entries(folder: Path, known: Mapping[str, Entry], *, besides: Path) -> list[
     return found
 
 
-def _walk(folder: Path, below: str, besides: Path) -> Iterator[Entry]:
-    with os.scandir(folder / below) as listing:
-        for item in listing:
+def _walk(folder: Path, besides: Path) -> Iterator[Entry]:
+    listings = [""]
+    while listings:
+        below = listings.pop()
+        try:
+            with os.scandir(folder / below) as listing:
+                items = list(listing)
+        except OSError as error:
+            if not below:
+                raise
+            yield _unreadable(below.rstrip("/"), error)
+            continue
+        for item in items:
             name = f"{below}{item.name}"
-            if item.name.startswith(".") or (folder / name) == besides:
+            if item.name.startswith(".") or folder / name == besides:
                 continue
             try:
                 if item.is_dir(follow_symlinks=False):
-                    yield from _walk(folder, f"{name}/", besides)
+                    listings.append(f"{name}/")
                 else:
                     yield _entry(name, item)
             except OSError as error:
-                yield Entry(name, Kind.UNREADABLE, note=error.strerror or str(error))
+                yield _unreadable(name, error)
+
+
+def _unreadable(name: str, error: OSError) -> Entry:
+    return Entry(name, Kind.UNREADABLE, note=error.strerror or str(error))
 
 
 def _entry(name: str, item: os.DirEntry[str]) -> Entry:

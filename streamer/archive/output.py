@@ -13,7 +13,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -120,26 +120,28 @@ class Output:
                 )
             if self.report.exists() and not resume:
                 raise UsageError(f"{self.folder}: a job began here; add --resume to go on with it")
-            known = {row["file"]: Entry(**{**row, "kind": Kind(row["kind"])}) for row in rows[1:]}
+            known = {entry.file: entry for row in rows[1:] if (entry := _as_entry(row)) is not None}
+            besides = Path(os.path.realpath(self.folder))
             try:
-                found = entries(recordings, known, besides=Path(os.path.realpath(self.folder)))
+                found = entries(Path(os.path.realpath(recordings)), known, besides=besides)
             except OSError as error:
                 raise InputError(f"{recordings}: {error.strerror}") from error
             for entry in found:
-                if entry.file in known and entry != known[entry.file]:
+                before = known.get(entry.file)
+                if before is not None and not (entry.is_same_file(before) and entry.kind is before.kind):
                     self.events(entry.file).unlink(missing_ok=True)
             lines = [json.dumps(row) for row in (header, *map(asdict, found))]
             text = "".join(f"{line}\n" for line in lines)
-            if not rows or path.read_text() != text:
+            if not rows or path.read_bytes() != text.encode():
                 write_text(path, text)
         return [entry for entry in found if self._shard.has(entry.file)]
 
     def take_up(self) -> None:
         """Read what all jobs have reported so far, and go on with the own report. Raises OutputError."""
         with explained(self.folder):
-            own = {row["file"]: Line(**row) for row in _rows(self.report)}
+            own = _lines(self.report)
             for path in sorted(self.folder.glob("report*.jsonl")):
-                self._lines |= {row["file"]: Line(**row) for row in _rows(path)}
+                self._lines |= _lines(path)
             self._lines |= own
             self._write_report(list(own.values()))  # without a last line that was cut short
             self._own = self.report.open("ab", buffering=0)
@@ -202,6 +204,24 @@ def explained(folder: Path) -> Iterator[None]:
     except OSError as error:
         what = f"{error.filename or folder}: {error.strerror or error}"
         raise OutputError(f"{what}; nothing that was written is lost: mend it and add --resume") from error
+
+
+def _as_entry(row: dict[str, Any]) -> Entry | None:
+    """None for what this program has not written."""
+    try:
+        return Entry(**{**row, "kind": Kind(row["kind"])})
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _lines(report: Path) -> dict[str, Line]:
+    """The latest line of each file; what this program has not written is left out."""
+    lines = {}
+    for row in _rows(report):
+        with suppress(TypeError):
+            line = Line(**row)
+            lines[line.file] = line
+    return lines
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:

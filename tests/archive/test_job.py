@@ -172,8 +172,12 @@ def test_nothing_is_done_twice(recordings: Path, tmp_path: Path) -> None:
     assert after.keys() - before.keys() == {"events/new.wav.jsonl"}
     assert {name for name in before if before[name] != after[name]} == {"events/night/0.wav.jsonl"}
 
+    # Another of the size of one that is done makes their contents be compared, and nothing else.
+    tone(recordings / "day" / "other.wav", 3.7, 2)
+    assert detect(recordings, out, resume=True).n_new == 1
 
-def test_what_a_folder_may_hold(recordings: Path, tmp_path: Path) -> None:
+
+def test_what_a_folder_may_hold(recordings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Links, duplicates, damaged or oddly named files and what is no sound have a line each."""
     (recordings / "loop").symlink_to(recordings)
     (recordings / "away.wav").symlink_to("/etc/hostname")
@@ -191,7 +195,9 @@ def test_what_a_folder_may_hold(recordings: Path, tmp_path: Path) -> None:
     tone(recordings / "place.wav", 3, 1, hertz=700)
     tone(recordings / "place.wav.jsonl" / "inside.wav", 3, 1, hertz=800)
 
-    out = recordings / "results"  # inside of the recordings, as people do
+    monkeypatch.chdir(recordings)
+    out = Path("results")  # inside of the recordings, as people do
+    recordings = Path()
     summary = detect(recordings, out)
 
     lines = report(out)
@@ -279,6 +285,19 @@ def test_a_report_that_was_cut_short(recordings: Path, tmp_path: Path) -> None:
     (out / "report.jsonl").write_bytes(whole[:-20])
     assert detect(recordings, out, resume=True).n_new == 1
     assert (out / "report.jsonl").read_bytes() == whole
+
+
+@pytest.mark.parametrize("name", ["report.jsonl", "manifest.jsonl"])
+def test_a_state_that_somebody_edited(recordings: Path, tmp_path: Path, name: str) -> None:
+    """Lines that are none are left out; what they stood for is found again."""
+    out = tmp_path / "out"
+    detect(recordings, out)
+    whole = (out / name).read_bytes()
+    for odd in (b'{"file": 1}', b'{"file": "x", "kind": "y", "colour": 3}', b"[]", b"7", b"\xff\x00"):
+        with (out / name).open("ab") as file:
+            file.write(odd + b"\n")
+        assert detect(recordings, out, resume=True).results == {"done": N_FILES}
+        assert (out / name).read_bytes() == whole
 
 
 @pytest.fixture
