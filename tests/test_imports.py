@@ -27,7 +27,7 @@ ORDER = [
     {"data"},
     {"web"},
     {"run"},
-    {"archive"},
+    {"archive", "fleet"},
     {"evaluation"},
     {"training"},
     {"cli"},
