@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from streamer.archive.folder import Entry, Kind
 from streamer.archive.output import Line, Output
-from streamer.config.schema import Config
+from streamer.config.schema import Config, ModelSettings
 from streamer.inference.worker import Scorer
 from streamer.run.offline import Recording, detect_all
 from streamer.types import SoundEvent
@@ -50,16 +50,25 @@ class Summary:
         return self.results.get("failed", 0) + self.results.get(Kind.UNREADABLE, 0)
 
 
-def settings_of(config: Config, scorer: Scorer, ending: str) -> dict[str, Any]:
-    """What the results depend on: results of others must not be mixed with them."""
+def as_chosen(settings: ModelSettings, kind: str | None) -> ModelSettings:
+    """With the engine and dtype of results that are there, where the configuration leaves them open."""
+    engine, _, dtype = (kind or "").partition(", ")
+    chosen = {"engine": engine, "dtype": dtype}
+    is_open = {key: value for key, value in chosen.items() if value and getattr(settings, key) == "auto"}
+    return ModelSettings.model_validate({**settings.model_dump(), **is_open})
+
+
+def settings_of(config: Config, scorer: Scorer, kind: str, ending: str) -> dict[str, Any]:
+    """What the results depend on: results of others must not be mixed with them. `kind` is the engine's."""
     what = config.model_dump_json(
         include={"node", "language", "model", "windows", "detection", "sounds"},
-        exclude={"model": {"device", "threads", "batch_wait_s"}},
+        exclude={"model": {"engine", "device", "dtype", "threads", "batch_wait_s"}},
     )
     labels = "\n".join(scorer.labels)
     return {
         "configuration": sha256(what.encode()).hexdigest()[:16],
         "model": config.model.path,
+        "engine": kind,
         "labels": sha256(labels.encode()).hexdigest()[:16],
         "format": ending.lstrip("."),
     }

@@ -75,6 +75,7 @@ class Output:
         self._lines: dict[str, Line] = {}
         """the latest of each file, of all reports"""
         self._own: IO[bytes] | None = None
+        self._holds_manifest = False
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -100,6 +101,19 @@ class Output:
                 if self._own is not None:
                     self._own.close()
 
+    @contextmanager
+    def engine(self) -> Iterator[str | None]:
+        """Which engine the results are of; where there are none yet, jobs that start together wait for one.
+
+        Raises OutputError.
+        """
+        with self._manifest() as rows:
+            kind = rows[0].get("engine") if rows else None
+            if kind is None:
+                yield None
+                return
+        yield str(kind)
+
     def survey(self, recordings: Path, settings: Mapping[str, Any], *, resume: bool) -> list[Entry]:
         """The entries of the shard, after the manifest was brought up to date.
 
@@ -108,10 +122,8 @@ class Output:
         Raises OutputError.
         """
         path = self.folder / "manifest.jsonl"
-        with explained(self.folder), (self.folder / ".manifest").open("ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # shards that start together wait for the first
+        with explained(self.folder), self._manifest() as rows:
             header = {"schema": SCHEMA, "recordings": os.path.realpath(recordings), **settings}
-            rows = list(_rows(path))
             if rows and rows[0] != json.loads(json.dumps(header)):
                 changed = sorted(key for key in header if rows[0].get(key) != header[key])
                 raise UsageError(
@@ -180,6 +192,20 @@ class Output:
         with explained(self.folder):
             self._write_report(lines)
         return lines
+
+    @contextmanager
+    def _manifest(self) -> Iterator[list[dict[str, Any]]]:
+        """The lines of the manifest, which no other job changes meanwhile."""
+        with (self.folder / ".manifest").open("ab") as lock:
+            held = self._holds_manifest
+            if not held:
+                with explained(self.folder):
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+            self._holds_manifest = True
+            try:
+                yield list(_rows(self.folder / "manifest.jsonl"))
+            finally:
+                self._holds_manifest = held
 
     def _write_report(self, lines: Sequence[Line]) -> None:
         write_text(self.report, "".join(f"{json.dumps(asdict(line))}\n" for line in lines))

@@ -49,8 +49,10 @@ def detect_folder(
             raise UsageError(f"{out}: name a folder for the results, other than that of the recordings")
     output = Output(out, part, ending)
     with output.working():
-        engine = open_engine(config.model)
-        found = output.survey(recordings, job.settings_of(config, engine, ending), resume=resume)
+        with output.engine() as kind:
+            engine = open_engine(job.as_chosen(config.model, kind))
+            settings = job.settings_of(config, engine, engine.kind, ending)
+            found = output.survey(recordings, settings, resume=resume)
         output.take_up()
         with _bar() as progress:
             summary = job.run(recordings, output, config, engine, found, render, progress)

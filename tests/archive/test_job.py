@@ -93,7 +93,9 @@ def detect(
     ending, render = _rendering(Format.JSONL, config)
     output = Output(out, Shard.parse(shard), ending)
     with output.working():
-        found = output.survey(recordings, job.settings_of(config, scorer, ending), resume=resume)
+        with output.engine() as kind:
+            settings = job.settings_of(config, scorer, job.as_chosen(config.model, kind).engine, ending)
+            found = output.survey(recordings, settings, resume=resume)
         output.take_up()
         return job.run(recordings, output, config, scorer, found, render, Silent())
 
@@ -241,6 +243,8 @@ def test_results_are_not_mixed(recordings: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="configuration differ"):
         detect(recordings, out, resume=True, config=configured(detection={"on": 0.6}))
     (tmp_path / "others").mkdir()
+    with pytest.raises(UsageError, match="engine differ"):
+        detect(recordings, out, resume=True, config=configured(model={"max_batch": 4, "engine": "onnx"}))
     with pytest.raises(UsageError, match="recordings differ"):
         detect(tmp_path / "others", out, resume=True)
     assert tree(out) == before
@@ -249,6 +253,16 @@ def test_results_are_not_mixed(recordings: Path, tmp_path: Path) -> None:
         detect(recordings, out, resume=True, config=configured(model={"max_batch": 4, "threads": 2})).n_new
         == 0
     )
+
+
+def test_the_engine_of_the_first_job(tmp_path: Path) -> None:
+    """What `auto` chooses is a matter of the moment: later jobs take what the first has taken."""
+    auto = configured().model
+    assert job.as_chosen(auto, None) == auto
+    chosen = job.as_chosen(auto, "onnx, float32")
+    assert (chosen.engine, chosen.dtype) == ("onnx", "float32")
+    asked = configured(model={"engine": "torch", "dtype": "bfloat16"}).model
+    assert job.as_chosen(asked, "onnx, float32") == asked
 
 
 def test_one_job_at_a_time(recordings: Path, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ RULES = """
 sources: {room: {demo: true}}
 sounds: {any: {labels: [sound 0, sound 3], on: 0.3}}
 windows: {skip_quiet: false}
-model: {max_batch: 4, threads: 1, device: cpu, dtype: float32}
+model: {engine: onnx, max_batch: 4, threads: 1, device: cpu, dtype: float32}
 """
 
 
