@@ -1,4 +1,4 @@
-"""make fleet-sim: the simulation beside a small case that runs for real, then at sizes that do not.
+"""make fleet-sim: what the pipeline costs; the simulation beside a small case that runs for real, then at sizes that do not.
 
 The real case is the program's own worker: a child process, shared memory and batches, with an engine that
 needs a known time. Sources hand it a window at each hop, as a listener does. What the way to the child and
@@ -16,10 +16,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from streamer.config.schema import ModelSettings
+from streamer.config.schema import ModelSettings, load_config
+from streamer.data import synthesis
+from streamer.detection.pipeline import Pipeline
 from streamer.fleet.simulation import Cell, Outage, Outcome, simulate
 from streamer.inference.process.child import ChildWorker
 from streamer.metrics import Metrics
+from streamer.model.labels import AUDIOSET
 from streamer.types import Scores, Window
 
 BATCH_S, WINDOW_S = 0.08, 0.01
@@ -102,14 +105,41 @@ async def measure(cell: Cell, seconds: float) -> tuple[Outcome, float]:
     return outcome, float(np.percentile(late, 99)) if late else 0.0
 
 
+def costs() -> None:
+    """Print the processor time of the pipeline a window: the figures of `streamer/fleet/figures.py`."""
+    config, rng = load_config("configs/home.yaml"), np.random.default_rng(0)
+    rate, n, labels = 16000, 60, AUDIOSET
+    print("\n| processor time a window with configs/home.yaml, ms | sensing, least and median | deciding |")
+    print("|---|---|---|")
+    for name, label, loudness in (
+        ("quiet", "Speech", 0.0),
+        ("a smoke alarm", "Smoke detector, smoke alarm", 0.2),
+    ):
+        audio = 0.003 * rng.standard_normal((n + 10) * rate)
+        audio += loudness * np.resize(synthesis.temporal_three(rng, rate, n + 10.0).samples, len(audio))
+        pipeline = Pipeline("room", config, labels)
+        spent: list[tuple[float, float]] = []
+        for i in range(n):
+            samples = audio[i * rate : (i + 10) * rate].astype(np.float32)
+            window = Window("room", i, samples, rate, float(i), float(i + 10))
+            frames = (0.02 * rng.random((64, len(labels)))).astype(np.float32)
+            frames[:, labels.index(label)] += np.float32(4 * loudness)
+            scores = Scores("room", i, window.start, window.end, frames.max(axis=0), frames, 0.16)
+            began = time.thread_time()
+            sensed = pipeline.sense(window)
+            between = time.thread_time()
+            pipeline.decide(sensed, scores, window.end)
+            spent.append((between - began, time.thread_time() - between))
+        least, median = 1000 * np.min(spent, axis=0), 1000 * np.median(spent, axis=0)
+        print(f"| {name} | {least[0]:.2f}, {median[0]:.2f} | {least[1]:.2f}, {median[1]:.2f} |")
+
+
 def compare() -> bool:
     """Print a table; False where the simulation is off."""
     alone, _ = asyncio.run(measure(replace(CASES[0].cell, sources=1), SECONDS / 2))
     way_s = max(0.0, alone.latency(50) - CASES[0].cell.wait_s - BATCH_S - WINDOW_S)
-    load = os.getloadavg()[0]
-    print(
-        f"load {load:.1f}, {os.cpu_count()} cores; {SECONDS:g} s each; way to the child {1000 * way_s:.1f} ms"
-    )
+    load, cores = os.getloadavg()[0], os.cpu_count()
+    print(f"\nload {load:.1f}, {cores} cores; {SECONDS:g} s each; way to the child {1000 * way_s:.0f} ms")
     print("measured / simulated\n")
     print("| case | windows scored | skipped | p50, ms | p99, ms | |")
     print("|---|---|---|---|---|---|")
@@ -159,6 +189,7 @@ def project() -> None:
 
 
 if __name__ == "__main__":
+    costs()
     is_right = compare()
     project()
     sys.exit(not is_right)

@@ -1,7 +1,7 @@
 """What one microphone, window, message or process costs, each with where the figure comes from.
 
 "CPU" figures are processor time on one core of an AMD EPYC (Zen 4). Those of the pipeline are the least of 60
-windows with `configs/home.yaml`, since the machine was busy: the median of sensing was twice as much.
+windows with `configs/home.yaml`, by `make fleet-sim`: the machine was busy, and the median was twice as much.
 """
 
 from __future__ import annotations
