@@ -1,4 +1,4 @@
-"""make fleet-sim: what the pipeline costs; the simulation beside a small case that runs for real, then at sizes that do not.
+"""make fleet-sim: what the pipeline costs; a simulation beside a small real case, then at larger sizes.
 
 The real case is the program's own worker: a child process, shared memory and batches, with an engine that
 needs a known time. Sources hand it a window at each hop, as a listener does. What the way to the child and

@@ -47,7 +47,8 @@ class Summary:
 
     @property
     def n_failed(self) -> int:
-        return self.results.get("failed", 0) + self.results.get(Kind.UNREADABLE, 0)
+        """Files that could not be heard, or not to their end."""
+        return sum(self.results.get(result, 0) for result in ("failed", "damaged", Kind.UNREADABLE))
 
 
 def as_chosen(settings: ModelSettings, kind: str | None) -> ModelSettings:
@@ -111,11 +112,13 @@ def run(
                 share = min(1.0, step.read_s / step.duration_s) if step.duration_s else 0.0
                 progress.update(n_files, n_bytes + share * entry.n_bytes, audio_s + step.read_s)
                 continue
-            if step.error is not None:
-                output.put(Line(entry.file, "failed", str(step.error)))
+            note = "" if step.error is None else str(step.error)
+            if step.error is not None and not step.read_s:
+                output.put(Line(entry.file, "failed", note))
             else:
                 n_events = len({event.id for event in of_file})
-                line = Line(entry.file, "done", seconds=round(step.read_s, 3), events=n_events)
+                result = "damaged" if note else "done"
+                line = Line(entry.file, result, note, seconds=round(step.read_s, 3), events=n_events)
                 output.put(line, render(Path(entry.file), of_file))
             of_file = []
             n_files, n_bytes, audio_s = n_files + 1, n_bytes + entry.n_bytes, audio_s + step.read_s

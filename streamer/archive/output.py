@@ -25,6 +25,8 @@ from streamer.errors import InputError, OutputError, UsageError
 
 SCHEMA = 1
 """of the manifest"""
+HEARD = ("done", "damaged")
+"""results of files that have events"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class Line:
 
     file: str
     result: str
-    """`done`, `failed`, or a `Kind` that is not heard"""
+    """`done`, `damaged` (heard up to there), `failed`, or a `Kind` that is not heard"""
     note: str = ""
     seconds: float | None = None
     """of audio"""
@@ -161,7 +163,7 @@ class Output:
     def is_done(self, entry: Entry) -> bool:
         """Its events are there, whole."""
         line = self._lines.get(entry.file)
-        return line is not None and line.result == "done" and self.events(entry.file).exists()
+        return line is not None and line.result in HEARD and self.events(entry.file).exists()
 
     def events(self, file: str) -> Path:
         """Where the events of a file are, or will be."""

@@ -19,6 +19,7 @@ from streamer.config.schema import Config
 from streamer.data.synthesis import write_wav
 from streamer.errors import InferenceError, InputError, OutputError, UsageError
 from streamer.types import Scores, Window
+from tests.cli.test_files import chained_ogg
 from tests.inference.engines import Quick
 
 RATE = 8000
@@ -223,6 +224,20 @@ def test_what_a_folder_may_hold(recordings: Path, monkeypatch: pytest.MonkeyPatc
     assert lines[odd]["events"] == 1
     assert summary.results["done"] == N_FILES + 2
     assert detect(recordings, out, resume=True).results == summary.results
+
+
+def test_a_recording_that_is_damaged_in_the_middle(tmp_path: Path) -> None:
+    """What was heard up to there is kept, and not heard again."""
+    tone(tmp_path / "tone.wav", 12, 2)
+    folder, out = tmp_path / "recordings", tmp_path / "out"
+    folder.mkdir()
+    chained_ogg(folder / "chained.ogg", tmp_path / "tone.wav")
+    assert detect(folder, out).n_failed == 1
+    line = report(out)["chained.ogg"]
+    assert (line["result"], line["events"]) == ("damaged", 1)
+    assert f"read up to {line['seconds']:.1f} s" in str(line["note"])
+    assert b'"phase":"start"' in tree(out)["events/chained.ogg.jsonl"]
+    assert detect(folder, out, resume=True).n_new == 0
 
 
 def test_a_folder_without_files(tmp_path: Path) -> None:
