@@ -1,7 +1,7 @@
 # `make` alone prints this list. Each target sets up what it needs: .venv, and Debian packages where apt can be used.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast chaos faults soak check quality screenshots vendor clean
+.PHONY: help run test test-fast chaos faults soak fleet-sim check quality screenshots vendor clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -41,6 +41,10 @@ soak:  ## MINUTES=30: twenty sources, and the slope of memory, descriptors and t
 	@scripts/venv dev
 	@scripts/debian-packages mosquitto mosquitto-clients
 	SOAK_MINUTES=$(MINUTES) .venv/bin/pytest tests/faults/test_soak.py $(PYTEST_ARGS)
+
+fleet-sim:  ## many microphones simulated: a small case beside a real one, then sizes that are not here (two minutes)
+	@scripts/venv
+	.venv/bin/python -m tools.fleet_sim
 
 check:  ## format, lint, types
 	@scripts/venv dev

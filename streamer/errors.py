@@ -3,6 +3,7 @@
 StreamerError
 ├── UsageError      the command line is off                    64
 ├── InputError      no such file, or not audio                 66
+├── OutputError     results cannot be written: a full disk     74
 ├── SourceError     a source cannot be opened or read now      75
 │   └── StuckError  a driver never returned: only a new process can go on
 ├── ModelError      the model cannot be loaded                 78
@@ -25,6 +26,10 @@ class UsageError(StreamerError):
 
 class InputError(StreamerError):
     exit_code = 66
+
+
+class OutputError(StreamerError):
+    exit_code = 74
 
 
 class SourceError(StreamerError):

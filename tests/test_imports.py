@@ -27,6 +27,7 @@ ORDER = [
     {"data"},
     {"web"},
     {"run"},
+    {"archive", "fleet"},
     {"evaluation"},
     {"training"},
     {"cli"},

@@ -16,6 +16,7 @@ from streamer.cli import (
     events,
     explain,
     files,
+    fleet,
     listening,
     models,
     replay,
@@ -68,6 +69,7 @@ app.add_typer(store.app, name="store")
 app.add_typer(web.app, name="web")
 app.add_typer(training.app, name="train")
 app.add_typer(evaluation.app, name="eval")
+app.add_typer(fleet.app, name="fleet")
 app.add_typer(service.app, name="service")
 addon.register(app)
 

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from streamer.cli.archive import detect_folder
 from streamer.config.schema import Config, ModelSettings, load_config
 from streamer.core.files import writing
 from streamer.core.printable import printable
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 
 FilesArgument = Annotated[
     list[Path], typer.Argument(help="Audio files, or videos with sound.", metavar="FILE…")
+]
+FilesOrFolderArgument = Annotated[
+    list[Path],
+    typer.Argument(help="Audio files, or videos with sound; or one folder of them.", metavar="FILE…"),
 ]
 ModelOption = Annotated[
     str | None, typer.Option("--model", "-m", help="A directory in Hugging Face format, or a model's name.")
@@ -75,13 +80,23 @@ def tag(
 
 
 def detect(
-    files: FilesArgument,
+    files: FilesOrFolderArgument,
     config: Annotated[
         Path, typer.Option("--config", "-c", help="Which sounds, with which thresholds.", metavar="FILE")
     ] = Path("configs/home.yaml"),
     model: ModelOption = None,
-    format_: Annotated[Format, typer.Option("--format", "-f", help="How to print events.")] = Format.TABLE,
+    format_: Annotated[
+        Format | None,
+        typer.Option("--format", "-f", help="How to print events; table, and jsonl for a folder."),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write here instead of printing.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="For a folder: do what an earlier job has left undone.")
+    ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option("--shard", help="For a folder: one of N parts of its files, 0 to N - 1.", metavar="I/N"),
+    ] = None,
     relative: Annotated[
         bool, typer.Option("--relative", help="In jsonl: times in seconds from the start of the file.")
     ] = False,
@@ -94,16 +109,25 @@ def detect(
 
     `jsonl` prints the messages that the daemon would publish, as if the file began now, and the file's name.
     A file that is damaged in the middle is heard up to there. `--out` is written whole or not at all.
+    For a folder, --out is a folder, too: docs/fleet.md.
 
     Example: streamer detect evening.flac --config configs/home.yaml --format audacity --out labels.txt
     """
+    if any(path.is_dir() for path in files):
+        if len(files) > 1 or out is None or plot is not None:
+            raise UsageError("a folder is detected alone, with --out FOLDER, and without --plot")
+        settings = _settings(config, model)
+        ending, render = _rendering(format_ or Format.JSONL, settings)
+        detect_folder(files[0], out, settings, ending, render, resume=resume, shard=shard)
+        return
+    if resume or shard is not None:
+        raise UsageError("--resume and --shard are for a folder")
+    format_ = format_ or Format.TABLE
     from streamer.inference.engines import open_engine  # noqa: PLC0415  # loads torch
     from streamer.run.offline import detect as detect_file  # noqa: PLC0415
     from streamer.run.offline import observe_nothing  # noqa: PLC0415
 
-    settings = load_config(config)
-    if model is not None:
-        settings = settings.model_copy(update={"model": settings.model.model_copy(update={"path": model})})
+    settings = _settings(config, model)
     if plot is not None and len(files) > 1:
         raise UsageError("--plot draws one file; name one")
     engine = open_engine(settings.model)
@@ -129,6 +153,24 @@ def detect(
 
         failure = _each(files, detect_one)
     _exit_with(failure)
+
+
+def _settings(config: Path, model: str | None) -> Config:
+    settings = load_config(config)
+    if model is None:
+        return settings
+    return settings.model_copy(update={"model": settings.model.model_copy(update={"path": model})})
+
+
+def _rendering(format_: Format, config: Config) -> tuple[str, Callable[[Path, Iterable[SoundEvent]], str]]:
+    """The ending of a file in this format, and what makes its text; times are relative to the recording."""
+
+    def render(path: Path, events: Iterable[SoundEvent]) -> str:
+        text = io.StringIO(newline="")
+        _WRITERS[format_](text, config, True, False)(path, 0.0, events)
+        return text.getvalue()
+
+    return {Format.JSONL: ".jsonl", Format.CSV: ".csv"}.get(format_, ".txt"), render
 
 
 def _picture(config: Config, labels: Sequence[str]) -> Picture:

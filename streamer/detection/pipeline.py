@@ -39,7 +39,16 @@ class Pipeline:
 
     def _use(self, config: Config) -> None:
         self._announce_s = config.detection.announce_s
+        self._is_clip_level = False
         self._decider = Decider(self._source_id, config, self._labels)
+
+    def expect_clip_scores(self, window_s: float) -> None:
+        """Let the gate wait longer: a clip-level score falls when a sound leaves the window.
+
+        `decide` does so by itself; who senses ahead of the scores does it before.
+        """
+        self._is_clip_level = True
+        self._sensor.hold(window_s + self._announce_s)
 
     def sense(self, window: Window) -> Sensed:
         """What the window's samples show. Call it once a window, first."""
@@ -47,9 +56,8 @@ class Pipeline:
 
     def decide(self, sensed: Sensed, scores: Scores | None, emitted_at: float) -> list[SoundEvent]:
         """The events that a window leads to, as `Decider.decide` has them."""
-        if scores is not None and scores.frames is None:
-            # A clip-level score falls when a sound leaves the window.
-            self._sensor.hold(sensed.end - sensed.start + self._announce_s)
+        if scores is not None and scores.frames is None and not self._is_clip_level:
+            self.expect_clip_scores(sensed.end - sensed.start)
         return self._decider.decide(sensed, scores, emitted_at)
 
     @property

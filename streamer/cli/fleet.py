@@ -1,0 +1,116 @@
+"""streamer fleet: what many microphones need."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from streamer.errors import InputError, UsageError
+from streamer.fleet.figures import FIGURES, MODELS
+from streamer.fleet.plan import Load, Plan
+from streamer.fleet.plan import plan as make_plan
+
+app = typer.Typer(help="Many microphones: what they need.", no_args_is_help=True)
+
+RIVALS = ("transformers", "openvino")
+"""engines in the reports of `streamer bench` that `streamer run` has not"""
+
+
+@app.callback()
+def _group() -> None:
+    """A group, though it has one command."""
+
+
+@app.command()
+def plan(
+    microphones: Annotated[int, typer.Option("--microphones", "-n", min=1, help="How many.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help=f"{', '.join(MODELS)}, or one of the report of --bench.")
+    ] = "ast-base",
+    hop: Annotated[float, typer.Option("--hop", min=0.1, max=10, help="Seconds between windows.")] = 1.0,
+    bench: Annotated[
+        Path | None,
+        typer.Option("--bench", help="A report of `streamer bench --out`: the engine's speed there."),
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option("--rate", min=0.01, help="Windows a second of one engine.")
+    ] = None,
+    scored: Annotated[
+        float, typer.Option("--scored", min=0.0, max=1.0, help="Share of windows that pass the silence gate.")
+    ] = 1.0,
+    alarms: Annotated[
+        float, typer.Option("--alarms", min=0.0, max=1.0, help="Share of microphones that hear an alarm.")
+    ] = 0.0,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    figures: Annotated[bool, typer.Option("--figures", help="Print the figures and their sources.")] = False,
+) -> None:
+    """Say which bandwidth, engines, cores, memory and brokers so many microphones need.
+
+    Example: streamer fleet plan --microphones 1000000 --model ast-base --hop 1
+    """
+    speed, source = _speed(model, bench, rate)
+    needs = make_plan(Load(microphones, hop, speed, scored, alarms))
+    if as_json:
+        typer.echo(json.dumps({**asdict(needs), "engine_rate": speed, "engine_source": source}))
+    else:
+        for name, value in rows(needs):
+            typer.echo(f"{name:<42} {value}")
+        typer.echo(f"{'one engine':<42} {speed:g} windows/s; {source}")
+    if figures:
+        for name, figure in FIGURES.rows():
+            typer.echo(f"{name:<16} {figure.value:>10g} {figure.unit}; {figure.source}")
+
+
+def rows(needs: Plan) -> list[tuple[str, str]]:
+    """Names and values for people."""
+    return [
+        ("cells, which share nothing", f"{needs.cells:,}"),
+        ("shards, one process each", f"{needs.shards:,}"),
+        ("windows to score a second", f"{needs.windows_a_second:,.0f}"),
+        ("audio from the microphones", _rate(needs.audio_mbit_s)),
+        ("windows between machines of a cell", _rate(needs.window_mbit_s)),
+        ("engines, and spare ones", f"{needs.engines:,} + {needs.spare_engines:,}"),
+        ("machines of engines", f"{needs.machines:,}"),
+        ("cores of shards", f"{needs.cores:,.2f}" if needs.cores < 10 else f"{needs.cores:,.0f}"),
+        ("memory of shards", f"{needs.memory_gb:,.1f} GB"),
+        ("messages a second, cores of brokers", f"{needs.messages_a_second:,.1f}, {needs.broker_cores:,.3f}"),
+    ]
+
+
+def _rate(mbit_s: float) -> str:
+    for unit in ("Mb/s", "Gb/s"):
+        if mbit_s < 1000:
+            return f"{mbit_s:.3g} {unit}"
+        mbit_s /= 1000
+    return f"{mbit_s:.3g} Tb/s"
+
+
+def _speed(model: str, bench: Path | None, rate: float | None) -> tuple[float, str]:
+    """Windows a second of one engine, and where that comes from. Raises UsageError, InputError."""
+    if rate is not None:
+        return rate, "as given by --rate"
+    if bench is None:
+        if model not in MODELS:
+            raise UsageError(
+                f"--model {model}: its speed is not known; measure it with streamer bench, or give --rate"
+            )
+        known = MODELS[model]
+        return known.value, f"{known.unit.removeprefix('windows/s of ')}, {known.source}"
+    try:
+        report = json.loads(bench.read_bytes())
+        speeds = {
+            str(row["model"]): float(row["windows_a_second"])
+            for row in sorted(report["rows"], key=lambda row: float(row["windows_a_second"]))
+            if row["engine"].lower() not in RIVALS
+        }
+    except OSError as error:
+        raise InputError(f"{bench}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{bench}: this is no report of `streamer bench --out`") from error
+    if speeds.get(model, 0.0) <= 0:
+        raise UsageError(f"--model {model}: {bench} has {', '.join(sorted(speeds)) or 'none'}")
+    return speeds[model], f"measured: {report.get('machine', 'machine unknown')}"
