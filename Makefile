@@ -1,7 +1,7 @@
 # `make` alone prints this list. Each target sets up what it needs: .venv, and Debian packages where apt can be used.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast chaos faults soak check quality screenshots vendor clean
+.PHONY: help run test test-fast chaos faults soak fuzz check quality screenshots vendor clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -33,6 +33,12 @@ faults:  ## what goes wrong in months, one fault after the other, and a table of
 	@scripts/venv dev
 	@scripts/debian-packages mosquitto mosquitto-clients pulseaudio pulseaudio-utils libportaudio2 libasound2-plugins faketime
 	FAULTS_CYCLES=1000 .venv/bin/pytest tests/faults $(PYTEST_ARGS)
+
+FUZZ_EXAMPLES ?= 250000
+
+fuzz:  ## FUZZ_EXAMPLES=250000: so many odd inputs each for configuration, commands, recordings and models (hours)
+	@scripts/venv dev
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) .venv/bin/pytest tests/fuzz $(PYTEST_ARGS)
 
 MINUTES ?= 30
 PAGE ?= http://127.0.0.1:8927/
