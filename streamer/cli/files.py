@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from streamer.config.schema import Config, ModelSettings, load_config
+from streamer.config.schema import Config, ModelSettings, example, load_config
 from streamer.core.files import writing
 from streamer.core.printable import printable
 from streamer.errors import InputError, StreamerError, UsageError
@@ -35,6 +35,9 @@ FilesArgument = Annotated[
 ModelOption = Annotated[
     str | None, typer.Option("--model", "-m", help="A directory in Hugging Face format, or a model's name.")
 ]
+
+
+HOME = example("home")
 
 
 class Format(StrEnum):
@@ -77,8 +80,15 @@ def tag(
 def detect(
     files: FilesArgument,
     config: Annotated[
-        Path, typer.Option("--config", "-c", help="Which sounds, with which thresholds.", metavar="FILE")
-    ] = Path("configs/home.yaml"),
+        Path,
+        typer.Option(
+            "--config",
+            "-c",
+            help="Which sounds, with which thresholds.",
+            metavar="FILE",
+            show_default="the home.yaml that ships",
+        ),
+    ] = HOME,
     model: ModelOption = None,
     format_: Annotated[Format, typer.Option("--format", "-f", help="How to print events.")] = Format.TABLE,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write here instead of printing.")] = None,

@@ -392,6 +392,11 @@ class Config(Section):
         return SoundRule(**settings)
 
 
+def example(name: str) -> Path:
+    """A configuration that ships: `home`, `quickstart` or `gpu`."""
+    return Path(__file__).parent / "examples" / f"{name}.yaml"
+
+
 def load_config(path: str | Path) -> Config:
     """Read and check a file. Raises one ConfigError, with a line for each thing that is wrong."""
     return load_yaml(path, lambda _: Config, example="configs/quickstart.yaml")

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+import streamer
 from streamer.config.reference import sections
-from streamer.config.schema import load_config
+from streamer.config.schema import example, load_config
 from streamer.config.sources import StreamSettings
 from streamer.config.yaml import LARGEST
 from streamer.detection.sounds import Sounds
@@ -57,6 +58,14 @@ def test_the_shipped_configurations_load_and_name_labels_of_audioset(path: Path)
     Sounds({name: config.sound(name).labels for name in config.sounds}, AUDIOSET)
     for sound in config.sounds.values():
         assert len(set(sound.labels)) == len(sound.labels)
+
+
+@pytest.mark.parametrize("name", ["home", "quickstart", "gpu"])
+def test_an_installation_has_the_examples(name: str) -> None:
+    """They lie in the package, so that commands have a default in any directory."""
+    path = example(name)
+    assert path.is_relative_to(Path(streamer.__file__).parent)
+    assert load_config(path).sounds
 
 
 def test_home_shows_every_setting() -> None:
