@@ -221,8 +221,9 @@ class MqttSettings(Section):
     """First level of every topic."""
     keepalive_s: Annotated[int, Field(ge=5, le=3600)] = 30
     """Keep-alive interval in seconds."""
-    commands: bool = True
-    """Whether commands on …/set topics are obeyed: listening, thresholds, profile."""
+    commands: Literal["all"] | bool = True
+    """Whether commands on …/set topics are obeyed: listening, thresholds, profile. Only with `all` may they
+    switch a sound of priority critical off, or raise its threshold."""
 
 
 class HomeAssistantSettings(Section):
