@@ -1,10 +1,10 @@
 # `make` alone prints this list. Each target sets up what it needs: .venv, and Debian packages where apt can be used.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast chaos faults soak fleet-sim check quality screenshots vendor clean
+.PHONY: help run test test-avx2 test-fast chaos faults soak fuzz fleet-sim check quality screenshots vendor clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-10s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z0-9-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-10s %s\n", $$1, $$2}'
 
 run:  ## set everything up and listen
 	@scripts/venv
@@ -17,6 +17,10 @@ test:  ## all tests; one of them: make test PYTEST_ARGS="tests/config -k nearest
 	@scripts/venv dev
 	@scripts/debian-packages $(TEST_PACKAGES)
 	.venv/bin/pytest $(PYTEST_ARGS)
+
+test-avx2: export ONEDNN_MAX_CPU_ISA = AVX2
+test-avx2: export ATEN_CPU_CAPABILITY = avx2
+test-avx2: test  ## as test, with this CPU seen as one that has AVX2 and no more, as most homes have
 
 test-fast:  ## the tests that need no broker, no audio server and no training: under a minute
 	@scripts/venv dev
@@ -33,6 +37,12 @@ faults:  ## what goes wrong in months, one fault after the other, and a table of
 	@scripts/venv dev
 	@scripts/debian-packages mosquitto mosquitto-clients pulseaudio pulseaudio-utils libportaudio2 libasound2-plugins faketime
 	FAULTS_CYCLES=1000 .venv/bin/pytest tests/faults $(PYTEST_ARGS)
+
+FUZZ_EXAMPLES ?= 250000
+
+fuzz:  ## FUZZ_EXAMPLES=250000: so many odd inputs each for configuration, commands, recordings and models (hours)
+	@scripts/venv dev
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) .venv/bin/pytest tests/fuzz $(PYTEST_ARGS)
 
 MINUTES ?= 30
 PAGE ?= http://127.0.0.1:8927/

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from streamer.cli.progress import bar
 from streamer.cli.subcommands import default_command
-from streamer.config.schema import ModelSettings, load_config
+from streamer.config.schema import ModelSettings, example, load_config
 from streamer.data.settings import ClipsSettings
 from streamer.errors import UsageError
 from streamer.training.settings import FinetuneSettings, load_recipe
@@ -36,7 +36,7 @@ ConfigOption = Annotated[
 ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Instead of the configuration's.")]
 FoldOption = Annotated[int, typer.Option(help="The fold that the model never saw.")]
 PlainOption = Annotated[bool, typer.Option("--plain", help="No progress bar, even on a terminal.")]
-HOME = Path("configs/home.yaml")
+HOME = example("home")
 
 
 @app.command(CLIPS)

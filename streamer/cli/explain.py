@@ -9,10 +9,12 @@ from typing import Annotated
 import typer
 
 from streamer.cli.times import local, moment
-from streamer.config.schema import Config, ModelSettings, load_config
+from streamer.config.schema import Config, ModelSettings, example, load_config
 from streamer.detection.explain import Explanation
 from streamer.errors import UsageError
 from streamer.store.directory import state_directory
+
+HOME = example("home")
 
 
 def explain(
@@ -29,8 +31,15 @@ def explain(
         str | None, typer.Option("--source", help="Where it was, without FILE.", metavar="NAME")
     ] = None,
     config: Annotated[
-        Path, typer.Option("--config", "-c", help="Which sounds, with which thresholds.", metavar="FILE")
-    ] = Path("configs/home.yaml"),
+        Path,
+        typer.Option(
+            "--config",
+            "-c",
+            help="Which sounds, with which thresholds.",
+            metavar="FILE",
+            show_default="the home.yaml that ships",
+        ),
+    ] = HOME,
     model: Annotated[
         str | None,
         typer.Option("--model", "-m", help="A directory in Hugging Face format, or a model's name."),

@@ -20,7 +20,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from streamer.cli.archive import detect_folder
-from streamer.config.schema import Config, ModelSettings, load_config
+from streamer.config.schema import Config, ModelSettings, example, load_config
 from streamer.core.files import writing
 from streamer.core.printable import printable
 from streamer.errors import InputError, StreamerError, UsageError
@@ -40,6 +40,9 @@ FilesOrFolderArgument = Annotated[
 ModelOption = Annotated[
     str | None, typer.Option("--model", "-m", help="A directory in Hugging Face format, or a model's name.")
 ]
+
+
+HOME = example("home")
 
 
 class Format(StrEnum):
@@ -82,8 +85,15 @@ def tag(
 def detect(
     files: FilesOrFolderArgument,
     config: Annotated[
-        Path, typer.Option("--config", "-c", help="Which sounds, with which thresholds.", metavar="FILE")
-    ] = Path("configs/home.yaml"),
+        Path,
+        typer.Option(
+            "--config",
+            "-c",
+            help="Which sounds, with which thresholds.",
+            metavar="FILE",
+            show_default="the home.yaml that ships",
+        ),
+    ] = HOME,
     model: ModelOption = None,
     format_: Annotated[
         Format | None,

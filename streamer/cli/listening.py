@@ -17,14 +17,14 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from streamer.config.schema import Config, MqttSettings, load_config
+from streamer.config.schema import Config, MqttSettings, example, load_config
 from streamer.config.sources import SourceSettings
 from streamer.core.logs import LineFormatter, LogThread, terminal_in_threads
 from streamer.data.synthesis import write_demo
 from streamer.errors import ConfigError, SourceError, StreamerError, UsageError
 from streamer.metrics import Metrics
 from streamer.store.directory import state_directory
-from streamer.types import AudioBlock
+from streamer.types import AudioBlock, Window
 
 ConfigOption = Annotated[
     Path,
@@ -32,6 +32,7 @@ ConfigOption = Annotated[
 ]
 PlainOption = Annotated[bool, typer.Option("--plain", help="Log lines, even on a terminal.")]
 
+QUICKSTART = example("quickstart")
 CHECK_S = 1.5
 """how long `check` listens to a source"""
 
@@ -45,7 +46,7 @@ def run(config: ConfigOption, plain: PlainOption = False) -> None:
 
 
 def listen(
-    config: ConfigOption = Path("configs/quickstart.yaml"),
+    config: ConfigOption = QUICKSTART,
     microphone: Annotated[
         str | None, typer.Option(help="A part of a microphone's name, or `default`.")
     ] = None,
@@ -212,6 +213,7 @@ def _devices_line() -> str:
 async def _hear(settings: SourceSettings) -> str:
     """Open a source, listen for a moment, and say what came."""
     from streamer.capture.sources import open_source  # noqa: PLC0415
+    from streamer.signal.faults import find_fault  # noqa: PLC0415
     from streamer.signal.level import level_dbfs  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory(prefix="streamer-") as folder:
@@ -226,5 +228,12 @@ async def _hear(settings: SourceSettings) -> str:
             await source.close()
     if not blocks:
         raise SourceError(f"opened, but nothing came within {CHECK_S:g} s")
-    level = level_dbfs(np.concatenate([block.samples for block in blocks]))
-    return f"{source.sample_rate} Hz, {level:.0f} dBFS"
+    samples = np.nan_to_num(np.concatenate([block.samples for block in blocks]), posinf=1.0, neginf=-1.0)
+    line = f"{source.sample_rate} Hz, {level_dbfs(samples):.0f} dBFS"
+    heard = Window("check", 0, samples, source.sample_rate, 0.0, len(samples) / source.sample_rate)
+    fault = find_fault(heard, len(samples))
+    if fault is None:
+        return line
+    if fault.kind == "silence":
+        raise SourceError(f"{line}: digital silence: is it muted or unplugged?")
+    raise SourceError(f"{line}: {fault.text}")

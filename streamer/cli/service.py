@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -14,9 +15,10 @@ import typer
 
 import streamer
 from streamer.cli.events import forget_at_broker
-from streamer.config.schema import load_config
+from streamer.config.schema import Config, load_config
+from streamer.config.sources import CommandSettings, StreamSettings
 from streamer.core.files import write_text
-from streamer.errors import InputError, StreamerError, UsageError
+from streamer.errors import ConfigError, InputError, StreamerError, UsageError
 
 app = typer.Typer(help="Run at boot, under systemd.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -47,11 +49,12 @@ def install(
 
     Example: sudo /opt/streamer/bin/streamer service install --config configs/home.yaml
     """
+    root = root.resolve()
     _refuse_elsewhere(root)
     program = _program()
     settings = root / "etc/streamer/streamer.yaml"
     if config is not None:
-        load_config(config)
+        _refuse_paths(config)
     elif not settings.exists():
         raise UsageError(f"{settings} does not exist: name a configuration with --config")
     unit = _source(UNIT).read_text(encoding="utf-8")
@@ -80,6 +83,7 @@ def uninstall(root: RootOption = Path("/")) -> None:
 
     Example: sudo streamer service uninstall
     """
+    root = root.resolve()
     _refuse_elsewhere(root)
     unit = root / "etc/systemd/system" / UNIT
     if not unit.exists():
@@ -135,6 +139,38 @@ def _refuse_elsewhere(root: Path) -> None:
 def _refuse_without_systemd() -> None:
     if not Path("/run/systemd/system").is_dir():
         raise UsageError("systemd does not run here (a container?): start `streamer run` by whatever does")
+
+
+def _refuse_paths(config: Path) -> None:
+    """Refuse a configuration with a file that the service will not find: it starts in /, and sees no home.
+
+    Raises ConfigError, with a line for each.
+    """
+    wrong = []
+    for key, path in _paths(load_config(config)):
+        if not path.expanduser().is_absolute():
+            wrong.append(f"{config}: {key}: {path} is relative, and the service starts in /: write all of it")
+        elif f"{path.expanduser()}/".startswith(HOMES):
+            wrong.append(f"{config}: {key}: {path} is in a home directory, which the service does not see")
+    if wrong:
+        raise ConfigError("\n".join(wrong))
+
+
+def _paths(config: Config) -> Iterator[tuple[str, Path]]:
+    """The key and the path of each file or directory that a configuration names."""
+    for name, source in config.sources.items():
+        if isinstance(source, StreamSettings) and "://" not in source.stream:
+            yield f"sources.{name}.stream", Path(source.stream)
+        if isinstance(source, CommandSettings) and "/" in source.command[0]:
+            yield f"sources.{name}.command", Path(source.command[0])
+    model = Path(config.model.path)
+    if config.model.path.startswith((".", "/", "~")) or model.is_dir():
+        yield "model.path", model
+    tls = config.mqtt.tls
+    files = {"state_dir": config.state_dir, "mqtt.password_file": config.mqtt.password_file}
+    if tls is not None:
+        files |= {f"mqtt.tls.{key}": getattr(tls, key) for key in ("ca_file", "cert_file", "key_file")}
+    yield from ((key, path) for key, path in files.items() if path is not None)
 
 
 def _program() -> Path:

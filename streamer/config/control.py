@@ -95,6 +95,16 @@ class Control:
         self._file.save({_key(one): _value(one) for one in self._commands.values()})
         self._notify(command.source)
 
+    def weakens_critical(self, command: Command) -> bool:
+        """Whether it switches a critical sound off, or raises its threshold above that of the file."""
+        match command:
+            case SetListenFor(_, sound, listen):
+                return not listen and self._config.sounds[sound].priority == "critical"
+            case SetThreshold(_, sound, on):
+                rule = self._rules[sound]
+                return rule.priority == "critical" and on > rule.on
+        return False
+
     def listens(self, source: str) -> bool:
         command = self._commands.get(f"{source} listen")
         return command.listen if isinstance(command, SetListen) else True

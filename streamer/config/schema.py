@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
@@ -21,6 +22,15 @@ File = Annotated[Path, Field(strict=False)]
 Score = Annotated[float, Field(gt=0, lt=1)]
 Seconds = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+def _is_host(text: str) -> str:
+    if "/" in text or re.fullmatch(r"[^:]*:\d*|\[.*", text):
+        raise ValueError("a host name or address alone: the port is mqtt.port, TLS is mqtt.tls")
+    return text
+
+
+Host = Annotated[str, Field(min_length=1), AfterValidator(_is_host)]
 TopicPrefix = Annotated[str, Field(pattern=r"^[^#+\x00/$][^#+\x00]{0,127}$")]
 
 CadenceSetting: TypeAlias = Literal["any", "t3", "t4"]
@@ -192,7 +202,7 @@ class MqttSettings(Section):
 
     enabled: bool = True
     """Whether anything is published over MQTT."""
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     """Name or address of the broker."""
     port: Port | None = None
     """Port of the broker; 1883, or 8883 with TLS, where not set."""
@@ -211,8 +221,9 @@ class MqttSettings(Section):
     """First level of every topic."""
     keepalive_s: Annotated[int, Field(ge=5, le=3600)] = 30
     """Keep-alive interval in seconds."""
-    commands: bool = True
-    """Whether commands on …/set topics are obeyed: listening, thresholds, profile."""
+    commands: Literal["all"] | bool = True
+    """Whether commands on …/set topics are obeyed: listening, thresholds, profile. Only with `all` may they
+    switch a sound of priority critical off, or raise its threshold."""
 
 
 class HomeAssistantSettings(Section):
@@ -380,6 +391,11 @@ class Config(Section):
         if settings["confirm_of"] is None or settings["confirm_of"] < settings["confirm"]:
             settings["confirm_of"] = settings["confirm"]
         return SoundRule(**settings)
+
+
+def example(name: str) -> Path:
+    """A configuration that ships: `home`, `quickstart` or `gpu`."""
+    return Path(__file__).parent / "examples" / f"{name}.yaml"
 
 
 def load_config(path: str | Path) -> Config:

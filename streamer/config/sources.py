@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from streamer.config.yaml import DisplayName, Section
 
@@ -34,10 +35,15 @@ class MicrophoneSettings(CommonSourceSettings):
     """What to play, again and again, on a machine without any microphone."""
 
 
+def _in_home(address: str) -> str:
+    """`~/a.wav` is a file in the home directory, as everywhere else in the file."""
+    return str(Path(address).expanduser()) if address.startswith("~") else address
+
+
 class StreamSettings(CommonSourceSettings):
     """A file, a camera or a web radio; only its sound is read."""
 
-    stream: Annotated[str, Field(min_length=1)]
+    stream: Annotated[str, Field(min_length=1), AfterValidator(_in_home)]
     """A file, or an rtsp://, rtsps://, http:// or https:// address."""
     pace: Literal["realtime", "fast"] = "realtime"
     """Whether a file is read at the pace at which it was recorded, or as fast as possible."""

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Tag, Validati
 from pydantic_core import ErrorDetails
 
 from streamer.core.nearest import suggestion
+from streamer.core.printable import printable
 from streamer.errors import ConfigError
 
 NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
@@ -52,16 +53,16 @@ def load_yaml(path: str | Path, choose: Callable[[dict[str, object]], type[S]], 
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         hint = ": indent with spaces, not tabs" if "\\t" in str(error.problem) else ""
-        raise ConfigError(f"{path}:{line}: not YAML: {error.problem}{hint}") from None
+        raise _wrong(f"{path}:{line}: not YAML: {error.problem}{hint}") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise ConfigError(f"{path}:{line}: not text: character #x{error.character:04x}") from None
+        raise _wrong(f"{path}:{line}: not text: character #x{error.character:04x}") from None
     except RecursionError:
-        raise ConfigError(f"{path}: not a configuration: nested too deep") from None
+        raise _wrong(f"{path}: not a configuration: nested too deep") from None
     if node is None:
-        raise ConfigError(f"{path}: empty; copy {example} to begin with")
+        raise _wrong(f"{path}: empty; copy {example} to begin with")
     if not isinstance(node, yaml.MappingNode):
-        raise ConfigError(f"{path}:1: should be a mapping, as in {example}, not a list or a single value")
+        raise _wrong(f"{path}:1: should be a mapping, as in {example}, not a list or a single value")
 
     tree = _Tree(loader)
     values = tree.mapping(node, ())
@@ -74,10 +75,16 @@ def load_yaml(path: str | Path, choose: Callable[[dict[str, object]], type[S]], 
     if tree.faults:
         raise ConfigError(
             "\n".join(
-                f"{path}:{line}: {keys}: {', or '.join(reasons)}" for line, keys, reasons in tree.sorted()
+                printable(f"{path}:{line}: {keys}: {', or '.join(reasons)}")
+                for line, keys, reasons in tree.sorted()
             )
         )
     return config
+
+
+def _wrong(what: str) -> ConfigError:
+    """One line, whatever is in the file or in its name."""
+    return ConfigError(printable(what))
 
 
 def _read(path: str | Path) -> str:
@@ -85,16 +92,16 @@ def _read(path: str | Path) -> str:
         with Path(path).open("rb") as file:
             content = file.read(LARGEST + 1)
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file") from None
+        raise _wrong(f"{path}: no such file") from None
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+        raise _wrong(f"{path}: cannot be read: {error.strerror}") from None
     if len(content) > LARGEST:
-        raise ConfigError(f"{path}: not a configuration: larger than 1 MiB")
+        raise _wrong(f"{path}: not a configuration: larger than 1 MiB")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{path}:{line}: not text in UTF-8") from None
+        raise _wrong(f"{path}:{line}: not text in UTF-8") from None
 
 
 class _Loader(yaml.SafeLoader):

@@ -55,7 +55,31 @@ class Mqtt311Broker(Broker):  # type: ignore[misc]  # amqtt has no types
     Left alone it reads their CONNECT as one of 3.1.1, and they wait for ever.
     """
 
+    def __init__(self, *args: object, **options: object) -> None:
+        super().__init__(*args, **options)
+        self._writers: set[asyncio.StreamWriter] = set()
+        self.idle = asyncio.Event()
+        """there is no connection"""
+        self.idle.set()
+
+    def hang_up(self) -> None:
+        """Break every connection, so that whoever waits for a word of it ends."""
+        for writer in self._writers:
+            writer.transport.abort()
+
     async def stream_connected(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, listener_name: str
+    ) -> None:
+        self._writers.add(writer)
+        self.idle.clear()
+        try:
+            await self._serve(reader, writer, listener_name)
+        finally:
+            self._writers.discard(writer)
+            if not self._writers:
+                self.idle.set()
+
+    async def _serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, listener_name: str
     ) -> None:
         try:
@@ -115,6 +139,10 @@ async def embedded_broker(port: int = 1883) -> AsyncIterator[int]:
         with suppress(TimeoutError):
             async with asyncio.timeout(STOP_S):
                 await broker.shutdown()
+        broker.hang_up()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_S):
+                await broker.idle.wait()
 
 
 def _first_free(port: int) -> int:

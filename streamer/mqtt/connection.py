@@ -22,6 +22,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from streamer.config.schema import MqttSettings, TlsSettings
+from streamer.core.threads import in_thread
 from streamer.errors import ConfigError
 from streamer.mqtt.aiomqtt_internals import ObservedClient
 from streamer.mqtt.messages import Message
@@ -113,11 +114,25 @@ class Connection(ObservedClient):
     async def open(self) -> None:
         """Connect. Raises MqttError."""
         self.paho.connect_timeout = TCP_TIMEOUT_S
+        await self._resolve()
         try:
             await self.__aenter__()
         except BaseException:
             await self.drop()
             raise
+
+    async def _resolve(self) -> None:
+        """Ask for the broker's address first, in a thread that nobody waits for at the end of the process.
+
+        paho asks again, in one of the event loop's threads, which a name server that hangs would hold.
+        """
+        host, port = self._hostname, self._port
+        try:
+            await in_thread(lambda: socket.getaddrinfo(host, port), "resolve broker", ANSWER_TIMEOUT_S)
+        except TimeoutError:
+            raise aiomqtt.MqttError("the name server does not answer") from None
+        except OSError as error:
+            raise aiomqtt.MqttError(str(error)) from None
 
     def post(self, message: Message) -> asyncio.Future[None]:
         """Hand over a message with QoS 1 beside others: the future is done when the broker has it.

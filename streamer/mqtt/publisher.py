@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Protocol
 
-from streamer.config.control import Control
+from streamer.config.control import Command, Control
 from streamer.config.schema import MqttSettings
 from streamer.core.backoff import Backoff
 from streamer.core.json_file import JsonFile
@@ -151,6 +151,7 @@ class MqttSink:
         self._states = StateTopics(self._topics, sources, sounds, names)
         self._wake = asyncio.Event()
         self._control = control if settings.commands else None
+        self._critical_commands = settings.commands == "all"
         self._connection: Connection | None = None
         self._subscribing: asyncio.Task[None] | None = None
         self._commands: Commands | None = None
@@ -395,12 +396,23 @@ class MqttSink:
             if self._logged.due(f"command {incoming.topic}"):
                 log.warning("MQTT: %s: not applied: %s", incoming.topic, error)
         else:
-            log.info("MQTT: %s: %s", incoming.topic, incoming.payload.decode())
-            if self._control is not None:
-                self._control.apply(command)
+            self._obey(command, incoming)
         # Home Assistant shows the optimistic value until it gets the real one: publish the state again.
         self._states.again(incoming.topic.removesuffix("set") + "state")
         self._wake.set()
+
+    def _obey(self, command: Command, incoming: Incoming) -> None:
+        if self._control is None:
+            return
+        if self._control.weakens_critical(command) and not self._critical_commands:
+            if self._logged.due(f"command {incoming.topic}"):
+                log.warning(
+                    "MQTT: %s: not applied: the sound is critical; mqtt.commands: all would allow it",
+                    incoming.topic,
+                )
+            return
+        log.info("MQTT: %s: %s", incoming.topic, incoming.payload.decode())
+        self._control.apply(command)
 
     def _control_changed(self, source: str) -> None:
         # After a reload there may be other sources; they belong to another sink.

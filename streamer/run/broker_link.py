@@ -73,7 +73,7 @@ class BrokerLink:
             config,
             Topics(settings.prefix, config.node),
             thresholds=self._control.sounds,
-            commands=settings.commands,
+            commands=bool(settings.commands),
         )
 
     def _settings(self, config: Config) -> MqttSettings:

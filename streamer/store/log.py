@@ -176,6 +176,9 @@ class Log:
         """events that have begun in this life, and have not ended"""
         self._left_open: list[SoundEvent] = []
         self._damaged: set[int] = set()
+        self._dropped: dict[str, int] = {}
+        """by consumer: messages that it will not get, and that were not logged yet"""
+        self._dropped_at = -math.inf
         self._retry_at = self._complained = self._expired_at = self._shortened_at = -math.inf
         self._is_off = False
         """the file is a newer version's, and is left alone"""
@@ -484,6 +487,17 @@ class Log:
         cursor = self._cursors[consumer]
         cursor.delivered, cursor.depth = max(cursor.delivered, seq), max(0, cursor.depth - n)
         self._metrics.drop(consumer, n)
+        self._dropped[consumer] = self._dropped.get(consumer, 0) + n
+        now = time.monotonic()
+        if now - self._dropped_at >= COMPLAINT_PACE_S:
+            self._dropped_at = now
+            for name, n_dropped in self._dropped.items():
+                log.warning(
+                    "%d messages that waited for %s were dropped: too old, or more than there is room for",
+                    n_dropped,
+                    name,
+                )
+            self._dropped.clear()
 
     def _slowest(self) -> int:
         """What every consumer has."""

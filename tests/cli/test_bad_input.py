@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from streamer.cli import main
@@ -173,6 +174,28 @@ def test_one_bad_file_does_not_hide_the_others(streamer: Streamer, tmp_path: Pat
     assert outcome.code == 66
     assert "missing.wav" in outcome.err
     assert "good.wav" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("samples", "words"),
+    [
+        (np.zeros(160000), "digital silence"),
+        (np.full(160000, 0.3), "stuck at"),
+        (np.clip(5 * np.sin(np.arange(160000) / 5), -0.9, 0.9), "clipping"),
+    ],
+    ids=["silent", "stuck", "clipping"],
+)
+def test_check_fails_where_nothing_will_be_heard(
+    streamer: Streamer, tmp_path: Path, samples: npt.NDArray[np.float64], words: str
+) -> None:
+    """A dead, stuck or clipping input is not ok."""
+    write_wav(tmp_path / "input.wav", samples.astype(np.float32), 16000)
+    text = f"sources: {{room: {{stream: {tmp_path}/input.wav}}}}\n" + SOUNDS + QUIET
+    outcome = streamer("check", "--config", config(tmp_path, text))
+    assert outcome.code == 75
+    (line,) = [line for line in outcome.out.splitlines() if "source room" in line]
+    assert line.startswith("FAIL")
+    assert words in line
 
 
 def test_check_says_what_works_and_what_does_not(streamer: Streamer, tmp_path: Path) -> None:

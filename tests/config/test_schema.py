@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+import streamer
 from streamer.config.reference import sections
-from streamer.config.schema import load_config
+from streamer.config.schema import example, load_config
+from streamer.config.sources import StreamSettings
 from streamer.config.yaml import LARGEST
 from streamer.detection.sounds import Sounds
 from streamer.errors import ConfigError
@@ -56,6 +58,14 @@ def test_the_shipped_configurations_load_and_name_labels_of_audioset(path: Path)
     Sounds({name: config.sound(name).labels for name in config.sounds}, AUDIOSET)
     for sound in config.sounds.values():
         assert len(set(sound.labels)) == len(sound.labels)
+
+
+@pytest.mark.parametrize("name", ["home", "quickstart", "gpu"])
+def test_an_installation_has_the_examples(name: str) -> None:
+    """They lie in the package, so that commands have a default in any directory."""
+    path = example(name)
+    assert path.is_relative_to(Path(streamer.__file__).parent)
+    assert load_config(path).sounds
 
 
 def test_home_shows_every_setting() -> None:
@@ -270,6 +280,45 @@ def test_a_path_is_text_in_the_file(write: Write) -> None:
     assert config.mqtt.password_file == Path("secrets/mqtt")
     assert config.mqtt.tls is not None
     assert config.mqtt.tls.ca_file == Path("ca.pem")
+
+
+@pytest.mark.parametrize(
+    ("host", "is_right"),
+    [
+        ("mqtt://127.0.0.1", False),
+        ("127.0.0.1:1883", False),
+        ("'broker:'", False),
+        ("broker/", False),
+        ("'[::1]'", False),
+        ("'[::1]:1883'", False),
+        ("broker.home.arpa", True),
+        ("127.0.0.1", True),
+        ("'::1'", True),
+        ("'fe80::1%eth0'", True),
+    ],
+)
+def test_a_host_is_no_address(write: Write, host: str, is_right: bool) -> None:
+    """A scheme or a port in it is refused, with the keys that they belong to."""
+    path = write(SMALL + f"mqtt: {{host: {host}}}\n")
+    if is_right:
+        assert load_config(path).mqtt.host == host.strip("'")
+    else:
+        (line,) = faults(path)
+        assert line.startswith("x.yaml:5: mqtt.host: a host name or address alone: the port is mqtt.port")
+
+
+def test_a_file_in_the_home_directory(write: Write) -> None:
+    """`~` is the home directory for a stream, as it is for all other files."""
+    text = SMALL.replace("{demo: true}", "{stream: ~/x.wav}")
+    (source,) = load_config(write(text)).sources.values()
+    assert isinstance(source, StreamSettings)
+    assert source.stream == str(Path.home() / "x.wav")
+
+
+def test_what_is_said_can_be_printed(write: Write) -> None:
+    """Keys and values with terminal commands or line ends in them forge nothing."""
+    for text in ('{"sources":{"\\e[31m"}}', '{"a\\nb": 1}', '{"sources": "\\e"}'):
+        assert all(line.isprintable() and line.startswith("x.yaml:") for line in faults(write(text)))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import psutil
 import pytest
 import yaml
 
+from streamer.mqtt import connection
 from streamer.run.listener import _SkippedHops
 from tests.daemon import DEADLINE_S
 from tests.faults.program import BESIDE, Watched, watched, write
@@ -105,6 +106,22 @@ def test_metrics_and_health(tmp_path: Path) -> None:
         assert 1e6 < in_use < resident < 1e9
         assert get("/")[0] == 404
         assert get("/metrics", host="attacker.example")[0] == 403
+
+
+def test_a_name_server_that_hangs(tmp_path: Path) -> None:
+    """Windows go on, and the stop does not wait for it."""
+    mqtt = {"host": "broker.invalid"}
+    config = write(tmp_path, {"room": BESIDE}, mqtt=mqtt)
+    with watched(config, {"STREAMER_TEST_RESOLVER": "hangs"}, tmp_path) as program:
+        program.says("room: listening", 0)
+        program.says("the name server does not answer", 0)
+        windows = program.source("room")["windows"]
+        program.until(lambda: program.source("room")["windows"] > windows, "it does not go on")
+        began = time.monotonic()
+        assert program.daemon.stop() == 0
+        stop_s = time.monotonic() - began
+    assert stop_s < connection.ANSWER_TIMEOUT_S
+    FAULTS.append(Fault("name server that hangs", None, stop_s, "nothing"))
 
 
 def get(path: str, host: str = "localhost:19108") -> tuple[int, str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -72,6 +74,33 @@ async def test_it_stops_while_clients_are_connected() -> None:
         silent[1].close()
         subscriber.kill()
         await subscriber.wait()
+
+
+def test_many_that_never_say_a_word() -> None:
+    """They let others in, hold up no stop, and leave no trace in the log."""
+    code = """if True:
+        import asyncio, time
+        from streamer.config.schema import MqttSettings
+        from streamer.mqtt.broker import HOST, embedded_broker
+        from streamer.mqtt.publisher import probe
+        from tests.mosquitto import free_port
+
+        async def main():
+            async with embedded_broker(free_port()) as port:
+                silent = [await asyncio.open_connection(HOST, port) for _ in range(150)]
+                print(await probe(MqttSettings(host=HOST, port=port)))
+                began = time.monotonic()
+            print(time.monotonic() - began)
+
+        asyncio.run(main())
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=DEADLINE_S
+    )
+    version, stop_s = done.stdout.splitlines()
+    assert version.startswith("MQTT 3.1.1")
+    assert float(stop_s) < 2
+    assert done.stderr == ""
 
 
 async def test_a_client_of_mqtt_5_gets_an_answer() -> None:

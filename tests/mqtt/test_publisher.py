@@ -16,8 +16,10 @@ from typing import Any
 import aiomqtt
 import pytest
 
-from streamer.config.schema import MqttSettings, TlsSettings
+from streamer.config.control import Control
+from streamer.config.schema import Config, MqttSettings, TlsSettings
 from streamer.core.backoff import Backoff
+from streamer.core.json_file import JsonFile
 from streamer.errors import ConfigError, StreamerError
 from streamer.metrics import Metrics
 from streamer.mqtt import connection
@@ -591,6 +593,41 @@ async def test_events_go_before_states(mosquitto: Mosquitto, subscribe: Subscrib
         await heard.until(partial(tells, "start"), "the event")
         assert len(heard.messages) <= 3, heard.messages
     await cable.cut()
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+async def test_commands_to_what_is_critical(
+    mosquitto: Mosquitto, subscribe: Subscribe, caplog: pytest.LogCaptureFixture, allowed: bool
+) -> None:
+    """None switches it off or makes it deafer, unless the configuration says so; other sounds are free."""
+    sounds = {
+        "smoke_alarm": {"labels": ["Smoke detector, smoke alarm"], "on": 0.5, "priority": "critical"},
+        "dog_bark": {"labels": ["Dog"], "on": 0.5},
+    }
+    sources = {"kitchen": {"demo": True}}
+    control = Control(Config.model_validate({"sources": sources, "sounds": sounds}), JsonFile(None, ""))
+    metrics = Metrics()
+    writer = Writer(Log(None, metrics, consumers=["mqtt"]), metrics)
+    options = settings(mosquitto.port, commands="all" if allowed else True)
+    events = writer.consumer("mqtt")
+    writer.sinks.append(
+        MqttSink(options, "pi", ["kitchen"], list(sounds), events, metrics, control=control, backoff=QUICK)
+    )
+    heard = await subscribe(mosquitto.port)
+    async with telling(writer):
+        await heard.until_heard(f"{BASE}/status", "online")
+        async with aiomqtt.Client(HOST, mosquitto.port) as client:
+            for sound in sounds:
+                await client.publish(f"{BASE}/kitchen/sound/{sound}/threshold/set", "0.4", qos=1)
+                await client.publish(f"{BASE}/kitchen/sound/{sound}/threshold/set", "0.9", qos=1)
+                await client.publish(f"{BASE}/kitchen/sound/{sound}/listen/set", "OFF", qos=1)
+        await until(lambda: not control.listens_for("kitchen", "dog_bark"))
+        state = f"{BASE}/kitchen/sound/smoke_alarm/listen/state"
+        await heard.until_heard(state, "OFF" if allowed else "ON")
+    assert control.threshold("kitchen", "dog_bark") == 0.9
+    assert control.threshold("kitchen", "smoke_alarm") == (0.9 if allowed else 0.4)
+    assert control.listens_for("kitchen", "smoke_alarm") is not allowed
+    assert ("the sound is critical" in caplog.text) is not allowed
 
 
 async def test_the_embedded_broker_loses_nothing(subscribe: Subscribe, tmp_path: Path) -> None:

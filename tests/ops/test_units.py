@@ -91,6 +91,34 @@ def test_install_and_uninstall(debian: Path) -> None:
     assert not (etc / "systemd/system/multi-user.target.wants/streamer.service").is_symlink()
 
 
+def test_files_that_the_service_does_not_find(debian: Path) -> None:
+    """Relative ones and those in a home directory are refused, a line each, and nothing is written."""
+    config = debian / "mine.yaml"
+    config.write_text(
+        "sources:\n"
+        "  file: {stream: recordings/evening.flac}\n"
+        "  home: {stream: /home/me/evening.flac}\n"
+        "  fine: {stream: /srv/evening.flac}\n"
+        "  camera: {stream: 'rtsp://camera/sound'}\n"
+        "  program: {command: [bin/record, -v]}\n"
+        "  known: {command: [arecord, -q]}\n"
+        "sounds: {dog: {labels: [Dog]}}\n"
+        "model: {path: ./mymodel}\n"
+        "mqtt: {password_file: ~/secret, username: me, tls: {ca_file: ca.pem}}\n"
+    )
+    before = sorted(debian.rglob("*"))
+    done = service("install", f"--root={debian}", f"--config={config}")
+    assert done.returncode == 78
+    lines = done.stderr.splitlines()
+    keys = ["sources.file.stream", "sources.home.stream", "sources.program.command", "model.path"]
+    keys += ["mqtt.password_file", "mqtt.tls.ca_file"]
+    assert [line.removeprefix("streamer: ").split(": ")[1] for line in lines] == keys
+    assert [line.endswith("which the service does not see") for line in lines] == [
+        key in ("sources.home.stream", "mqtt.password_file") for key in keys
+    ]
+    assert sorted(debian.rglob("*")) == before
+
+
 def test_it_refuses_politely(tmp_path: Path, debian: Path) -> None:
     """No Debian, no systemd, no configuration, a wrong one: one line, and nothing is written."""
     (debian / "wrong.yaml").write_text("node: 1\n")

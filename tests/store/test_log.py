@@ -223,8 +223,8 @@ def test_the_oldest_go(tmp_path: Path, bounds: Bounds, on_disk: bool) -> None:
         assert metrics.outbox.depth == 0
 
 
-def test_what_is_too_old_is_not_delivered(tmp_path: Path) -> None:
-    """After its age a message is dropped and counted; before, the consumer learns how long it has left."""
+def test_what_is_too_old_is_not_delivered(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """After its age a message is dropped, counted and said; before, how long it has left is known."""
     metrics = Metrics()
     with opened(tmp_path, metrics=metrics) as log:
         log.append([event("end", event_id="old"), event("end", event_id="young")])
@@ -237,6 +237,7 @@ def test_what_is_too_old_is_not_delivered(tmp_path: Path) -> None:
     assert young.age_s == pytest.approx(6 * 86400, abs=60)
     assert young.expiry_s == pytest.approx(86400, abs=60)
     assert metrics.dropped == {MQTT: 1}
+    assert f"1 messages that waited for {MQTT} were dropped" in caplog.text
 
 
 @pytest.mark.parametrize("created", [0.0, 4e9])
