@@ -58,8 +58,8 @@ class Metrics:
     batches: int = 0
     batch_windows: int = 0
     inference_s: float = 0.0
-    device: str = ""
-    """that the model is on"""
+    devices: dict[int, str] = field(default_factory=dict)
+    """that the model is on, by worker"""
     engine: str = ""
     """runtime and arithmetic of the model"""
     worker_restarts: int = 0
@@ -76,6 +76,11 @@ class Metrics:
     """lines of the log for which there was no room"""
     latencies_s: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
     """capture to emission of the latest events"""
+
+    @property
+    def device(self) -> str:
+        """All devices that the model is on."""
+        return ", ".join(self.devices.values())
 
     def source(self, source_id: str) -> SourceMetrics:
         return self.sources.setdefault(source_id, SourceMetrics())

@@ -30,6 +30,9 @@ LOUD = 0.5
 """the score of a level that is above the background by as much as the sound asks for"""
 
 
+OneDevice = Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")]
+
+
 class ModelSettings(Section):
     """Which model scores the windows, and on what."""
 
@@ -38,8 +41,11 @@ class ModelSettings(Section):
     engine: Literal["auto", "torch", "onnx"] = "auto"
     """What computes the model: `torch` (CUDA, bfloat16), where it is installed, or `onnx` (CPU); `auto` takes
     torch where there is a CUDA device, else it measures both at the first start and takes the faster."""
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
-    """`cpu`, `cuda` or `cuda:N`; `auto` takes CUDA where there is a device."""
+    device: (
+        Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+        | Annotated[tuple[OneDevice, ...], Field(strict=False, min_length=1, max_length=64)]
+    ) = "auto"
+    """`cpu`, `cuda` or `cuda:N`; `auto` takes CUDA where there is a device. A list has a process for each."""
     dtype: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
     """Arithmetic of the network; `auto` takes bfloat16 in torch where the device has units for it; `int8` is
     for the engine onnx, and changes scores a little."""
@@ -53,6 +59,16 @@ class ModelSettings(Section):
     """Largest number of windows that are scored at once."""
     batch_wait_s: Annotated[float, Field(ge=0, le=1)] = 0.02
     """Longest time in seconds that a window waits for windows of other sources."""
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """One or several."""
+        return (self.device,) if isinstance(self.device, str) else self.device
+
+    @property
+    def first_device(self) -> str:
+        """Where a single process is enough."""
+        return self.devices[0]
 
 
 class WindowSettings(Section):
