@@ -29,6 +29,8 @@ class SourceMetrics:
     events: int = 0
     problem: str = ""
     """what is wrong with its audio; empty where it is sound"""
+    clock_skew_s: float | None = None
+    """seconds by which the wall clock of a node is ahead of this machine's; None where it is no node"""
     level_dbfs: float | None = None
     level_dba: float | None = None
     """of the newest hop; dB(A) only where the source is calibrated"""

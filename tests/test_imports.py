@@ -18,7 +18,7 @@ ORDER = [
     {"core", "language"},
     {"config"},
     {"capture", "signal", "model"},
-    {"detection", "inference"},
+    {"detection", "inference", "nodes"},
     {"store"},
     {"mqtt"},
     {"home_assistant"},
@@ -49,6 +49,9 @@ ONLY_IMPORTERS = {
     "starlette": "web/api.py web/guard.py web/metrics.py web/server.py",
     "uvicorn": "web/server.py",
     "prometheus_client": "ops/prometheus.py",
+    "soundfile": "nodes/flac.py",
+    "soxr": "nodes/hops.py",
+    "websockets": "nodes/gateway.py nodes/link.py",
 }
 
 
