@@ -29,6 +29,8 @@ class SourceMetrics:
     events: int = 0
     problem: str = ""
     """what is wrong with its audio; empty where it is sound"""
+    clock_skew_s: float | None = None
+    """seconds by which the wall clock of a node is ahead of this machine's; None where it is no node"""
     level_dbfs: float | None = None
     level_dba: float | None = None
     """of the newest hop; dB(A) only where the source is calibrated"""
@@ -58,8 +60,8 @@ class Metrics:
     batches: int = 0
     batch_windows: int = 0
     inference_s: float = 0.0
-    device: str = ""
-    """that the model is on"""
+    devices: dict[int, str] = field(default_factory=dict)
+    """that the model is on, by worker"""
     engine: str = ""
     """runtime and arithmetic of the model"""
     worker_restarts: int = 0
@@ -76,6 +78,11 @@ class Metrics:
     """lines of the log for which there was no room"""
     latencies_s: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
     """capture to emission of the latest events"""
+
+    @property
+    def device(self) -> str:
+        """All devices that the model is on."""
+        return ", ".join(self.devices.values())
 
     def source(self, source_id: str) -> SourceMetrics:
         return self.sources.setdefault(source_id, SourceMetrics())

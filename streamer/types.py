@@ -31,6 +31,8 @@ class AudioBlock:
     """when the first sample was captured"""
     discontinuity: bool = False
     """audio was lost between the block before and this one"""
+    late: bool = False
+    """it was kept elsewhere while a link was down: none of its windows is skipped for newer ones"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

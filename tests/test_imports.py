@@ -18,7 +18,7 @@ ORDER = [
     {"core", "language"},
     {"config"},
     {"capture", "signal", "model"},
-    {"detection", "inference"},
+    {"detection", "inference", "nodes"},
     {"store"},
     {"mqtt"},
     {"home_assistant"},
@@ -51,6 +51,9 @@ ONLY_IMPORTERS = {
     "web/request.py web/server.py web/settings.py web/static_files.py",
     "uvicorn": "web/server.py",
     "prometheus_client": "ops/prometheus.py",
+    "soundfile": "nodes/flac.py",
+    "soxr": "nodes/hops.py",
+    "websockets": "nodes/gateway.py nodes/link.py",
 }
 
 

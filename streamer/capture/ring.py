@@ -53,6 +53,7 @@ class Ring:
         self._samples: Samples = np.zeros(round(seconds * sample_rate), np.float32)
         self._lost = np.zeros(len(self._samples), np.bool_)
         self._end = 0
+        self._owed = 0
         self._anchor: float | None = None
         self._least_late_s = float("inf")
         self._surveyed = 0
@@ -80,6 +81,11 @@ class Ring:
         return (self._anchor or 0.0) + index / self.sample_rate
 
     @property
+    def owed(self) -> int:
+        """Samples before this one are to be scored, also where newer ones are there: they came late."""
+        return self._owed
+
+    @property
     def finished(self) -> bool:
         """No more audio will come."""
         return self._finished
@@ -101,6 +107,8 @@ class Ring:
             self.metrics.bad_samples += n_bad
             self._place(block)
             self._append(samples)
+            if block.late:
+                self._owed = self._end
         self._on_change()
 
     def read(self, first: int, last: int) -> Excerpt:

@@ -51,13 +51,18 @@ def cut_pieces(
     yield window(begin + len(kept) - n)
 
 
+CATCH_UP = 0.25
+"""of a window: how much nearer to the newest one each window that is owed must come, or hops are skipped"""
+
+
 class Windows:
     """The windows of one source.
 
     Window k ends `(k + 1) * hop_s` after the source's start. The part of a window that lies before the start
     is digital silence (`warm_up`). Live, the newest window wins: hops that came due meanwhile are skipped and
-    counted. With `every_hop`, for reading offline, none is skipped; the caller reads after each block until
-    none is due.
+    counted, but those of audio that came late after a cut (`Ring.owed`) and what comes until they are scored,
+    as long as a quarter more is scored than comes. With `every_hop`, for reading offline, none is skipped;
+    the caller reads after each block until none is due.
     """
 
     def __init__(
@@ -75,13 +80,19 @@ class Windows:
         self._n_samples = round(window_s * ring.sample_rate)
         self._every_hop = every_hop
         self._next = 0
+        self._patience = 0.0
+        """number of windows that may be due after the next one before hops are skipped"""
 
     def due(self) -> Window | None:
         """The window to be scored now, if a hop has passed since the last."""
         newest = self._newest()
         if newest < self._next:
             return None
-        index = self._next if self._every_hop else newest
+        behind = newest - self._next
+        if self._last_sample(self._next) <= self._ring.owed:
+            self._patience = max(self._patience, behind)
+        index = self._next if self._every_hop or behind <= self._patience else newest
+        self._patience = max(0.0, self._patience - CATCH_UP)
         self._ring.metrics.windows += 1
         self._ring.metrics.windows_skipped += index - self._next
         self._next = index + 1

@@ -11,6 +11,7 @@ from streamer import __version__
 from streamer.cli import (
     addon,
     bench,
+    capture,
     config,
     evaluation,
     events,
@@ -57,6 +58,7 @@ def _options(
 
 
 listening.register(app)
+capture.register(app)
 files.register(app)
 explain.register(app)
 app.add_typer(config.app, name="config")

@@ -38,16 +38,15 @@ def docs() -> None:
 
 @app.command(epilog="Example: streamer config example home > my.yaml")
 def example(
-    name: Annotated[str, typer.Argument(help="home, quickstart or gpu; without it, their list.")] = "",
+    name: Annotated[str, typer.Argument(help="home, for example; without a name, their list.")] = "",
 ) -> None:
     """Print an example to begin with."""
     folder = files("streamer.config") / "examples"
-    known = sorted(
-        entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")
-    )
+    entries = [*folder.iterdir(), *(folder / "capture").iterdir()]
+    known = {entry.name.removesuffix(".yaml"): entry for entry in entries if entry.name.endswith(".yaml")}
     if not name:
-        typer.echo("\n".join(known))
+        typer.echo("\n".join(sorted(known)))
     elif name in known:
-        typer.echo((folder / f"{name}.yaml").read_text(encoding="utf-8"), nl=False)
+        typer.echo(known[name].read_text(encoding="utf-8"), nl=False)
     else:
-        raise InputError(f"no example is called {name!r}; there are: {', '.join(known)}")
+        raise InputError(f"no example is called {name!r}; there are: {', '.join(sorted(known))}")

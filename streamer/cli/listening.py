@@ -18,7 +18,7 @@ import numpy as np
 import typer
 
 from streamer.config.schema import Config, MqttSettings, example, load_config
-from streamer.config.sources import SourceSettings
+from streamer.config.sources import NodeSettings, SourceSettings
 from streamer.core.logs import LineFormatter, LogThread, terminal_in_threads
 from streamer.data.synthesis import write_demo
 from streamer.errors import ConfigError, SourceError, StreamerError, UsageError
@@ -112,6 +112,8 @@ def check(config: ConfigOption) -> None:
         report("broker", _outcome(lambda: asyncio.run(probe(settings.mqtt))))
     elif settings.mqtt.enabled:
         report("broker", "embedded, started by `streamer run`")
+    if settings.gateway is not None:
+        report("gateway", _outcome(lambda: _gateway_line(settings)))
     if settings.web.enabled:
         report("page", _outcome(lambda: _page_line(settings)))
     if failures:
@@ -210,8 +212,20 @@ def _devices_line() -> str:
     return ", ".join(device.name for device in list_devices()) or "no microphone on this machine"
 
 
+def _gateway_line(config: Config) -> str:
+    from streamer.metrics import Metrics  # noqa: PLC0415
+    from streamer.nodes.gateway import Gateway  # noqa: PLC0415  # only where there is one
+
+    if config.gateway is None:
+        raise ConfigError("there is no gateway")
+    Gateway(config.gateway, Metrics(), lambda: config.nodes)  # reads certificates and tokens
+    return f"{config.gateway.host}:{config.gateway.port}, for {len(config.nodes)} nodes"
+
+
 async def _hear(settings: SourceSettings) -> str:
     """Open a source, listen for a moment, and say what came."""
+    if isinstance(settings, NodeSettings):
+        return f"node {settings.node}: it connects by itself; `streamer status` says whether it has"
     from streamer.capture.sources import open_source  # noqa: PLC0415
     from streamer.signal.faults import find_fault  # noqa: PLC0415
     from streamer.signal.level import level_dbfs  # noqa: PLC0415

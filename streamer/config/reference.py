@@ -9,8 +9,15 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from streamer.config.capture import CaptureSettings
 from streamer.config.schema import Config, SoundSettings
-from streamer.config.sources import CommandSettings, DemoSettings, MicrophoneSettings, StreamSettings
+from streamer.config.sources import (
+    CommandSettings,
+    DemoSettings,
+    MicrophoneSettings,
+    NodeSettings,
+    StreamSettings,
+)
 
 HEAD = """\
 # Configuration
@@ -21,7 +28,13 @@ the JSON Schema, with which an editor completes the keys: the first line of the 
 is made by `streamer config docs`.
 
 Paths are relative to the directory in which the program is started. `SIGHUP` (`systemctl reload`) takes a
-changed file into use without a restart, except for `node`, `state_dir`, `model` and `health`.
+changed file into use without a restart, except for `node`, `state_dir`, `model`, `health`, `store` and
+`gateway`.
+"""
+NODE = """\
+# Capture nodes
+
+`streamer capture --config FILE` reads a file of its own; [capture-nodes.md](capture-nodes.md) has both ends.
 """
 _WORDS = {
     "str": "text",
@@ -30,7 +43,7 @@ _WORDS = {
     "bool": "`true` or `false`",
     "Path": "path",
 }
-SOURCES = (MicrophoneSettings, StreamSettings, CommandSettings, DemoSettings)
+SOURCES = (MicrophoneSettings, StreamSettings, CommandSettings, NodeSettings, DemoSettings)
 
 
 def sections(root: type[BaseModel] = Config) -> Iterator[tuple[str, type[BaseModel]]]:
@@ -55,11 +68,14 @@ def json_schema(root: type[BaseModel] = Config) -> dict[str, Any]:
 
 def page() -> str:
     """docs/configuration.md."""
-    return "\n".join([HEAD, *(_section_page(path, section) for path, section in sections())])
+    pages = [_section_page(path, section) for path, section in sections()]
+    return "\n".join([HEAD, *pages, NODE, _section_page("capture", CaptureSettings)])
 
 
 def _section_page(path: str, section: type[BaseModel]) -> str:
     title = f"`{path}`" if path else "The file"
+    if section is CaptureSettings:
+        title = "The file of a capture node"
     if section in SOURCES:
         title += f": a {section.__name__.removesuffix('Settings').lower()}"
     rows = [
@@ -103,7 +119,7 @@ def _type(annotation: Any) -> str:  # noqa: PLR0911  # one line a kind of type
         case _ if origin is dict:
             return f"mapping from names to {_type(args[1])}"
         case _ if args:
-            return " or ".join(_type(arg) for arg in args if arg is not type(None))
+            return " or ".join(dict.fromkeys(_type(arg) for arg in args if arg is not type(None)))
         case _ if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             return "section"
         case _:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 from pydantic import AfterValidator, Field, ValidationInfo, create_model, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
-from streamer.config.sources import SourceSettings
+from streamer.config.sources import NodeSettings, SourceSettings
 from streamer.config.yaml import NAME, DisplayName, Section, load_yaml
+from streamer.core.addresses import is_loopback
 from streamer.language import FALLBACK, Language, Names
 from streamer.types import Priority
 
@@ -40,6 +41,9 @@ LOUD = 0.5
 """the score of a level that is above the background by as much as the sound asks for"""
 
 
+OneDevice = Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")]
+
+
 class ModelSettings(Section):
     """Which model scores the windows, and on what."""
 
@@ -48,8 +52,11 @@ class ModelSettings(Section):
     engine: Literal["auto", "torch", "onnx"] = "auto"
     """What computes the model: `torch` (CUDA, bfloat16), where it is installed, or `onnx` (CPU); `auto` takes
     torch where there is a CUDA device, else it measures both at the first start and takes the faster."""
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
-    """`cpu`, `cuda` or `cuda:N`; `auto` takes CUDA where there is a device."""
+    device: (
+        Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+        | Annotated[tuple[OneDevice, ...], Field(strict=False, min_length=1, max_length=64)]
+    ) = "auto"
+    """`cpu`, `cuda` or `cuda:N`; `auto` takes CUDA where there is a device. A list has a process for each."""
     dtype: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
     """Arithmetic of the network; `auto` takes bfloat16 in torch where the device has units for it; `int8` is
     for the engine onnx, and changes scores a little."""
@@ -63,6 +70,16 @@ class ModelSettings(Section):
     """Largest number of windows that are scored at once."""
     batch_wait_s: Annotated[float, Field(ge=0, le=1)] = 0.02
     """Longest time in seconds that a window waits for windows of other sources."""
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """One or several."""
+        return (self.device,) if isinstance(self.device, str) else self.device
+
+    @property
+    def first_device(self) -> str:
+        """Where a single process is enough."""
+        return self.devices[0]
 
 
 class WindowSettings(Section):
@@ -317,6 +334,44 @@ class WebSettings(Section):
         return proxies
 
 
+class GatewaySettings(Section):
+    """Where capture nodes connect; present where a source is a `node`."""
+
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    """Address to listen at; `0.0.0.0` is every IPv4 network of this machine, `::` every network."""
+    port: Port = 8765
+    """Port to listen at."""
+    cert_file: File | None = None
+    """Certificate of this machine, PEM, with its chain; needed unless `host` is loopback."""
+    key_file: File | None = None
+    """Private key of the certificate, PEM; in `cert_file` where not set."""
+    tokens_file: File | None = None
+    """A line for each node: its name and its token, of 16 characters or more. Read anew whenever a node
+    connects. This or `clients_ca_file` is needed unless `host` is loopback."""
+    clients_ca_file: File | None = None
+    """Certificates, PEM, that sign those of the nodes; a node's certificate has its name as DNS name."""
+    max_nodes: Annotated[int, Field(ge=1, le=10000)] = 500
+    """Largest number of connections at a time."""
+
+    @model_validator(mode="after")
+    def _nothing_in_the_clear(self) -> GatewaySettings:
+        if self.key_file is not None and self.cert_file is None:
+            raise ValueError("key_file needs cert_file")
+        if self.clients_ca_file is not None and self.cert_file is None:
+            raise ValueError("clients_ca_file needs cert_file")
+        if is_loopback(self.host):
+            return self
+        if self.cert_file is None:
+            raise ValueError(
+                f"{self.host} is not loopback: audio would cross the network in the clear; set cert_file"
+            )
+        if self.tokens_file is None and self.clients_ca_file is None:
+            raise ValueError(
+                f"{self.host} is not loopback: anyone could connect; set tokens_file or clients_ca_file"
+            )
+        return self
+
+
 class Config(Section):
     """One daemon."""
 
@@ -339,11 +394,29 @@ class Config(Section):
     web: WebSettings = WebSettings()
     store: StoreSettings = StoreSettings()
     clips: ClipSettings = ClipSettings()
+    gateway: GatewaySettings | None = None
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The names of the capture nodes that are sources."""
+        return tuple(source.node for source in self.sources.values() if isinstance(source, NodeSettings))
 
     @property
     def hop_s(self) -> float:
         """The step between windows; 1 s as long as nothing was measured for `auto`."""
         return 1.0 if self.windows.hop_s == "auto" else self.windows.hop_s
+
+    @model_validator(mode="after")
+    def _nodes_can_connect(self) -> Config:
+        for name, source in self.sources.items():
+            if isinstance(source, NodeSettings):
+                if self.gateway is None:
+                    raise ValueError(
+                        f"sources.{name}.node: nodes connect to the gateway: add a section `gateway`"
+                    )
+                if self.nodes.count(source.node) > 1:
+                    raise ValueError(f"sources.{name}.node: {source.node} is the node of another source, too")
+        return self
 
     @model_validator(mode="after")
     def _guards_exist(self) -> Config:

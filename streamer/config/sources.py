@@ -1,4 +1,4 @@
-"""What a source may be: a microphone, a stream, a command or the demo, each with keys of its own."""
+"""What a source may be: a microphone, a stream, a command, a node or the demo, each with keys of its own."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, Discriminator, Field, Tag
 
-from streamer.config.yaml import DisplayName, Section
+from streamer.config.yaml import NAME, DisplayName, Section
 
-KINDS = ("microphone", "stream", "command", "demo")
+KINDS = ("microphone", "stream", "command", "node", "demo")
 """the key that makes a source what it is"""
 
 
@@ -20,13 +20,18 @@ class CommonSourceSettings(Section):
     """What people read, in any script, where its key is not good enough; the key stays in topics and ids."""
     area: DisplayName | None = None
     """The room that Home Assistant suggests for its device."""
-    channel: Literal["mix"] | Annotated[int, Field(ge=1, le=64)] = "mix"
-    """The channel to listen to, counted from 1; `mix` is the mean of all."""
     calibration_db: Annotated[float, Field(ge=-50, le=200)] | None = None
     """What a sound level meter reads, dB(A), minus the level shown without it; levels are then in dB(A)."""
 
 
-class MicrophoneSettings(CommonSourceSettings):
+class ChannelSettings(CommonSourceSettings):
+    """What every source has that may have several channels."""
+
+    channel: Literal["mix"] | Annotated[int, Field(ge=1, le=64)] = "mix"
+    """The channel to listen to, counted from 1; `mix` is the mean of all."""
+
+
+class MicrophoneSettings(ChannelSettings):
     """An input of this machine, found by name, so that it may be unplugged and come back."""
 
     microphone: str
@@ -40,7 +45,7 @@ def _in_home(address: str) -> str:
     return str(Path(address).expanduser()) if address.startswith("~") else address
 
 
-class StreamSettings(CommonSourceSettings):
+class StreamSettings(ChannelSettings):
     """A file, a camera or a web radio; only its sound is read."""
 
     stream: Annotated[str, Field(min_length=1), AfterValidator(_in_home)]
@@ -51,7 +56,7 @@ class StreamSettings(CommonSourceSettings):
     """Whether a file is played again when it ends."""
 
 
-class CommandSettings(CommonSourceSettings):
+class CommandSettings(ChannelSettings):
     """A program that writes raw PCM to its standard output."""
 
     command: Annotated[list[str], Field(min_length=1)]
@@ -64,7 +69,14 @@ class CommandSettings(CommonSourceSettings):
     """Sample format of its output."""
 
 
-class DemoSettings(CommonSourceSettings):
+class NodeSettings(CommonSourceSettings):
+    """A microphone at another machine, where `streamer capture` runs and sends its audio here."""
+
+    node: Annotated[str, Field(pattern=NAME)]
+    """Name of the node, as its own configuration has it; the section `gateway` says who may connect."""
+
+
+class DemoSettings(ChannelSettings):
     """The recording that the program synthesises itself."""
 
     demo: Literal[True]
@@ -90,6 +102,7 @@ SourceSettings: TypeAlias = Annotated[
     Annotated[MicrophoneSettings, Tag("<microphone>")]
     | Annotated[StreamSettings, Tag("<stream>")]
     | Annotated[CommandSettings, Tag("<command>")]
+    | Annotated[NodeSettings, Tag("<node>")]
     | Annotated[DemoSettings, Tag("<demo>")],
     Discriminator(
         _kind,

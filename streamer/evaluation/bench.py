@@ -163,7 +163,7 @@ def _loaders(bench: Bench, settings: ModelSettings) -> Iterator[tuple[str, Load]
     if bench.rivals and not _has_torch():
         raise UsageError("the others need torch: pip install 'streamer[bench]'")
     if bench.rivals:
-        yield from _with_torch().loaders(bench.rivals, settings.device)
+        yield from _with_torch().loaders(bench.rivals, settings.first_device)
 
 
 def _own(engine: str, dtype: str, settings: ModelSettings) -> tuple[str, Score]:

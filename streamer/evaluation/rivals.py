@@ -43,7 +43,7 @@ def _transformers(dtype: torch.dtype, settings: ModelSettings) -> tuple[str, Sco
         from transformers import ASTFeatureExtractor, ASTForAudioClassification  # noqa: PLC0415  # optional
     except ImportError as error:
         raise UsageError("transformers is not installed: pip install 'streamer[bench]'") from error
-    device = choose_device(settings.device)
+    device = choose_device(settings.first_device)
     extractor = ASTFeatureExtractor.from_pretrained(settings.path)
     network = ASTForAudioClassification.from_pretrained(settings.path, dtype=dtype)
     network.to(device).eval()  # type: ignore[arg-type]  # theirs is wrapped

@@ -10,19 +10,21 @@ import asyncio
 import logging
 import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from streamer.capture.sources import open_source
 from streamer.capture.tapes import Tapes
 from streamer.config.control import Control
 from streamer.config.schema import Config, MqttSettings
+from streamer.config.sources import NodeSettings, SourceSettings
 from streamer.core.json_file import JsonFile
 from streamer.core.tasks import in_background
 from streamer.data.synthesis import write_demo
-from streamer.errors import StreamerError
+from streamer.errors import ConfigError, StreamerError
 from streamer.inference.process import open_worker
 from streamer.inference.worker import About
 from streamer.metrics import Metrics
@@ -46,8 +48,11 @@ from streamer.store.query import Filter, reading
 from streamer.store.score_files import About as AboutScores
 from streamer.store.score_log import KeepScores, ScoreLog
 from streamer.store.writer import Writer
-from streamer.types import Hop, Sink, SoundEvent
+from streamer.types import Hop, Sink, SoundEvent, Source
 from streamer.web.metrics import metrics_routes
+
+if TYPE_CHECKING:
+    from streamer.nodes.gateway import Gateway
 
 log = logging.getLogger(__name__)
 
@@ -106,10 +111,10 @@ async def serve(
             )
             writer.sinks.append(page.feed)
         writer.sinks.append(_display(config, terminal, model.describe, broker, page))
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="streamer-")))
+        gateway = await _gateway(config, metrics, stack, lambda: daemon.config.nodes)
         daemon = Daemon(
             config,
-            open_source=lambda settings: open_source(settings, demo=lambda: write_demo(folder)),
+            open_source=_opener(gateway, stack),
             worker=worker,
             labels=model.labels,
             window_s=model.window_s,
@@ -173,6 +178,34 @@ def _watchers(
             watcher(hop)
 
     return watch
+
+
+async def _gateway(
+    config: Config, metrics: Metrics, stack: AsyncExitStack, wanted: Callable[[], Sequence[str]]
+) -> Gateway | None:
+    """Serve capture nodes until the end of `stack`, where the configuration says so."""
+    if config.gateway is None:
+        return None
+    from streamer.nodes.gateway import Gateway  # noqa: PLC0415  # only where there is one
+
+    gateway = Gateway(config.gateway, metrics, wanted)
+    await stack.enter_async_context(gateway.serving())
+    return gateway
+
+
+def _opener(gateway: Gateway | None, stack: AsyncExitStack) -> Callable[[str, SourceSettings], Source]:
+    """Gives the source of an id and its settings, not opened yet."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="streamer-")))
+
+    def opener(source_id: str, settings: SourceSettings) -> Source:
+        def node(settings: NodeSettings) -> Source:
+            if gateway is None:
+                raise ConfigError(f"sources.{source_id}: there is no gateway; restart the program")
+            return gateway.source(source_id, settings.node)
+
+        return open_source(settings, lambda: write_demo(folder), node)
+
+    return opener
 
 
 def _rule(control: Control, event: SoundEvent) -> str:

@@ -31,7 +31,7 @@ class Daemon:
         self,
         config: Config,
         *,
-        open_source: Callable[[SourceSettings], Source],
+        open_source: Callable[[str, SourceSettings], Source],
         worker: Worker,
         labels: Sequence[str],
         window_s: float,
@@ -142,7 +142,7 @@ class Daemon:
     def _listen(self, source_id: str, settings: SourceSettings, group: asyncio.TaskGroup) -> None:
         self._listeners[source_id] = listener = Listener(
             source_id,
-            self._open_source(settings),
+            self._open_source(source_id, settings),
             self._control.in_force(source_id),
             worker=self._worker,
             labels=self._labels,

@@ -13,7 +13,13 @@ from streamer.capture.stall import BAD_SHARE, SHORT_LOST, SHORT_WARN, Flow
 from streamer.capture.tapes import Tapes
 from streamer.capture.windows import Windows
 from streamer.config.schema import Config
-from streamer.config.sources import DemoSettings, MicrophoneSettings, SourceSettings, StreamSettings
+from streamer.config.sources import (
+    DemoSettings,
+    MicrophoneSettings,
+    NodeSettings,
+    SourceSettings,
+    StreamSettings,
+)
 from streamer.core.backoff import Backoff
 from streamer.core.clock import SourceClock
 from streamer.core.rate_limit import RateLimit
@@ -71,17 +77,25 @@ class SourceLimits:
     """seconds beyond the longest pause after which a source that has not moved will not move again"""
     is_paced: bool = True
     """it comes at real time; where not, more samples than its rate promises are no problem"""
+    may_be_late: bool = False
+    """samples that do not come in time come later; those that are missing, the source itself has counted"""
 
 
 STREAM = SourceLimits()
 MICROPHONE = SourceLimits(stall_s=1.0, backoff=Backoff(first_s=0.3, longest_s=0.48, jitter=1 / 3))
 """to list this machine's devices is cheap: one that returns is listened to within a second"""
+NODE = SourceLimits(
+    backoff=Backoff(first_s=0.5, longest_s=1.0, jitter=1 / 3), stuck_s=180.0, may_be_late=True
+)
+"""a node that was cut off is waited for by its source; one that connects has kept a minute"""
 UNPACED = SourceLimits(is_paced=False)
 
 
 def source_limits(settings: SourceSettings) -> SourceLimits:
     if isinstance(settings, MicrophoneSettings):
         return MICROPHONE
+    if isinstance(settings, NodeSettings):
+        return NODE
     is_fast = isinstance(settings, StreamSettings | DemoSettings) and settings.pace == "fast"
     return UNPACED if is_fast else STREAM
 
@@ -311,7 +325,7 @@ class Listener:
             return
         if flow.quiet_s == 0.0:
             self._moved_at = now
-        if flow.shortage is not None and flow.shortage > SHORT_WARN:
+        if flow.shortage is not None and flow.shortage > SHORT_WARN and not self._limits.may_be_late:
             lack = f"{flow.shortage:.0%} of the samples of the last minute did not arrive"
             if flow.shortage > SHORT_LOST:
                 raise SourceError(f"{lack}: it is slow, or not at {ring.sample_rate} Hz")

@@ -18,7 +18,7 @@ from streamer.run.broker_link import BrokerLink
 from streamer.run.daemon import Daemon
 from streamer.run.model import warn_of_unsupported_sounds, with_measured_hop
 
-NEEDS_RESTART = ("node", "state_dir", "model", "health", "web", "store", "clips")
+NEEDS_RESTART = ("node", "state_dir", "model", "health", "web", "store", "clips", "gateway")
 """sections that are used once, at the start"""
 READ_S = 10.0
 """seconds that reading the file may take: it may be a pipe, or on a drive that is gone"""
@@ -81,6 +81,10 @@ class Reloader:
     def _change(self, config: Config) -> None:
         """Change what can be changed. Where the broker refuses its part, nothing is changed."""
         before = self._daemon.config
+        if config.nodes and before.gateway is None:
+            raise ConfigError(
+                f"sources: {config.nodes[0]} is a node, and `gateway` is used at the next start"
+            )
         for section in NEEDS_RESTART:
             if getattr(config, section) != getattr(before, section):
                 log.warning("reload: a change of `%s` takes effect at the next start", section)

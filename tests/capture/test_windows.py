@@ -196,3 +196,44 @@ def test_a_clip_in_pieces_has_the_windows_of_the_whole(n: int, sizes: list[int],
     assert [one.index for one in found] == list(range(len(starts)))
     for one, at in zip(found, starts, strict=True):
         np.testing.assert_array_equal(one.samples, padded[at : at + window])
+
+
+def late(block: AudioBlock, first: int, last: int, rate: int, *, is_late: bool) -> AudioBlock:
+    return AudioBlock(block.samples[first * rate : last * rate], START + first, late=is_late)
+
+
+def test_audio_that_came_late_is_scored_whole() -> None:
+    """Hops that waited behind a link that was down are all due, and those that come meanwhile as well."""
+    rate, block = 1000, audio(1000, 40)
+    ring = Ring(rate, 60)
+    windows = Windows(ring, "here", window_s=2.0)
+    ring.write(late(block, 0, 3, rate, is_late=False))
+    first = windows.due()
+    assert first is not None
+    assert (first.index, ring.metrics.windows_skipped) == (2, 2)  # live, the newest wins
+    ring.write(late(block, 3, 20, rate, is_late=True))
+    indices = []
+    for second in range(20, 40):  # two windows are scored while a second comes
+        for _ in range(2):
+            window = windows.due()
+            indices += [] if window is None else [window.index]
+        ring.write(late(block, second, second + 1, rate, is_late=False))
+    assert indices == list(range(3, 39))
+    assert ring.metrics.windows_skipped == 2
+
+
+def test_a_model_that_cannot_catch_up_skips() -> None:
+    """Where hops come as fast as they are scored, the newest one wins in the end."""
+    rate, block = 1000, audio(1000, 200)
+    ring = Ring(rate, 60)
+    windows = Windows(ring, "here", window_s=2.0)
+    ring.write(late(block, 0, 10, rate, is_late=True))
+    behind = []
+    for second in range(10, 100):
+        window = windows.due()
+        assert window is not None
+        behind.append(second - 1 - window.index)
+        ring.write(late(block, second, second + 1, rate, is_late=False))
+    assert behind[0] == 9
+    assert behind[-1] == 0
+    assert ring.metrics.windows_skipped == 9

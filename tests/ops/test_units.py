@@ -41,6 +41,17 @@ def test_the_unit_is_clean(unit: tuple[Path, int]) -> None:
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
+def test_the_unit_of_a_capture_node_is_clean(tmp_path: Path) -> None:
+    """So is the one for a machine that only captures, and it is as little exposed."""
+    path = tmp_path / "streamer-capture.service"
+    text = (UNITS / path.name).read_text()
+    path.write_text(text.replace("/opt/streamer/bin/streamer", "/usr/bin/env streamer"))
+    done = systemd_analyze("verify", path)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    done = systemd_analyze("security", "--offline=true", "--threshold=25", path)
+    assert done.returncode == 0, done.stdout
+
+
 def test_the_unit_is_not_exposed(unit: tuple[Path, int]) -> None:
     """What a hole in the program would let others reach stays below the limit."""
     path, limit = unit

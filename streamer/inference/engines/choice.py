@@ -53,7 +53,7 @@ def choose(settings: ModelSettings, engines: Collection[str]) -> tuple[str, str]
     wanted = settings.engine
     if wanted == "auto" and settings.dtype == "int8":
         wanted = "onnx"
-    elif wanted == "auto" and (settings.device.startswith("cuda") or settings.dtype == "bfloat16"):
+    elif wanted == "auto" and (settings.first_device.startswith("cuda") or settings.dtype == "bfloat16"):
         wanted = "torch"
     elif wanted == "auto" and len(installed) > 1:
         choice = _remembered(settings, installed)

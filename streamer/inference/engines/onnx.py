@@ -37,9 +37,9 @@ class OnnxEngine:
 
     def __init__(self, settings: ModelSettings) -> None:
         """Load, choose the threads and warm up. Raises ModelError."""
-        if settings.device.startswith("cuda"):
+        if settings.first_device.startswith("cuda"):
             raise ModelError(
-                f"device {settings.device}: the engine onnx has the CPU alone; set engine: torch"
+                f"device {settings.first_device}: the engine onnx has the CPU alone; set engine: torch"
             )
         model = weights.load(hub.resolve(settings.path))
         if settings.window_s is not None:

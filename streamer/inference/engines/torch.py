@@ -50,7 +50,7 @@ class TorchEngine:
         if settings.window_s is not None:
             model = weights.shorten(model, settings.window_s, settings.position)
         loaded, config = checkpoint.as_network(model), model.config
-        self.device = choose_device(settings.device)
+        self.device = choose_device(settings.first_device)
         self.dtype, self._why = choose_dtype(settings.dtype, self.device)
         self.name = loaded.name
         self.labels = loaded.labels

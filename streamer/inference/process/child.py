@@ -12,9 +12,9 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from streamer.config.schema import ModelSettings
 from streamer.core.backoff import Backoff
@@ -78,8 +78,13 @@ class ChildWorker:
         n_sources: int | None = None,
         engine: str | None = None,
         limits: Limits = LIMITS,
+        suspects: Suspects | None = None,
+        others: Callable[[ChildWorker], ChildWorker | None] = lambda _: None,
     ) -> None:
-        """With `n_sources`, the hop that keeps up with so many is measured. `engine` as in `open_engine`."""
+        """With `n_sources`, the hop that keeps up with so many is measured. `engine` as in `open_engine`.
+
+        In a pool `suspects` are those of all its workers, and `others` gives another one that is ready now.
+        """
         self._settings = settings
         self._metrics = metrics
         self._n_sources = n_sources
@@ -91,11 +96,11 @@ class ChildWorker:
         self._supervisor: asyncio.Task[None] | None = None
         self._asked_at: float | None = None
         self._failures = 0
-        self._device = _Device(settings.device)
+        self._device = _Device(settings.first_device)
         self.about: About | None = None
         self._condition = "loading the model"
-        self._suspects: dict[str, _Suspect] = {}
-        """sources whose windows have killed children, by id"""
+        self._suspects: Suspects = {} if suspects is None else suspects
+        self._others = others
 
     async def start(self) -> About:
         """Load the model. Raises ModelError where that fails, or where the device asked for is not there."""
@@ -124,6 +129,11 @@ class ChildWorker:
         batch = self._batches.close()
         if batch is not None:
             await asyncio.wait((batch,), timeout=self._limits.batch_s)
+
+    @property
+    def is_ready(self) -> bool:
+        """A child is loaded and runs."""
+        return self._ready.done() and not self._ready.cancelled()
 
     def describe(self) -> str:
         """One phrase for people."""
@@ -154,19 +164,32 @@ class ChildWorker:
             self._asked_at = None
 
     async def _score_batch(self, windows: Sequence[Window]) -> Sequence[Scores | InferenceError]:
+        other = None if self.is_ready else self._others(self)
+        if other is not None:  # these were queued when the child ended, and are under no suspicion
+            return await asyncio.gather(*(other._outcome(window) for window in windows))
         try:
             return await self._attempt(windows)
         except ChildDiedError:
-            return [await self._score_alone(window) for window in windows]
+            return [await self._score_again(window) for window in windows]
 
-    async def _score_alone(self, window: Window) -> Scores | InferenceError:
-        """A child that dies now died of this window."""
+    async def _score_again(self, window: Window) -> Scores | InferenceError:
+        """A window that was in a child when it ended."""
+        other = self._others(self)
+        return await (self._score_alone(window) if other is None else other._score_alone(window, moved=True))
+
+    async def _outcome(self, window: Window) -> Scores | InferenceError:
+        try:
+            return await self.score(window)
+        except InferenceError as error:
+            return error
+
+    async def _score_alone(self, window: Window, *, moved: bool = False) -> Scores | InferenceError:
+        """A child that dies now died of this window. `moved`: it comes from the child of another device."""
         try:
             (scores,) = await self._attempt([window])
         except ChildDiedError as died:
-            if (
-                self._device.is_cuda
-            ):  # the device may be at fault: the CPU takes over before a source is suspected
+            # The device may be at fault: the CPU takes over before a source is suspected.
+            if self._device.is_cuda and not moved:
                 return InferenceError(f"the model failed twice with it: {died}")
             suspect = self._suspects.setdefault(window.source_id, _Suspect())
             suspect.deaths += 1
@@ -266,7 +289,8 @@ class ChildWorker:
             )
         self.about = child.about
         self._device.is_cuda = child.about.device.startswith("cuda")
-        self._metrics.device, self._metrics.engine = child.about.device, child.about.engine
+        self._metrics.devices[id(self)] = child.about.device
+        self._metrics.engine = child.about.engine
         return child
 
 
@@ -277,6 +301,10 @@ class _Suspect:
     deaths: int = 0
     until: float = 0.0
     """monotonic: until then its windows are not scored"""
+
+
+Suspects: TypeAlias = dict[str, _Suspect]
+"""sources whose windows have killed children, by id"""
 
 
 class _Device:
