@@ -47,7 +47,8 @@ ONLY_IMPORTERS = {
     "av": "capture/stream.py data/paths.py store/flac.py",
     "aiomqtt": "mqtt/aiomqtt_internals.py mqtt/connection.py",
     "amqtt": "mqtt/broker.py",
-    "starlette": "web/account.py web/api.py web/events.py web/guard.py web/live.py web/metrics.py "
+    "starlette": "web/account.py web/api.py web/events.py web/exports.py web/guard.py web/live.py "
+    "web/metrics.py "
     "web/request.py web/server.py web/settings.py web/static_files.py",
     "uvicorn": "web/server.py",
     "prometheus_client": "ops/prometheus.py",

@@ -16,6 +16,7 @@ from streamer.config.control import PROFILES
 from streamer.store.query import reading
 from streamer.web.account import Account
 from streamer.web.events import Events
+from streamer.web.exports import Exports
 from streamer.web.guard import RefusedError, ScopedRoute
 from streamer.web.live import Live
 from streamer.web.parts import Parts
@@ -35,6 +36,7 @@ class Api:
             *Account(parts.sessions).routes,
             ScopedRoute("/api/1/info", self.info, needs="look"),
             ScopedRoute("/api/1/health", self.health, needs="look"),
+            *Exports(parts).routes,
             *Events(parts).routes,
             *self.settings.routes,
             *Live(parts.config, parts.feed).routes,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import csv
-import io
 import math
 from collections import Counter
 from datetime import datetime, timedelta
@@ -15,13 +13,12 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from streamer.capture.stream import read_file
-from streamer.core.threads import in_thread
 from streamer.detection.timeline import CELL_S
 from streamer.errors import InputError, StreamerError
 from streamer.store import history
 from streamer.store.clips import clip_path
 from streamer.store.edit import editing
-from streamer.store.query import Event, Filter, reading
+from streamer.store.query import Event, reading
 from streamer.store.score_files import scores_between
 from streamer.web.commands import Commands
 from streamer.web.event_fields import event_fields, explain
@@ -30,25 +27,27 @@ from streamer.web.parts import Parts
 from streamer.web.request import (
     answered,
     body_of,
-    cell,
     day_of,
     directory_of,
     event_id_of,
+    filter_of,
     midnight,
     number_of,
     position_of,
+    time_of,
 )
 from streamer.web.spectrum import COLUMNS_S, columns
 
 PAGE_MAX = 200
 """events of one answer"""
-EXPORT_MAX = 100_000
-"""events of one file"""
 AROUND_S = 8.0
 """seconds of scores before and after an event"""
 SCORES_MAX_S = 120.0
 """of an event whose scores are shown"""
 DAYS_MAX = 92
+NOTE_MAX = 1000
+"""characters"""
+MISSED_MAX_S = 3600.0
 
 
 class Events:
@@ -60,7 +59,6 @@ class Events:
         one = "/api/1/events/{event_id}"
         self.routes = [
             ScopedRoute("/api/1/events", self.events, needs="look"),
-            ScopedRoute("/api/1/events.csv", self.events_csv, needs="look"),
             ScopedRoute(one, self.event, needs="look"),
             ScopedRoute(f"{one}/review", self.review, needs="write", methods=["PUT"]),
             ScopedRoute(f"{one}/review", self.take_back, needs="write", methods=["DELETE"]),
@@ -69,11 +67,12 @@ class Events:
             ScopedRoute("/api/1/clips/{event_id}.flac", self.clip, needs="hear"),
             ScopedRoute("/api/1/clips/{event_id}/spectrum", self.clip_spectrum, needs="hear"),
             ScopedRoute("/api/1/sounds/{sound}/curve", self.curve, needs="look"),
+            ScopedRoute("/api/1/missed", self.missed, needs="write", methods=["POST"]),
             ScopedRoute("/api/1/hours", self.hours, needs="look"),
         ]
 
     async def events(self, request: Request) -> Response:
-        wanted = self._filter(request)
+        wanted = filter_of(request, self._parts.zone)
         limit = number_of(request, "limit", 50, 1, PAGE_MAX)
         after = position_of(request.query_params.get("after"))
         directory = directory_of(self._parts.directory)
@@ -85,34 +84,6 @@ class Events:
                 return {"events": [event_fields(event) for event in found.events], "next": following}
 
         return JSONResponse(await answered(read))
-
-    async def events_csv(self, request: Request) -> Response:
-        wanted, directory = self._filter(request), directory_of(self._parts.directory)
-
-        def read() -> str:
-            text = io.StringIO()
-            rows = csv.writer(text)
-            columns = (
-                "onset",
-                "offset",
-                "source",
-                "sound",
-                "peak",
-                "level_dbfs",
-                "priority",
-                "verdict",
-                "id",
-            )
-            rows.writerow(columns)
-            with reading(directory) as reader:
-                for event in reader.events(wanted, n=EXPORT_MAX):
-                    fields = event_fields(event)
-                    rows.writerow([cell(fields[column]) for column in columns])
-            return text.getvalue()
-
-        text = await in_thread(read, "export events")
-        disposition = {"Content-Disposition": 'attachment; filename="events.csv"'}
-        return Response(text, media_type="text/csv", headers=disposition)
 
     async def event(self, request: Request) -> Response:
         return JSONResponse(await self._one(event_id_of(request)))
@@ -126,12 +97,33 @@ class Events:
             raise RefusedError(HTTPStatus.BAD_REQUEST, "sound is none of the configuration's")
         if sound is not None and verdict == "right":
             raise RefusedError(HTTPStatus.BAD_REQUEST, "sound says what a wrong event was instead")
-        if note is not None and (not isinstance(note, str) or len(note) > 1000):
-            raise RefusedError(HTTPStatus.BAD_REQUEST, "a note is a text of at most 1000 characters")
+        if note is not None and (not isinstance(note, str) or len(note) > NOTE_MAX):
+            raise RefusedError(HTTPStatus.BAD_REQUEST, f"a note is a text of at most {NOTE_MAX} characters")
         return await self._judge(event_id_of(request), verdict, sound, note)
 
     async def take_back(self, request: Request) -> Response:
         return await self._judge(event_id_of(request), None, None, None)
+
+    async def missed(self, request: Request) -> Response:
+        """Report a sound that was there, and of which no event was made."""
+        body = await body_of(request)
+        source, sound, note = body.get("source"), body.get("sound"), body.get("note") or None
+        config = self._parts.config()
+        if source not in list(config.sources) or sound not in list(config.sounds):
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "source and sound are those of the configuration")
+        if note is not None and (not isinstance(note, str) or len(note) > NOTE_MAX):
+            raise RefusedError(HTTPStatus.BAD_REQUEST, f"a note is a text of at most {NOTE_MAX} characters")
+        onset, offset = time_of(body, "onset"), time_of(body, "offset")
+        if not onset < offset <= onset + MISSED_MAX_S:
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "offset is after onset, by an hour at most")
+        directory = directory_of(self._parts.directory)
+
+        def write() -> None:
+            with editing(directory) as db:
+                history.add_missed(db, source, sound, onset, offset, note)
+
+        await answered(write)
+        return JSONResponse({"source": source, "sound": sound}, HTTPStatus.CREATED)
 
     async def scores(self, request: Request) -> Response:
         """The scores of each label of an event around it, CELL_S apart; null where none was kept."""
@@ -224,24 +216,6 @@ class Events:
             return {"counts": rows}
 
         return JSONResponse(await answered(read))
-
-    def _filter(self, request: Request) -> Filter:
-        query = request.query_params
-        verdict = query.get("verdict") or None
-        if verdict not in (None, "right", "wrong", "none"):
-            raise RefusedError(HTTPStatus.BAD_REQUEST, "verdict is right, wrong or none")
-        since = until = None
-        if query.get("day"):
-            day = day_of(request, "day")
-            since = midnight(day, self._parts.zone)
-            until = midnight(day + timedelta(days=1), self._parts.zone)
-        return Filter(
-            since=since,
-            until=until,
-            source=query.get("source") or None,
-            sound=query.get("sound") or None,
-            verdict=verdict,  # type: ignore[arg-type]  # one of these
-        )
 
     async def _one(self, event_id: str) -> dict[str, object]:
         directory, names = directory_of(self._parts.directory), self._parts.config().names

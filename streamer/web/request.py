@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ from starlette.requests import Request
 
 from streamer.core.threads import in_thread
 from streamer.errors import InputError, StreamerError
-from streamer.store.query import Position
+from streamer.store.query import Filter, Position
 from streamer.web.guard import Caller, RefusedError
 
 ANSWER_S = 2.0
@@ -114,3 +114,34 @@ def cell(value: object) -> object:
     """A spreadsheet takes a text that begins with one of these for a formula."""
     text = "" if value is None else value
     return f"'{text}" if isinstance(text, str) and text[:1] in ("=", "+", "-", "@", "\t") else text
+
+
+def filter_of(request: Request, zone: ZoneInfo) -> Filter:
+    """Which events; of a day in the home's zone. Raises RefusedError."""
+    query = request.query_params
+    verdict = query.get("verdict") or None
+    if verdict not in (None, "right", "wrong", "none"):
+        raise RefusedError(HTTPStatus.BAD_REQUEST, "verdict is right, wrong or none")
+    since = until = None
+    if query.get("day"):
+        day = day_of(request, "day")
+        since = midnight(day, zone)
+        until = midnight(day + timedelta(days=1), zone)
+    return Filter(
+        since=since,
+        until=until,
+        source=query.get("source") or None,
+        sound=query.get("sound") or None,
+        verdict=verdict,  # type: ignore[arg-type]  # one of these
+    )
+
+
+def time_of(body: dict[str, Any], name: str) -> float:
+    """Seconds since the epoch of a time in a body. Raises RefusedError."""
+    try:
+        moment = datetime.fromisoformat(body[name])
+    except (KeyError, TypeError, ValueError):
+        moment = None
+    if moment is None or moment.tzinfo is None or not 1970 < moment.year < 9999:
+        raise RefusedError(HTTPStatus.BAD_REQUEST, f"{name} is a time, as in 2026-11-25T03:00:00Z")
+    return moment.timestamp()

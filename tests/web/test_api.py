@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from streamer.store.clips import clip_path
 from streamer.store.edit import editing
 from streamer.store.flac import encode
+from streamer.store.query import reading
 from tests.web.conftest import N
 from tests.web.site import Site
 
@@ -99,6 +101,40 @@ def test_a_spreadsheet(site: Site) -> None:
     assert len(rows) == N
     assert (rows[0]["id"], rows[0]["level_dbfs"]) == ("000000000000", "-31.3")
     assert answer.headers["Content-Disposition"] == 'attachment; filename="events.csv"'
+
+
+def test_other_files(site: Site) -> None:
+    """Lines of JSON with all fields; a label track that begins with the first event."""
+    lines = site.ask("GET", "/api/1/events.jsonl?sound=siren").body.decode().splitlines()
+    assert len(lines) == N // 2
+    assert json.loads(lines[0])["rule"]["on"] == 0.66
+    labels = site.ask("GET", "/api/1/events.audacity?sound=siren").body.decode().splitlines()
+    assert labels[0] == "0.000\t2.500\tsiren"
+    assert labels[1].split("\t")[0] == "120.000"
+
+
+def test_a_sound_that_was_missed(site: Site, tmp_path: Path) -> None:
+    """Is noted, with the time that it lasted."""
+    body = {
+        "source": "kitchen",
+        "sound": "siren",
+        "onset": "2026-11-25T03:00:00Z",
+        "offset": "2026-11-25T03:00:02.5Z",
+    }
+    assert site.ask("POST", "/api/1/missed", body=body).status == 201
+    with reading(tmp_path) as reader:
+        (missed,) = reader.missed()
+    assert (missed.source, missed.sound, missed.offset - missed.onset) == ("kitchen", "siren", 2.5)
+    for wrong, words in (
+        ({"onset": "yesterday"}, "onset is a time, as in"),
+        ({"onset": "2026-11-25T03:00:00"}, "onset is a time, as in"),
+        ({"offset": "2026-11-25T03:00:00Z"}, "offset is after onset"),
+        ({"sound": "cat"}, "source and sound are those of the configuration"),
+        ({"source": []}, "source and sound are those of the configuration"),
+    ):
+        answer = site.ask("POST", "/api/1/missed", body={**body, **wrong})
+        assert answer.status == 400
+        assert words in answer.fields["error"]
 
 
 def test_what_is_in_force(site: Site) -> None:
