@@ -39,7 +39,7 @@ class GraphEngine(ABC):
         """Load, choose the threads and warm up. Raises ModelError."""
         if settings.first_device.startswith("cuda"):
             raise ModelError(
-                f"device {settings.first_device}: the engine {self.engine} has the CPU alone; set engine: torch"
+                f"device {settings.first_device}: engine {self.engine} has the CPU alone; set engine: torch"
             )
         if settings.dtype not in self.dtypes:
             raise ModelError(f"dtype {settings.dtype}: the engine {self.engine} has none; set engine: auto")
