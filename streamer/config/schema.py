@@ -49,17 +49,18 @@ class ModelSettings(Section):
 
     path: str = "ast-tiny"
     """`ast-tiny`, which ships, a directory in Hugging Face format, or the name of a pulled model."""
-    engine: Literal["auto", "torch", "onnx"] = "auto"
-    """What computes the model: `torch` (CUDA, bfloat16), where it is installed, or `onnx` (CPU); `auto` takes
-    torch where there is a CUDA device, else it measures both at the first start and takes the faster."""
+    engine: Literal["auto", "torch", "onnx", "openvino"] = "auto"
+    """What computes the model: `onnx` (CPU) or, where installed, `torch` (CUDA, bfloat16) or `openvino` (CPU,
+    bfloat16). `auto` takes torch where there is a CUDA device; else it measures what there is at the first
+    start and takes the fastest."""
     device: (
         Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
         | Annotated[tuple[OneDevice, ...], Field(strict=False, min_length=1, max_length=64)]
     ) = "auto"
     """`cpu`, `cuda` or `cuda:N`; `auto` takes CUDA where there is a device. A list has a process for each."""
     dtype: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
-    """Arithmetic of the network; `auto` takes bfloat16 in torch where the device has units for it; `int8` is
-    for the engine onnx, and changes scores a little."""
+    """Arithmetic of the network; `auto` takes bfloat16 where engine and device have it; `int8` is for the
+    engine onnx, and changes scores a little."""
     threads: Annotated[int, Field(ge=0, le=256)] = 0
     """CPU threads of a forward pass; 0 measures at the start which number is fastest."""
     window_s: Annotated[float, Field(ge=0.2, le=60)] | None = None

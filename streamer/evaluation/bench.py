@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,13 +19,14 @@ import numpy as np
 from streamer.config.schema import ModelSettings
 from streamer.errors import UsageError
 from streamer.inference.engines import open_engine
+from streamer.inference.engines.processor import processor_name
 from streamer.model import hub
 from streamer.model.config import ASTConfig, read_config
 from streamer.types import Window
 
 RANDOM_BASE = "ast-base"
 """the published size with random weights"""
-OWN = ("torch", "onnx")
+OWN = ("torch", "onnx", "openvino")
 """the engines"""
 VERSIONS = ("torch", "onnxruntime", "transformers", "openvino")
 FEWEST = 3
@@ -41,9 +41,9 @@ Times = list[tuple[float, float]]
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What is measured, and how. `rivals` are `transformers` and `openvino`."""
+    """What is measured, and how."""
 
-    rivals: Sequence[str] = ()
+    vs_transformers: bool = False
     device: str = "auto"
     threads: int = 0
     hop_s: float = 1.0
@@ -59,7 +59,7 @@ class Bench:
     @property
     def card(self) -> str:
         """The CUDA device; empty for the CPU."""
-        return _with_torch().card(self.device) if _has_torch() else ""
+        return _with_torch().card(self.device) if _has("torch") else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class _Runner:
 def about(bench: Bench, rate: Mapping[str, float]) -> dict[str, Any]:
     """The machine and what runs on it, plain values. Raises ModelError for a device that is not there."""
     return {
-        "machine": bench.card or _processor(),
+        "machine": bench.card or f"{processor_name()}, {os.cpu_count()} CPUs",
         "date": time.strftime("%Y-%m-%d"),
         "threads": bench.n_threads,
         "matrix_tflops": {dtype: round(one / 1e12, 3) for dtype, one in rate.items()},
@@ -112,7 +112,7 @@ def about(bench: Bench, rate: Mapping[str, float]) -> dict[str, Any]:
 
 def rates(bench: Bench) -> dict[str, float]:
     """Operations a second of matrix products by dtype, for those that the device has units for."""
-    if not _has_torch():
+    if not _has("torch"):
         return {"float32": _float32_rate()}
     torch = _with_torch()
     dtypes = ["float32", *(["bfloat16"] if torch.has_bfloat16(bench.device) else [])]
@@ -154,16 +154,18 @@ def flop(config: ASTConfig) -> float:
 
 def _loaders(bench: Bench, settings: ModelSettings) -> Iterator[tuple[str, Load]]:
     """Ours, then the others."""
-    if _has_torch():
+    if _has("torch"):
         yield "torch", partial(_own, "torch", "auto")
         yield "torch", partial(_own, "torch", "float32")
     if not bench.card:
         yield "onnx", partial(_own, "onnx", "float32")
         yield "onnx", partial(_own, "onnx", "int8")
-    if bench.rivals and not _has_torch():
-        raise UsageError("the others need torch: pip install 'streamer[bench]'")
-    if bench.rivals:
-        yield from _with_torch().loaders(bench.rivals, settings.first_device)
+    if not bench.card and _has("openvino"):
+        yield "openvino", partial(_own, "openvino", "auto")
+    if bench.vs_transformers and not _has("transformers"):
+        raise UsageError("transformers is not installed: pip install 'streamer[bench]'")
+    if bench.vs_transformers:
+        yield from (("transformers", load) for load in _with_torch().loaders(settings.first_device))
 
 
 def _own(engine: str, dtype: str, settings: ModelSettings) -> tuple[str, Score]:
@@ -255,8 +257,8 @@ def _float32_rate() -> float:
     return 2 * n**3 / min(seconds[1:])
 
 
-def _has_torch() -> bool:
-    return importlib.util.find_spec("torch") is not None
+def _has(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
 
 
 def _with_torch() -> Any:
@@ -269,18 +271,12 @@ def _directory(model: str) -> AbstractContextManager[Path]:
     """Where the model lies; AST-base is made for the occasion."""
     if model != RANDOM_BASE:
         return nullcontext(hub.resolve(model))
-    if not _has_torch():
+    if not _has("torch"):
         raise UsageError(
             f"{RANDOM_BASE} is made by torch: pip install 'streamer[torch]', or name another --model"
         )
     made: AbstractContextManager[Path] = _with_torch().random_base()
     return made
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} CPUs"
 
 
 def _windows(directory: Path, n: int) -> list[Window]:

@@ -1,4 +1,4 @@
-"""What `streamer bench` needs torch for: other programs, the model of the published size, the matrix rate."""
+"""What `streamer bench` needs torch for: transformers, the model of the published size, the matrix rate."""
 
 from __future__ import annotations
 
@@ -9,29 +9,25 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from streamer.config.schema import ModelSettings
 from streamer.errors import UsageError
 from streamer.evaluation.bench import Load, Score
-from streamer.inference.engines.torch import bfloat16_units, choose_device
+from streamer.inference.engines.processor import bfloat16_units
+from streamer.inference.engines.torch import choose_device
 from streamer.model import checkpoint
 from streamer.model.ast import AST
 from streamer.model.config import ASTConfig, FbankConfig
-from streamer.model.fbank import Fbank
 from streamer.model.labels import AUDIOSET
 from streamer.types import Window
 
 
-def loaders(names: Sequence[str], device: str) -> Iterator[tuple[str, Load]]:
-    """The programs that are wanted. Without units for bfloat16 that is several times slower, and left out."""
-    if "transformers" in names:
-        yield "transformers", partial(_transformers, torch.float32)
-        if has_bfloat16(device):
-            yield "transformers", partial(_transformers, torch.bfloat16)
-    if "openvino" in names and choose_device(device).type == "cpu":
-        yield "openvino", _openvino
+def loaders(device: str) -> Iterator[Load]:
+    """`transformers` in both dtypes; bfloat16 is left out where it is several times slower, without units."""
+    yield partial(_transformers, torch.float32)
+    if has_bfloat16(device):
+        yield partial(_transformers, torch.bfloat16)
 
 
 def has_bfloat16(device: str) -> bool:
@@ -56,39 +52,6 @@ def _transformers(dtype: torch.dtype, settings: ModelSettings) -> tuple[str, Sco
         return logits.float().sigmoid().cpu().numpy()
 
     return str(dtype).removeprefix("torch."), score
-
-
-def _openvino(settings: ModelSettings) -> tuple[str, Score]:
-    try:
-        import openvino  # noqa: PLC0415  # optional
-    except ImportError as error:
-        raise UsageError("openvino is not installed: pip install 'streamer[bench]'") from error
-    loaded = checkpoint.load(Path(settings.path))
-    fbank = Fbank(loaded.fbank)
-    example = torch.zeros(1, loaded.fbank.max_length, loaded.fbank.num_mel_bins)
-    graph = openvino.convert_model(_Clip(loaded.network), example_input=example)
-    graph.reshape([-1, *example.shape[1:]])
-    compiled = openvino.Core().compile_model(graph, "CPU", {"INFERENCE_NUM_THREADS": settings.threads})
-    used = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()  # what it chooses by itself
-
-    @torch.inference_mode()
-    def score(windows: Sequence[Window]) -> object:
-        features = fbank(torch.from_numpy(np.stack([window.samples for window in windows])))
-        return 1 / (1 + np.exp(-compiled(features.numpy())[0]))
-
-    return {"bf16": "bfloat16", "f32": "float32", "f16": "float16"}.get(used, used), score
-
-
-class _Clip(torch.nn.Module):
-    """The scores of the window alone: a graph has no room for None."""
-
-    def __init__(self, network: AST) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.network(x)[0]
-        return logits
 
 
 @torch.inference_mode()

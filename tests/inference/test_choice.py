@@ -15,7 +15,7 @@ from streamer.inference.engines.measure import Measured
 from streamer.model.config import MODEL_TYPE
 from tests.inference import models
 
-BOTH = ENGINES[MODEL_TYPE]
+ALL = ENGINES[MODEL_TYPE]
 
 
 @pytest.fixture
@@ -25,7 +25,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _settings(directory: Path, **settings: object) -> ModelSettings:
-    return ModelSettings(path=str(directory), device="cpu", threads=1, **settings)  # type: ignore[arg-type]  # mixed values
+    values: dict[str, object] = {"device": "cpu", "threads": 1}
+    return ModelSettings(path=str(directory), **{**values, **settings})  # type: ignore[arg-type]  # mixed values
 
 
 @pytest.mark.slow
@@ -39,6 +40,7 @@ def test_measured_once_and_remembered(tmp_path: Path, cache: Path) -> None:
     assert kept["engine"] == engine.kind.partition(",")[0]
     assert "torch, " in engine.describe()
     assert "onnx, float32: " in engine.describe()
+    assert "openvino, " in engine.describe()
     assert "ms a window" in engine.describe()
     other = "onnx" if kept["engine"] == "torch" else "torch"
     key = next(iter(json.loads(cache.read_text())))
@@ -68,24 +70,28 @@ def test_a_damaged_memory_is_no_reason_not_to_start(tmp_path: Path, cache: Path,
         ({"engine": "torch"}, "torch"),
         ({"engine": "onnx"}, "onnx"),
         ({"dtype": "int8"}, "onnx"),
-        ({"dtype": "bfloat16"}, "torch"),
+        ({"engine": "openvino", "dtype": "bfloat16"}, "openvino"),
+        ({"device": "cuda"}, "torch"),
     ],
 )
 def test_nothing_is_measured_where_only_one_will_do(
     tmp_path: Path, cache: Path, settings: dict[str, object], expected: str
 ) -> None:
     """An engine that is asked for, or the only one that has the arithmetic, is taken as it is."""
-    assert choice.choose(_settings(tmp_path, **settings), BOTH) == (expected, "")
+    assert choice.choose(_settings(tmp_path, **settings), ALL) == (expected, "")
     assert not cache.exists()
 
 
 def test_engines_that_are_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says what to install; `auto` takes what is there."""
-    monkeypatch.setattr(choice, "PACKAGES", {"torch": "no_such_package", "onnx": "onnxruntime"})
+    monkeypatch.setattr(
+        choice, "PACKAGES", {"torch": "no_such_package", "onnx": "onnxruntime", "openvino": "no_such_package"}
+    )
 
-    assert choice.choose(_settings(tmp_path), BOTH) == ("onnx", "")
-    with pytest.raises(ModelError, match=r"pip install 'streamer\[torch\]'"):
-        choice.choose(_settings(tmp_path, engine="torch"), BOTH)
+    assert choice.choose(_settings(tmp_path), ALL) == ("onnx", "")
+    for wanted in ({"engine": "torch"}, {"device": "cuda"}, {"dtype": "bfloat16"}):
+        with pytest.raises(ModelError, match=r"pip install 'streamer\[torch\]'"):
+            choice.choose(_settings(tmp_path, **wanted), ALL)
 
 
 def _measured(kind: str, ms: float, score: float = 0.5, device: str = "cpu") -> Measured:
@@ -130,6 +136,6 @@ def test_an_engine_that_cannot_load_the_model(
 
     with pytest.raises(ModelError, match=r"model\.safetensors: is truncated or no safetensors file"):
         open_engine(_settings(model))
-    for engine in BOTH:
+    for engine in ALL:
         assert f"engine {engine} cannot be used: " in caplog.text
     assert not cache.exists(), "what failed is tried again"

@@ -12,13 +12,15 @@ from transformers import ASTFeatureExtractor, ASTForAudioClassification
 
 from streamer.config.schema import ModelSettings
 from streamer.errors import InferenceError, ModelError
-from streamer.inference.engines import open_engine
+from streamer.inference.engines import ENGINES, open_engine
 from streamer.inference.engines.speed import HOPS_S
 from streamer.inference.worker import Engine
+from streamer.model.config import MODEL_TYPE
 from tests.inference import models
 from tests.inference.models import window
 
 Open = Callable[..., Engine]
+OTHERS = sorted(ENGINES[MODEL_TYPE].keys() - {"torch"})
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +28,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return models.directory(tmp_path_factory.mktemp("models") / "small")
 
 
-@pytest.fixture(params=["torch", "onnx"])
+@pytest.fixture(params=ENGINES[MODEL_TYPE])
 def open_(request: pytest.FixtureRequest) -> Open:
     """Opens the engine of the test, in float32 with one thread unless told otherwise."""
 
@@ -164,9 +166,10 @@ def test_a_model_for_one_label(open_: Open, tmp_path: Path) -> None:
     np.testing.assert_allclose(scores.frames.sum(axis=1), 1, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", OTHERS)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("has_frames", [True, False])
-def test_the_engines_agree(tmp_path: Path, dtype: torch.dtype, has_frames: bool) -> None:
+def test_the_engines_agree(tmp_path: Path, name: str, dtype: torch.dtype, has_frames: bool) -> None:
     """From audio of any rate to scores of windows and frames, whatever dtype the weights are kept in."""
     model = models.directory(tmp_path / "model", dtype=dtype, frame_head=has_frames, num_hidden_layers=4)
     settings = ModelSettings(path=str(model), device="cpu", dtype="float32", threads=1)
@@ -174,9 +177,9 @@ def test_the_engines_agree(tmp_path: Path, dtype: torch.dtype, has_frames: bool)
         window(i, sample_rate=rate) for i, rate in enumerate((8000, 16000, 22050, 44100, 48000, 96000))
     ]
 
-    ours, theirs = (
-        open_engine(settings.model_copy(update={"engine": name})).score(windows) for name in ("onnx", "torch")
-    )
+    theirs = open_engine(settings.model_copy(update={"engine": "torch"})).score(windows)
+
+    ours = open_engine(settings.model_copy(update={"engine": name})).score(windows)
 
     for a, b in zip(ours, theirs, strict=True):
         assert b.clip.std() > 0.01, "a test of scores that are all alike would prove nothing"
@@ -186,14 +189,15 @@ def test_the_engines_agree(tmp_path: Path, dtype: torch.dtype, has_frames: bool)
             np.testing.assert_allclose(a.frames, b.frames, atol=1e-4)
 
 
-def test_the_shipped_model(tmp_path: Path) -> None:
-    """Both engines give the same scores with the model that ships."""
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_shipped_model(name: str) -> None:
+    """All engines give the same scores with the model that ships."""
     settings = ModelSettings(device="cpu", dtype="float32", threads=1)
     windows = [window(i, seconds=10.0, sample_rate=rate) for i, rate in enumerate((16000, 48000))]
 
-    ours, theirs = (
-        open_engine(settings.model_copy(update={"engine": name})).score(windows) for name in ("onnx", "torch")
-    )
+    theirs = open_engine(settings.model_copy(update={"engine": "torch"})).score(windows)
+
+    ours = open_engine(settings.model_copy(update={"engine": name})).score(windows)
 
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a.clip, b.clip, atol=1e-4)

@@ -11,7 +11,7 @@ import pytest
 
 from streamer.config.schema import ModelSettings
 from streamer.errors import InferenceError
-from streamer.inference.engines import onnx as engine_module
+from streamer.inference.engines import graph
 from streamer.inference.engines.onnx import OnnxEngine
 from tests.inference import models
 from tests.inference.models import window
@@ -71,7 +71,7 @@ def test_bfloat16_becomes_float32_and_is_said(directory: Path) -> None:
 
 def test_threads_are_chosen_by_measurement(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where none are asked for, some number between one and that of the CPUs is taken."""
-    monkeypatch.setattr(engine_module.os, "sched_getaffinity", lambda _: range(4))
+    monkeypatch.setattr(graph.os, "sched_getaffinity", lambda _: range(4))
 
     assert _engine(directory, threads=0).threads in (1, 2, 4)
 

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from streamer.config.schema import ModelSettings
 from streamer.errors import InferenceError, ModelError
-from streamer.inference.engines import speed
-from streamer.inference.engines import torch as engine_module
+from streamer.inference.engines import processor, speed
 from streamer.inference.engines.graphs import graph_sizes
 from streamer.inference.engines.packed import can_pack, pack
 from streamer.inference.engines.torch import TorchEngine, choose_dtype
@@ -107,8 +106,8 @@ def test_auto_dtype(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str,
     """`auto` takes bfloat16 only where the CPU has units for it and can do the operation, and says why."""
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
-    monkeypatch.setattr(engine_module, "CPUINFO", cpuinfo)
-    monkeypatch.setattr(engine_module.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(processor, "CPUINFO", cpuinfo)
+    monkeypatch.setattr(processor.platform, "machine", lambda: "x86_64")
 
     dtype, why = choose_dtype("auto", torch.device("cpu"))
 

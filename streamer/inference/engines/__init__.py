@@ -17,6 +17,7 @@ ENGINES: Mapping[str, Mapping[str, str]] = {
     MODEL_TYPE: {
         "torch": "streamer.inference.engines.torch:TorchEngine",
         "onnx": "streamer.inference.engines.onnx:OnnxEngine",
+        "openvino": "streamer.inference.engines.openvino:OpenVinoEngine",
     }
 }
 """module and class, by the `model_type` of a model's `config.json` and the engine's name"""

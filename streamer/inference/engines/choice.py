@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import platform
 import subprocess
 import sys
 from collections.abc import Collection, Mapping
@@ -21,22 +20,28 @@ from streamer.config.schema import ModelSettings
 from streamer.core.json_file import JsonFile
 from streamer.errors import ModelError
 from streamer.inference.engines.measure import Measured
+from streamer.inference.engines.processor import processor_name
 from streamer.model import hub
 
 log = logging.getLogger(__name__)
 
-PACKAGES = {"torch": "torch", "onnx": "onnxruntime"}
+PACKAGES = {"torch": "torch", "onnx": "onnxruntime", "openvino": "openvino"}
 """that each engine needs"""
+DTYPES = {
+    "torch": {"auto", "float32", "bfloat16"},
+    "onnx": {"auto", "float32", "int8"},
+    "openvino": {"auto", "float32", "bfloat16"},
+}
+"""that `auto` takes each engine for"""
 REFERENCE = "onnx"
 """the engine whose scores, in float32, the others are held to"""
 TOLERANCE = 0.02
 """by which scores may differ from the reference's, as bfloat16 does from float32"""
 MEASURING_S = 45.0
-"""after which an engine is too slow to be measured; twice this fits into the time of a service's start"""
+"""after which an engine is too slow to be measured; three of them fit into the time of a service's start"""
 FILE = "engines.json"
 KEPT = 32
 """choices that are remembered"""
-_CPUINFO = Path("/proc/cpuinfo")
 _NVIDIA = Path("/dev/nvidiactl")
 
 
@@ -50,16 +55,17 @@ class Choice:
 def choose(settings: ModelSettings, engines: Collection[str]) -> tuple[str, str]:
     """The name of one of `engines`, and why, where it was measured. Raises ModelError."""
     installed = [name for name in engines if find_spec(PACKAGES[name]) is not None]
-    wanted = settings.engine
-    if wanted == "auto" and settings.dtype == "int8":
-        wanted = "onnx"
-    elif wanted == "auto" and (settings.first_device.startswith("cuda") or settings.dtype == "bfloat16"):
-        wanted = "torch"
-    elif wanted == "auto" and len(installed) > 1:
-        choice = _remembered(settings, installed)
-        return choice.engine, choice.why
-    elif wanted == "auto" and installed:
-        return installed[0], ""
+    wanted: str = settings.engine
+    if wanted == "auto":
+        on_cuda = settings.first_device.startswith("cuda")
+        able = [
+            name for name in engines if settings.dtype in DTYPES[name] and (name == "torch" or not on_cuda)
+        ]
+        among = [name for name in able if name in installed]
+        if len(among) > 1:
+            choice = _remembered(settings, among)
+            return choice.engine, choice.why
+        wanted = (among or able or list(engines))[0]
     if wanted not in engines:
         raise ModelError(f"engine {wanted}: it does not compute this kind of model; set engine: auto")
     if wanted not in installed:
@@ -137,17 +143,8 @@ def _key(settings: ModelSettings, engines: Collection[str]) -> str:
     ]
     versions = [f"{PACKAGES[name]} {metadata.version(PACKAGES[name])}" for name in engines]
     own = settings.model_dump_json(include={"device", "dtype", "threads", "window_s", "position"})
-    machine = f"{_processor()}, {os.cpu_count()} CPUs{', NVIDIA' if _NVIDIA.exists() else ''}"
+    machine = f"{processor_name()}, {os.cpu_count()} CPUs{', NVIDIA' if _NVIDIA.exists() else ''}"
     return " | ".join((machine, str(directory.resolve()), *files, *versions, own))
-
-
-def _processor() -> str:
-    try:
-        lines = _CPUINFO.read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def _directory() -> Path | None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import platform
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,13 +14,12 @@ from streamer.config.schema import ModelSettings
 from streamer.errors import InferenceError, ModelError
 from streamer.inference.engines.graphs import Forward, Graphed
 from streamer.inference.engines.packed import can_pack, pack
+from streamer.inference.engines.processor import bfloat16_units
 from streamer.inference.engines.scores import as_scores
 from streamer.inference.engines.speed import Score, fastest_hop, fastest_threads, noise
 from streamer.model import checkpoint, hub, weights
 from streamer.model.fbank import Fbank
 from streamer.types import Scores, Window
-
-CPUINFO = Path("/proc/cpuinfo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,14 +206,3 @@ def choose_dtype(name: str, device: torch.device) -> tuple[torch.dtype, str]:
     if not can_pack(torch.bfloat16):
         return torch.float32, "this CPU has no bfloat16 operations"
     return torch.bfloat16, "as configured" if name == "bfloat16" else f"the CPU has {units}"
-
-
-def bfloat16_units() -> str:
-    """The CPU's units for bfloat16 matrices, or nothing: without them it is slower than float32."""
-    if platform.machine() not in ("x86_64", "AMD64"):
-        return ""
-    try:
-        flags = set(CPUINFO.read_text().split())
-    except OSError:
-        return ""
-    return "AMX" if "amx_bf16" in flags else "AVX512-BF16" if "avx512_bf16" in flags else ""

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
 import signal
 import socket
 import sys
@@ -366,7 +365,6 @@ class _Child:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(), arena.descriptor),
-                env={"OPENBLAS_NUM_THREADS": "1"} | os.environ,  # more gain nothing for features, and spin
                 start_new_session=True,  # Ctrl-C is for the parent, which ends the child in order
             )
         child = cls(process, arena, *await asyncio.open_connection(sock=ours, limit=LINE_MAX))

@@ -1,0 +1,44 @@
+"""OpenVINO on the CPU: float32, and bfloat16 where the processor has units for it, without torch."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import ClassVar
+
+import openvino
+
+from streamer.inference.engines.graph import GraphEngine, Network
+from streamer.inference.engines.processor import bfloat16_units
+from streamer.inference.engines.scores import Floats
+from streamer.model.onnx_graph import make_file
+from streamer.model.weights import Model
+
+
+class OpenVinoEngine(GraphEngine):
+    """The extra `openvino`."""
+
+    engine = "openvino"
+    runtime = "OpenVINO"
+    dtypes: ClassVar = {
+        "auto": ("bfloat16", "the CPU has units for it"),
+        "float32": ("float32", "as configured"),
+        "bfloat16": ("bfloat16", "as configured"),
+    }
+
+    def _prepare(self, model: Model) -> None:
+        if self.dtype == "bfloat16" and not bfloat16_units():
+            self.dtype, self._why = "float32", "the CPU has no bfloat16 units"
+        self._core = openvino.Core()
+        self._graph = self._core.read_model(make_file(model).SerializeToString())
+
+    def _compile(self, n_threads: int) -> Network:
+        options = {
+            "INFERENCE_PRECISION_HINT": {"bfloat16": "bf16", "float32": "f32"}[self.dtype],
+            "INFERENCE_NUM_THREADS": n_threads,
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        return partial(_run, self._core.compile_model(self._graph, "CPU", options))
+
+
+def _run(compiled: openvino.CompiledModel, features: Floats) -> list[Floats]:
+    return [compiled(features)[output].copy() for output in compiled.outputs]
