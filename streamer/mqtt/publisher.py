@@ -40,7 +40,7 @@ from streamer.mqtt.states import StateTopics
 from streamer.mqtt.topics import Topics
 from streamer.store.log import Entry
 from streamer.store.writer import Consumer
-from streamer.types import Report
+from streamer.types import Report, SoundEvent
 
 log = logging.getLogger(__name__)
 
@@ -150,6 +150,7 @@ class MqttSink:
         self._narrow_until = 0.0
         self._states = StateTopics(self._topics, sources, sounds, names)
         self._wake = asyncio.Event()
+        self._event_arrived = False
         self._control = control if settings.commands else None
         self._critical_commands = settings.commands == "all"
         self._connection: Connection | None = None
@@ -204,6 +205,7 @@ class MqttSink:
     def put(self, report: Report) -> None:
         """Take a report; an event is in the log already. Never blocks; only from the event loop."""
         self._states.put(report)
+        self._event_arrived = self._event_arrived or isinstance(report, SoundEvent)
         self._wake.set()
 
     async def run(self) -> None:
@@ -270,11 +272,12 @@ class MqttSink:
     async def _publish_all(self, connection: Connection) -> None:
         """Publish until the sink stops and no event is left. Raises ConnectionLostError.
 
-        Events first; after each one, or each that was waited for, one state, so that neither starves.
+        Events first; while there are any, one state after each that was waited for, so that neither starves.
         """
         await self._prove(connection)
         while True:
             self._wake.clear()
+            self._event_arrived = False
             sent = not await self._is_news() and await self._send_events(connection)
             if self._discovery_due or self._states.first() is not None:
                 await self._make_room(connection)
@@ -284,6 +287,8 @@ class MqttSink:
                 sent = True
             elif (message := self._states.first()) is not None:
                 await self._send_state(connection, message)
+                while not sent and not self._event_arrived and (message := self._states.first()) is not None:
+                    await self._send_state(connection, message)
                 sent = True
             if sent:
                 continue
