@@ -20,7 +20,7 @@ from streamer.run.replay import _needed, as_json, compare, decided, explain_at
 from streamer.store import history
 from streamer.store.edit import editing
 from streamer.store.log import Log, Recorded
-from streamer.store.score_files import About, blocks
+from streamer.store.score_files import About, minutes
 from streamer.store.score_log import ScoreLog
 from streamer.types import Hop, SoundEvent, Window
 from tests.detection import test_golden as golden
@@ -53,11 +53,11 @@ def live(
         scores = scores_in_steps(golden.score(window, truth, rng))
         if rng.random() < fails:
             pipeline.miss(sensed)
-            hops.append(Hop("room", sensed, None, pipeline.origin, number == 0))
+            hops.append(Hop("room", sensed, None, pipeline.origin, 1.0, number == 0))
             continue
         events += pipeline.decide(sensed, scores if sensed.is_wanted else None, window.end)
         is_first = number == 0
-        hops.append(Hop("room", sensed, scores if sensed.is_wanted else None, pipeline.origin, is_first))
+        hops.append(Hop("room", sensed, scores if sensed.is_wanted else None, pipeline.origin, 1.0, is_first))
     end = hops[-1].sensed.end
     return hops, events + pipeline.close(end, end)
 
@@ -74,7 +74,7 @@ def lived() -> tuple[list[Hop], list[SoundEvent]]:
 
 async def keep(folder: Path, hops: Iterable[Hop]) -> None:
     """Put hops into the log; here, where they come faster than from any source, it is waited for."""
-    score_log = ScoreLog(folder, ABOUT, 1.0, Metrics())
+    score_log = ScoreLog(folder, ABOUT, Metrics())
     for hop in hops:
         score_log._waiting.put(hop)
     score_log._waiting.put(None)
@@ -82,7 +82,7 @@ async def keep(folder: Path, hops: Iterable[Hop]) -> None:
 
 
 def from_log(folder: Path, config: Config = CONFIG) -> list[SoundEvent]:
-    found = (block for _, block in blocks(folder, "room", 0, 4e9))
+    found = (minute for _, minute in minutes(folder, "room", 0, 4e9))
     return list(decided(found, config))
 
 
@@ -114,7 +114,7 @@ async def test_quiet_minutes_are_passed_over(tmp_path: Path, seed: int) -> None:
     hops, events = live(windows, config, quiet=0.7, fails=0.03, seed=seed)
     await keep(tmp_path, hops)
 
-    found = (block for _, block in blocks(tmp_path, "room", 0, 4e9))
+    found = (minute for _, minute in minutes(tmp_path, "room", 0, 4e9))
     assert not all(is_needed for _, is_needed in _needed(found, config))
     assert [_told(event) for event in from_log(tmp_path, config)] == [_told(event) for event in events]
 
