@@ -176,18 +176,24 @@ def decided(
         if is_needed or observe is not None or not decider.is_quiet:
             if decider.is_quiet and not minute.is_first:
                 _leap(decider, at, before, minute)
-            with suppress(*UNREADABLE):
-                for hop in minute.hops():
-                    if hop.scores is None and hop.sensed.is_wanted:
-                        decider.miss(hop.sensed)
-                    else:
-                        yield from decider.decide(hop.sensed, hop.scores, hop.sensed.end)
-                    at = hop.sensed.end
-                    if observe is not None:
-                        observe(decider, hop)
+            for hop in _readable(minute):
+                if hop.scores is None and hop.sensed.is_wanted:
+                    decider.miss(hop.sensed)
+                else:
+                    yield from decider.decide(hop.sensed, hop.scores, hop.sensed.end)
+                at = hop.sensed.end
+                if observe is not None:
+                    observe(decider, hop)
         before = minute
     if decider is not None and before is not None:
         yield from decider.close(before.end, before.end)
+
+
+def _readable(minute: Minute) -> list[Hop]:
+    """Its hops; none where it is damaged."""
+    with suppress(*UNREADABLE):
+        return list(minute.hops())
+    return []
 
 
 def _leap(decider: Decider, at: float, before: Minute | None, minute: Minute) -> None:
@@ -220,17 +226,14 @@ def match(
             pairs.append((was, other))
         else:
             unpaired.append(was)
+    waiting: dict[tuple[str, str], deque[Replayed]] = {}
+    for one in left.values():
+        waiting.setdefault((one.source, one.sound), deque()).append(one)
     for was in unpaired:
-        other = next(
-            (
-                one
-                for one in left.values()
-                if (one.source, one.sound) == (was.source, was.sound)
-                and one.onset < was.end
-                and was.onset < one.end
-            ),
-            None,
-        )
+        candidates = waiting.get((was.source, was.sound), deque())
+        while candidates and candidates[0].end <= was.onset:
+            candidates.popleft()
+        other = candidates.popleft() if candidates and candidates[0].onset < was.end else None
         if other is not None:
             del left[other.id]
             pairs.append((was, other))

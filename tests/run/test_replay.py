@@ -16,7 +16,7 @@ from streamer.detection.steps import scores_in_steps, sensed_in_steps
 from streamer.errors import ConfigError, InputError, UsageError
 from streamer.metrics import Metrics
 from streamer.run.curve import curve
-from streamer.run.replay import _needed, as_json, compare, decided, explain_at
+from streamer.run.replay import Coverage, Replayed, _needed, as_json, compare, decided, explain_at, match
 from streamer.store import history
 from streamer.store.edit import editing
 from streamer.store.log import Log, Recorded
@@ -165,6 +165,22 @@ async def test_what_would_be_new_and_gone(tmp_path: Path) -> None:
         "gone": len(other.gone),
     }
     assert '"new": []' in as_json(other)
+
+
+def test_an_event_that_moved_is_the_same_event() -> None:
+    """Of one source and sound, where they overlap; each pairs with one, in order of time."""
+
+    def one(event_id: str, onset: float, offset: float | None, sound: str = "rain") -> Replayed:
+        return Replayed(event_id, "room", sound, onset, offset, 0.9)
+
+    were = [one("a", 10, 20), one("b", 30, 40), one("c", 50, 60), one("d", 70, None), one("e", 10, 20, "dog")]
+    would_be = [one("f", 5, 9), one("g", 12, 33), one("h", 35, 38), one("i", 80, 90), one("k", 61, 65)]
+    coverage = Coverage(spans={"room": [(0, 65)]})
+    found = match(were, would_be, coverage, 0, 100)
+    assert [(was.id, other.id) for was, other in found.same] == [("a", "g"), ("b", "h"), ("d", "i")]
+    assert [event.id for event in found.new] == ["f", "k"]
+    assert [event.id for event in found.gone] == ["e", "c"]
+    assert match([one("l", 70, 72)], [], coverage, 0, 100).unknown[0].id == "l"
 
 
 async def test_what_cannot_be_replayed_is_said(tmp_path: Path) -> None:
