@@ -120,6 +120,8 @@ class Hop:
     """None where the window was not wanted, and where it could not be scored"""
     origin: float | None
     """when the timeline of scores begins that the window is a part of; None where there is none yet"""
+    hop_s: float
+    """the step to the next window"""
     is_first: bool = False
     """of a stretch of listening: nothing from before counts"""
 

@@ -165,7 +165,7 @@ def _watchers(
     if directory is not None and store.scores:
         about = AboutScores(config.model.path, model.labels, model.window_s)
         keep = KeepScores(store.scores_days, store.scores_max_mb << 20, min_free)
-        score_log = ScoreLog(directory, about, config.hop_s, metrics, keep)
+        score_log = ScoreLog(directory, about, metrics, keep)
         stack.push_async_callback(score_log.close)
         watchers.append(score_log.put)
     if directory is not None and config.clips.enabled:

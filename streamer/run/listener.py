@@ -274,7 +274,8 @@ class Listener:
         self._emit(hearing)
 
     def _show(self, sensed: Sensed, scores: Scores | None) -> None:
-        self._watch(Hop(self._id, sensed, scores, self._pipeline.origin, self._is_first))
+        hop_s = self._config.hop_s
+        self._watch(Hop(self._id, sensed, scores, self._pipeline.origin, hop_s, self._is_first))
         self._is_first = False
 
     def _note_problem(self, problem: str) -> None:

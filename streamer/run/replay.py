@@ -20,8 +20,8 @@ from streamer.detection.explain import Explanation, explanation
 from streamer.detection.steps import scores_of
 from streamer.errors import InputError, UsageError
 from streamer.store.query import Event, Filter, reading
-from streamer.store.score_blocks import UNREADABLE, Block
-from streamer.store.score_files import About, blocks, sources
+from streamer.store.score_files import About, minutes, sources
+from streamer.store.score_minutes import UNREADABLE, Minute
 from streamer.types import Hop, SoundEvent
 
 LEAD_S = 900.0
@@ -66,14 +66,14 @@ class Coverage:
     other_model_until: float | None = None
     """up to then another model scored"""
 
-    def add(self, block: Block) -> None:
-        self.listened_s += block.end - block.start
-        self.scored_s += (block.end - block.start) * block.n_scored / max(1, block.n_hops)
-        spans = self.spans.setdefault(block.source, [])
-        if spans and spans[-1][1] == block.start:
-            spans[-1] = (spans[-1][0], block.end)
+    def add(self, minute: Minute) -> None:
+        self.listened_s += minute.end - minute.start
+        self.scored_s += (minute.end - minute.start) * minute.n_scored / max(1, minute.n_hops)
+        spans = self.spans.setdefault(minute.source, [])
+        if spans and spans[-1][1] == minute.start:
+            spans[-1] = (spans[-1][0], minute.end)
         else:
-            spans.append((block.start, block.end))
+            spans.append((minute.start, minute.end))
 
     def has(self, source: str, at: float) -> bool:
         return any(start <= at <= end for start, end in self.spans.get(source, ()))
@@ -135,66 +135,72 @@ def logged_sources(directory: Path, source: str | None) -> list[str]:
 
 def of_one_model(
     directory: Path, config: Config, source: str, since: float, until: float, coverage: Coverage
-) -> Iterator[Block]:
-    """The blocks of a source, and of LEAD_S before; only those of the model that scored last.
+) -> Iterator[Minute]:
+    """The minutes of a source, and of LEAD_S before; only those of the model that scored last.
 
     `coverage` takes note of those since `since`. Raises InputError where the configuration has another model.
     """
     latest: About | None = None
-    for about, _ in blocks(directory, source, since, until):
+    for about, _ in minutes(directory, source, since, until):
         latest = about
     if latest is not None and latest.model != config.model.path:
         raise InputError(
             f"{source} was scored by {latest.model}: what {config.model.path} would say is not known"
         )
-    for about, block in blocks(directory, source, since - LEAD_S, until):
+    for about, minute in minutes(directory, source, since - LEAD_S, until):
         if latest is None or about != latest:
-            coverage.other_model_until = max(block.end, coverage.other_model_until or 0.0)
+            coverage.other_model_until = max(minute.end, coverage.other_model_until or 0.0)
             continue
-        if block.end > since:
-            coverage.add(block)
-        yield block
+        if minute.end > since:
+            coverage.add(minute)
+        yield minute
 
 
 def decided(
-    found: Iterable[Block], config: Config, observe: Callable[[Decider, Hop], None] | None = None
+    found: Iterable[Minute], config: Config, observe: Callable[[Decider, Hop], None] | None = None
 ) -> Iterator[SoundEvent]:
-    """The events of one source's blocks, in order, by the rules of a configuration.
+    """The events of one source's minutes, in order, by the rules of a configuration.
 
-    Blocks in which, and near which, no sound reaches its threshold are passed over unread, unless `observe`
+    Minutes in which, and near which, no sound reaches its threshold are passed over unread, unless `observe`
     is called after each hop. Raises ConfigError where a sound has a label that the model does not.
     """
     decider: Decider | None = None
-    before: Block | None = None
-    for block, is_needed in _needed(found, config):
-        hop_s = block.hop_s
-        if decider is None or before is None or block.is_first or block.labels != before.labels:
+    before: Minute | None = None
+    for minute, is_needed in _needed(found, config):
+        hop_s = minute.hop_s
+        if decider is None or before is None or minute.is_first or minute.labels != before.labels:
             if decider is not None and before is not None:
                 yield from decider.close(before.end, before.end)
             own = config.model_copy(update={"windows": config.windows.model_copy(update={"hop_s": hop_s})})
-            decider, at = Decider(block.source, own, block.labels), float("-inf")
+            decider, at = Decider(minute.source, own, minute.labels), float("-inf")
         if is_needed or observe is not None or not decider.is_quiet:
-            if decider.is_quiet and not block.is_first:
-                _leap(decider, at, before, block)
-            with suppress(*UNREADABLE):
-                for hop in block.hops():
-                    if hop.scores is None and hop.sensed.is_wanted:
-                        decider.miss(hop.sensed)
-                    else:
-                        yield from decider.decide(hop.sensed, hop.scores, hop.sensed.end)
-                    at = hop.sensed.end
-                    if observe is not None:
-                        observe(decider, hop)
-        before = block
+            if decider.is_quiet and not minute.is_first:
+                _leap(decider, at, before, minute)
+            for hop in _readable(minute):
+                if hop.scores is None and hop.sensed.is_wanted:
+                    decider.miss(hop.sensed)
+                else:
+                    yield from decider.decide(hop.sensed, hop.scores, hop.sensed.end)
+                at = hop.sensed.end
+                if observe is not None:
+                    observe(decider, hop)
+        before = minute
     if decider is not None and before is not None:
         yield from decider.close(before.end, before.end)
 
 
-def _leap(decider: Decider, at: float, before: Block | None, block: Block) -> None:
-    """Take a decider, which has seen all up to a time, over what was passed over, to a block."""
-    if block.follows is not None and block.origin is not None and block.follows != at:
-        decider.leap(block.follows, block.origin, block.window_s)
-    elif block.follows is None and before is not None and before.origin is not None and before.end != at:
+def _readable(minute: Minute) -> list[Hop]:
+    """Its hops; none where it is damaged."""
+    with suppress(*UNREADABLE):
+        return list(minute.hops())
+    return []
+
+
+def _leap(decider: Decider, at: float, before: Minute | None, minute: Minute) -> None:
+    """Take a decider, which has seen all up to a time, over what was passed over, to a minute."""
+    if minute.follows is not None and minute.origin is not None and minute.follows != at:
+        decider.leap(minute.follows, minute.origin, minute.window_s)
+    elif minute.follows is None and before is not None and before.origin is not None and before.end != at:
         decider.leap(before.end, before.origin, before.window_s)  # so that it sees where time breaks off
 
 
@@ -220,17 +226,14 @@ def match(
             pairs.append((was, other))
         else:
             unpaired.append(was)
+    waiting: dict[tuple[str, str], deque[Replayed]] = {}
+    for one in left.values():
+        waiting.setdefault((one.source, one.sound), deque()).append(one)
     for was in unpaired:
-        other = next(
-            (
-                one
-                for one in left.values()
-                if (one.source, one.sound) == (was.source, was.sound)
-                and one.onset < was.end
-                and was.onset < one.end
-            ),
-            None,
-        )
+        candidates = waiting.get((was.source, was.sound), deque())
+        while candidates and candidates[0].end <= was.onset:
+            candidates.popleft()
+        other = candidates.popleft() if candidates and candidates[0].onset < was.end else None
         if other is not None:
             del left[other.id]
             pairs.append((was, other))
@@ -243,8 +246,8 @@ def match(
     return comparison
 
 
-def _needed(found: Iterable[Block], config: Config) -> Iterator[tuple[Block, bool]]:
-    """Each block, with whether a sound may reach its threshold in it, or so near that its scores count."""
+def _needed(found: Iterable[Minute], config: Config) -> Iterator[tuple[Minute, bool]]:
+    """Each minute, with whether a sound may reach its threshold in it, or so near that its scores count."""
     rules = {name: config.sound(name) for name in config.sounds}
     merge_s = max((rule.merge_gap_s for rule in rules.values() if rule.verify != "none"), default=0.0)
     columns: dict[tuple[str, ...], list[tuple[list[int], float]]] = {}
@@ -252,29 +255,31 @@ def _needed(found: Iterable[Block], config: Config) -> Iterator[tuple[Block, boo
         (rule.above_background_db for rule in rules.values() if rule.above_background_db is not None),
         default=float("inf"),
     )
-    waiting: deque[tuple[Block, bool]] = deque()
+    waiting: deque[tuple[Minute, bool]] = deque()
     reached_until = float("-inf")
-    for block in found:
-        if block.labels not in columns:
-            place = {label: number for number, label in enumerate(block.labels)}
-            columns[block.labels] = [
+    for minute in found:
+        if minute.labels not in columns:
+            place = {label: number for number, label in enumerate(minute.labels)}
+            columns[minute.labels] = [
                 ([place[label] for label in rule.labels if label in place], rule.on)
                 for rule in rules.values()
                 if rule.labels
             ]
         # All that a decider remembers, and the window that a first score may lie in.
-        reach_s = 3 * block.window_s + config.detection.announce_s + 2 + merge_s
-        peaks = scores_of(block.peaks_by_label())
-        is_reached = block.above_db + 0.1 >= loud_db or any(
-            float(np.max(peaks[own], initial=0.0)) >= on - _ROUNDING for own, on in columns[block.labels]
+        reach_s = 3 * minute.window_s + config.detection.announce_s + 2 + merge_s
+        peaks = scores_of(minute.peaks_by_label())
+        is_reached = minute.above_db + 0.1 >= loud_db or any(
+            float(np.max(peaks[own], initial=0.0)) >= on - _ROUNDING for own, on in columns[minute.labels]
         )
         if is_reached:
-            waiting = deque((one, is_needed or one.end > block.start - reach_s) for one, is_needed in waiting)
-        is_needed = is_reached or block.follows is None or block.start < reached_until + reach_s
-        waiting.append((block, is_needed))
+            waiting = deque(
+                (one, is_needed or one.end > minute.start - reach_s) for one, is_needed in waiting
+            )
+        is_needed = is_reached or minute.follows is None or minute.start < reached_until + reach_s
+        waiting.append((minute, is_needed))
         if is_reached:
-            reached_until = block.end
-        while waiting[0][0].end <= block.end - reach_s:
+            reached_until = minute.end
+        while waiting[0][0].end <= minute.end - reach_s:
             yield waiting.popleft()
     yield from waiting
 

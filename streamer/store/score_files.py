@@ -22,7 +22,7 @@ import numpy as np
 from streamer.core.files import writing
 from streamer.detection.timeline import CELL_S, Timeline
 from streamer.errors import StreamerError
-from streamer.store.score_blocks import UNREADABLE, Block, decode_block
+from streamer.store.score_minutes import UNREADABLE, Minute, decode_minute
 from streamer.types import Samples
 
 FOLDER = "scores"
@@ -31,17 +31,17 @@ LAYOUT = 1
 SEGMENT = 8 << 20
 """bytes, after which another file is begun: they go as a whole"""
 REACH_S = 120.0
-"""a block may begin so long before its end"""
+"""a minute may begin so long before its end"""
 
 _RECORD = struct.Struct(">2sBII")
 """magic, kind, length of what follows, CRC-32 of it"""
 _MAGIC = b"\x93S"
-_ABOUT, _BLOCK = 1, 2
+_ABOUT, _MINUTE = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What all blocks of a file have in common, up to the next one of these."""
+    """What all minutes of a file have in common, up to the next one of these."""
 
     model: str
     """its name"""
@@ -59,8 +59,8 @@ def about_record(about: About) -> bytes:
     return _record(_ABOUT, zlib.compress(json.dumps(values, ensure_ascii=False).encode(), 9))
 
 
-def block_record(block: bytes) -> bytes:
-    return _record(_BLOCK, block)
+def minute_record(minute: bytes) -> bytes:
+    return _record(_MINUTE, minute)
 
 
 def segments(directory: Path, source: str) -> list[Path]:
@@ -130,8 +130,8 @@ def begins_with(path: Path, record: bytes) -> bool:
         return False
 
 
-def blocks(directory: Path, source: str, since: float, until: float) -> Iterator[tuple[About, Block]]:
-    """The blocks of a source that reach into a span of time, in the order in which they were written.
+def minutes(directory: Path, source: str, since: float, until: float) -> Iterator[tuple[About, Minute]]:
+    """The minutes of a source that reach into a span of time, in the order in which they were written.
 
     What is damaged, or of another layout, is left out.
     """
@@ -144,20 +144,20 @@ def blocks(directory: Path, source: str, since: float, until: float) -> Iterator
         is_next = number + 2 < len(paths) and starts[number + 2] < first
         if (is_over and is_next) or starts[number] > last:
             continue
-        for about, block in read_segment(path, source):
-            if block.end > since and block.start < until:
-                yield about, block
+        for about, minute in read_segment(path, source):
+            if minute.end > since and minute.start < until:
+                yield about, minute
 
 
-def read_segment(path: Path, source: str) -> Iterator[tuple[About, Block]]:
-    """The whole blocks of a file. One that is gone meanwhile has none."""
+def read_segment(path: Path, source: str) -> Iterator[tuple[About, Minute]]:
+    """The whole minutes of a file. One that is gone meanwhile has none."""
     about: About | None = None
     for kind, body, _ in _records(path):
         with suppress(*UNREADABLE):
             if kind == _ABOUT:
                 about = _about(body)
-            elif kind == _BLOCK and about is not None:
-                yield about, decode_block(body, source, about.labels, about.window_s)
+            elif kind == _MINUTE and about is not None:
+                yield about, decode_minute(body, source, about.labels, about.window_s)
 
 
 def forget_scores(directory: Path, *, since: float | None = None, source: str | None = None) -> float:
@@ -192,10 +192,10 @@ def scores_between(
     times = (np.arange(n) * CELL_S).astype(np.float32)
     timeline = Timeline(len(labels), start, (end - start) + CELL_S)
     known = np.zeros(n, bool)
-    for about, block in blocks(directory, source, start - REACH_S, end + REACH_S):
+    for about, minute in minutes(directory, source, start - REACH_S, end + REACH_S):
         columns = [about.labels.index(one) if one in about.labels else -1 for one in labels]
         with suppress(*UNREADABLE):
-            for hop in block.hops():
+            for hop in minute.hops():
                 scores = hop.scores
                 if scores is None or scores.frames is None or scores.end <= start or scores.start >= end:
                     continue
@@ -223,12 +223,12 @@ def _forget_in(path: Path, source: str, since: float) -> float:
             continue
         with suppress(*UNREADABLE):
             if about is not None:
-                block = decode_block(body, source, about.labels, about.window_s)
-                if block.end <= since:
+                minute = decode_minute(body, source, about.labels, about.window_s)
+                if minute.end <= since:
                     kept += record
                     n_kept += 1
                 else:
-                    seconds += block.end - block.start
+                    seconds += minute.end - minute.start
     if not n_kept:
         path.unlink(missing_ok=True)
     elif seconds:

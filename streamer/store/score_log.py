@@ -1,6 +1,6 @@
 """Keeps what the model scored, window by window, so that other rules can be tried on it later.
 
-One thread of its own takes hops, makes a block a minute of each source, and writes it. Detection never waits
+One thread of its own takes hops, puts a minute of each source together, and writes it. Detection never waits
 for it: what finds no room, in memory or on the disk, is left out, counted, and logged.
 """
 
@@ -18,27 +18,27 @@ from pathlib import Path
 from streamer.core.rate_limit import RateLimit
 from streamer.core.threads import in_thread
 from streamer.metrics import Metrics
-from streamer.store.score_blocks import Sample, encode_block, goes_on, sample
 from streamer.store.score_files import (
     SEGMENT,
     About,
     about_record,
     append,
     begins_with,
-    block_record,
     locked,
+    minute_record,
     segment_path,
     segments,
     sources,
 )
+from streamer.store.score_minutes import PackedHop, encode_minute, goes_on, pack
 from streamer.types import Hop
 
 log = logging.getLogger(__name__)
 
 HOPS = 60
-"""of a block"""
-BLOCK_S = 60.0
-"""after so long a block is written, however many hops it has"""
+"""of a minute"""
+MINUTE_S = 60.0
+"""after so long a minute is written, however many hops it has"""
 WAITING_MAX = 100
 """hops that wait for the thread: 0.13 MB each"""
 TEND_S = 600.0
@@ -62,10 +62,10 @@ class KeepScores:
 class _Source:
     """What is not written yet."""
 
-    samples: list[Sample] = field(default_factory=list)
+    hops: list[PackedHop] = field(default_factory=list)
     began_at: float = 0.0
     """monotonic, of the first of them"""
-    before: Sample | None = None
+    before: PackedHop | None = None
     """the last one that was written"""
     path: Path | None = None
 
@@ -74,11 +74,10 @@ class ScoreLog:
     """Writes while it runs; `put` may be called from any thread."""
 
     def __init__(
-        self, directory: Path, about: About, hop_s: float, metrics: Metrics, keep: KeepScores = KeepScores()
+        self, directory: Path, about: About, metrics: Metrics, keep: KeepScores = KeepScores()
     ) -> None:
         self._directory = directory
         self._record = about_record(about)
-        self._hop_s = hop_s
         self._metrics = metrics
         self._keep = keep
         self._waiting: queue.Queue[Hop | None] = queue.Queue(WAITING_MAX)
@@ -106,7 +105,7 @@ class ScoreLog:
     def _run(self) -> None:
         while True:
             try:
-                hop = self._waiting.get(timeout=BLOCK_S)
+                hop = self._waiting.get(timeout=MINUTE_S)
             except queue.Empty:
                 hop = None
             else:
@@ -125,7 +124,7 @@ class ScoreLog:
             self._take(hop)
         now = time.monotonic()
         for source in self._sources.values():
-            if source.samples and now - source.began_at > BLOCK_S:
+            if source.hops and now - source.began_at > MINUTE_S:
                 self._write(source)
         if now - self._tended_at >= TEND_S:
             self._tended_at = now
@@ -133,30 +132,30 @@ class ScoreLog:
 
     def _take(self, hop: Hop) -> None:
         source = self._sources.setdefault(hop.source_id, _Source())
-        taken = sample(hop)
-        if source.samples and not goes_on(source.samples[-1], taken):
+        taken = pack(hop)
+        if source.hops and not goes_on(source.hops[-1], taken):
             self._write(source)
-        if not source.samples:
+        if not source.hops:
             source.began_at = time.monotonic()
-        source.samples.append(taken)
-        if len(source.samples) >= HOPS:
+        source.hops.append(taken)
+        if len(source.hops) >= HOPS:
             self._write(source)
 
     def _write(self, source: _Source) -> None:
-        samples, source.samples = source.samples, []
-        if not samples:
+        hops, source.hops = source.hops, []
+        if not hops:
             return
-        before, source.before = source.before, samples[-1]
-        first = samples[0].hop
-        follows = before.hop.sensed.end if before is not None and goes_on(before, samples[0]) else None
-        record = block_record(encode_block(samples, self._hop_s, follows))
+        before, source.before = source.before, hops[-1]
+        first = hops[0].hop
+        follows = before.hop.sensed.end if before is not None and goes_on(before, hops[0]) else None
+        record = minute_record(encode_minute(hops, follows))
         try:
             self._check_room()
             with locked(self._directory):
                 self._append(source, first.source_id, first.sensed.since, record)
         except OSError as error:
             source.path = None
-            self._lose(len(samples), str(error.strerror))
+            self._lose(len(hops), str(error.strerror))
             return
         if self._is_refused:
             log.info("the score log is written again")

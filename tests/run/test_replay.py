@@ -16,11 +16,11 @@ from streamer.detection.steps import scores_in_steps, sensed_in_steps
 from streamer.errors import ConfigError, InputError, UsageError
 from streamer.metrics import Metrics
 from streamer.run.curve import curve
-from streamer.run.replay import _needed, as_json, compare, decided, explain_at
+from streamer.run.replay import Coverage, Replayed, _needed, as_json, compare, decided, explain_at, match
 from streamer.store import history
 from streamer.store.edit import editing
 from streamer.store.log import Log, Recorded
-from streamer.store.score_files import About, blocks
+from streamer.store.score_files import About, minutes
 from streamer.store.score_log import ScoreLog
 from streamer.types import Hop, SoundEvent, Window
 from tests.detection import test_golden as golden
@@ -53,11 +53,11 @@ def live(
         scores = scores_in_steps(golden.score(window, truth, rng))
         if rng.random() < fails:
             pipeline.miss(sensed)
-            hops.append(Hop("room", sensed, None, pipeline.origin, number == 0))
+            hops.append(Hop("room", sensed, None, pipeline.origin, 1.0, number == 0))
             continue
         events += pipeline.decide(sensed, scores if sensed.is_wanted else None, window.end)
         is_first = number == 0
-        hops.append(Hop("room", sensed, scores if sensed.is_wanted else None, pipeline.origin, is_first))
+        hops.append(Hop("room", sensed, scores if sensed.is_wanted else None, pipeline.origin, 1.0, is_first))
     end = hops[-1].sensed.end
     return hops, events + pipeline.close(end, end)
 
@@ -74,7 +74,7 @@ def lived() -> tuple[list[Hop], list[SoundEvent]]:
 
 async def keep(folder: Path, hops: Iterable[Hop]) -> None:
     """Put hops into the log; here, where they come faster than from any source, it is waited for."""
-    score_log = ScoreLog(folder, ABOUT, 1.0, Metrics())
+    score_log = ScoreLog(folder, ABOUT, Metrics())
     for hop in hops:
         score_log._waiting.put(hop)
     score_log._waiting.put(None)
@@ -82,7 +82,7 @@ async def keep(folder: Path, hops: Iterable[Hop]) -> None:
 
 
 def from_log(folder: Path, config: Config = CONFIG) -> list[SoundEvent]:
-    found = (block for _, block in blocks(folder, "room", 0, 4e9))
+    found = (minute for _, minute in minutes(folder, "room", 0, 4e9))
     return list(decided(found, config))
 
 
@@ -114,7 +114,7 @@ async def test_quiet_minutes_are_passed_over(tmp_path: Path, seed: int) -> None:
     hops, events = live(windows, config, quiet=0.7, fails=0.03, seed=seed)
     await keep(tmp_path, hops)
 
-    found = (block for _, block in blocks(tmp_path, "room", 0, 4e9))
+    found = (minute for _, minute in minutes(tmp_path, "room", 0, 4e9))
     assert not all(is_needed for _, is_needed in _needed(found, config))
     assert [_told(event) for event in from_log(tmp_path, config)] == [_told(event) for event in events]
 
@@ -165,6 +165,22 @@ async def test_what_would_be_new_and_gone(tmp_path: Path) -> None:
         "gone": len(other.gone),
     }
     assert '"new": []' in as_json(other)
+
+
+def test_an_event_that_moved_is_the_same_event() -> None:
+    """Of one source and sound, where they overlap; each pairs with one, in order of time."""
+
+    def one(event_id: str, onset: float, offset: float | None, sound: str = "rain") -> Replayed:
+        return Replayed(event_id, "room", sound, onset, offset, 0.9)
+
+    were = [one("a", 10, 20), one("b", 30, 40), one("c", 50, 60), one("d", 70, None), one("e", 10, 20, "dog")]
+    would_be = [one("f", 5, 9), one("g", 12, 33), one("h", 35, 38), one("i", 80, 90), one("k", 61, 65)]
+    coverage = Coverage(spans={"room": [(0, 65)]})
+    found = match(were, would_be, coverage, 0, 100)
+    assert [(was.id, other.id) for was, other in found.same] == [("a", "g"), ("b", "h"), ("d", "i")]
+    assert [event.id for event in found.new] == ["f", "k"]
+    assert [event.id for event in found.gone] == ["e", "c"]
+    assert match([one("l", 70, 72)], [], coverage, 0, 100).unknown[0].id == "l"
 
 
 async def test_what_cannot_be_replayed_is_said(tmp_path: Path) -> None:

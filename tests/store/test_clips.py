@@ -63,7 +63,7 @@ def hop(end: float, scores: Sequence[float] = (0.9, 0.0, 0.0, 0.0), *, at: float
     frames[min(49, max(0, round((at - end + 10) / 0.2)))] = scores
     start, stop = T0 + end - 10, T0 + end
     sensed = Sensed(round(end), start, stop, start, stop - 1, np.zeros((8, 2), np.float32))
-    return Hop("kitchen", sensed, Scores("kitchen", 0, start, stop, frames.max(axis=0), frames, 0.2), T0)
+    return Hop("kitchen", sensed, Scores("kitchen", 0, start, stop, frames.max(axis=0), frames, 0.2), T0, 1.0)
 
 
 class Home:

@@ -18,17 +18,17 @@ import pytest
 from streamer.detection.steps import scores_in_steps, sensed_in_steps, steps_of
 from streamer.metrics import Metrics
 from streamer.store import score_files, score_log
-from streamer.store.score_blocks import UNREADABLE, encode_block, goes_on, sample
 from streamer.store.score_files import (
     About,
     append,
-    block_record,
-    blocks,
     forget_scores,
+    minute_record,
+    minutes,
     scores_between,
     sizes,
 )
 from streamer.store.score_log import KeepScores, ScoreLog
+from streamer.store.score_minutes import UNREADABLE, encode_minute, goes_on, pack
 from streamer.types import Beeps, Hop, Scores, Sensed
 
 T0 = 1_790_000_000.0
@@ -73,7 +73,7 @@ def hop(
         scores = scores_in_steps(scores)
         if scores.frames is not None:  # what is kept of the clip as a whole
             scores = replace(scores, clip=scores.frames.max(axis=0))
-    return Hop(source, sensed_in_steps(sensed), scores, t0, number == 0)
+    return Hop(source, sensed_in_steps(sensed), scores, t0, 1.0, number == 0)
 
 
 def write(log: ScoreLog, hops: Iterator[Hop] | list[Hop]) -> None:
@@ -85,7 +85,7 @@ def write(log: ScoreLog, hops: Iterator[Hop] | list[Hop]) -> None:
 
 
 def read(folder: Path, source: str = "kitchen", since: float = 0.0, until: float = 4e9) -> list[Hop]:
-    return [one for _, block in blocks(folder, source, since, until) for one in block.hops()]
+    return [one for _, minute in minutes(folder, source, since, until) for one in minute.hops()]
 
 
 def assert_equal(found: Hop, written: Hop) -> None:
@@ -116,7 +116,7 @@ def assert_equal(found: Hop, written: Hop) -> None:
 def test_what_is_written_is_read(tmp_path: Path, frames: bool) -> None:
     """Everything that decides, to the last bit; windows that were not scored, too."""
     written = [hop(number, scored=number % 5 != 2, frames=frames) for number in range(150)]
-    write(ScoreLog(tmp_path, ABOUT, 1.0, Metrics(), ANY_ROOM), written)
+    write(ScoreLog(tmp_path, ABOUT, Metrics(), ANY_ROOM), written)
 
     found = read(tmp_path)
     assert len(found) == 150
@@ -138,17 +138,17 @@ def test_steps_are_fine_and_stable() -> None:
 
 def test_a_break_begins_a_block() -> None:
     """Another stretch of listening, a hole in time, a clock that was set back; not a hop that is missing."""
-    before = sample(hop(5))
-    assert goes_on(before, sample(hop(6)))
-    assert goes_on(before, sample(hop(9)))
-    assert not goes_on(before, sample(hop(30)))
-    assert not goes_on(before, sample(replace(hop(6), is_first=True)))
-    assert not goes_on(before, sample(hop(6, t0=T0 - 100)))
+    before = pack(hop(5))
+    assert goes_on(before, pack(hop(6)))
+    assert goes_on(before, pack(hop(9)))
+    assert not goes_on(before, pack(hop(30)))
+    assert not goes_on(before, pack(replace(hop(6), is_first=True)))
+    assert not goes_on(before, pack(hop(6, t0=T0 - 100)))
 
 
 def test_damage_costs_its_own_minute(tmp_path: Path) -> None:
-    """Bytes that changed, and a file that ends in the middle of a block; what comes after is found again."""
-    write(ScoreLog(tmp_path, ABOUT, 1.0, Metrics(), ANY_ROOM), [hop(number) for number in range(300)])
+    """Bytes that changed, and a file that ends in the middle of a minute; what comes after is found again."""
+    write(ScoreLog(tmp_path, ABOUT, Metrics(), ANY_ROOM), [hop(number) for number in range(300)])
     (path,) = tmp_path.rglob("*.scores")
     data = bytearray(path.read_bytes())
     for at in (len(data) // 2, len(data) // 2 + 900):
@@ -157,7 +157,7 @@ def test_damage_costs_its_own_minute(tmp_path: Path) -> None:
     assert len(read(tmp_path)) == 240
     path.write_bytes(data[:-50])
     assert len(read(tmp_path)) == 180
-    append(path, block_record(encode_block([sample(hop(number)) for number in range(300, 360)], 1.0, None)))
+    append(path, minute_record(encode_minute([pack(hop(number)) for number in range(300, 360)], None)))
     assert len(read(tmp_path)) == 240
     for damaged in (b"", os.urandom(5000), b"\x93S" * 3000):
         path.write_bytes(damaged)
@@ -166,21 +166,21 @@ def test_damage_costs_its_own_minute(tmp_path: Path) -> None:
 
 def test_any_changed_byte_of_a_block_is_survived(tmp_path: Path) -> None:
     """Also behind the checksum, as a bug would do it: an error that readers know, or other values."""
-    data = encode_block([sample(hop(number)) for number in range(8)], 1.0, None)
+    data = encode_minute([pack(hop(number)) for number in range(8)], None)
     rng = np.random.default_rng(0)
     for _ in range(500):
         changed = bytearray(data)
         changed[rng.integers(len(changed))] = rng.integers(256)
         cut = bytes(changed[: rng.integers(1, len(changed) + 1)]) if rng.random() < 0.3 else bytes(changed)
         with suppress(*UNREADABLE):
-            list(score_files.decode_block(cut, "kitchen", LABELS, 10.0).hops())
+            list(score_files.decode_minute(cut, "kitchen", LABELS, 10.0).hops())
 
 
 def test_the_oldest_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By bytes, file by file, and the newest never; by age, of a source that is gone, too."""
     monkeypatch.setattr(score_log, "SEGMENT", 20_000)
     keep = replace(ANY_ROOM, size=100_000)
-    write(ScoreLog(tmp_path, ABOUT, 1.0, Metrics(), keep), (hop(number) for number in range(1800)))
+    write(ScoreLog(tmp_path, ABOUT, Metrics(), keep), (hop(number) for number in range(1800)))
     assert 50_000 < sizes(tmp_path)["kitchen"] <= 110_000
     found = read(tmp_path)
     assert found[-1].sensed.index == 1799
@@ -189,7 +189,7 @@ def test_the_oldest_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = time.time() - 31 * 86400
     for path in score_files.segments(tmp_path, "kitchen"):
         os.utime(path, (old, old))
-    write(ScoreLog(tmp_path, ABOUT, 1.0, Metrics(), keep), [hop(0, source="hall")])
+    write(ScoreLog(tmp_path, ABOUT, Metrics(), keep), [hop(0, source="hall")])
     assert sizes(tmp_path) == {"hall": sizes(tmp_path)["hall"], "kitchen": 0}
 
 
@@ -197,14 +197,14 @@ def test_a_restart_goes_on_in_the_same_file(tmp_path: Path) -> None:
     """Unless another model scores: then another one is begun."""
     for life in range(3):
         write(
-            ScoreLog(tmp_path, ABOUT, 1.0, Metrics(), ANY_ROOM),
+            ScoreLog(tmp_path, ABOUT, Metrics(), ANY_ROOM),
             [hop(number, t0=T0 + 100 * life) for number in range(60)],
         )
     assert len(list(tmp_path.rglob("*.scores"))) == 1
     other = replace(ABOUT, model="ast-large")
-    write(ScoreLog(tmp_path, other, 1.0, Metrics(), ANY_ROOM), [hop(n, t0=T0 + 300) for n in range(60)])
+    write(ScoreLog(tmp_path, other, Metrics(), ANY_ROOM), [hop(n, t0=T0 + 300) for n in range(60)])
     assert len(list(tmp_path.rglob("*.scores"))) == 2
-    assert [about.model for about, _ in blocks(tmp_path, "kitchen", 0, 4e9)] == ["ast-tiny"] * 3 + [
+    assert [about.model for about, _ in minutes(tmp_path, "kitchen", 0, 4e9)] == ["ast-tiny"] * 3 + [
         "ast-large"
     ]
 
@@ -212,13 +212,13 @@ def test_a_restart_goes_on_in_the_same_file(tmp_path: Path) -> None:
 def test_a_disk_that_refuses(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Too little room, or no directory: nothing is raised, it is counted, said once, and it goes on later."""
     metrics = Metrics()
-    log = ScoreLog(tmp_path, ABOUT, 1.0, metrics, KeepScores(min_free=1 << 60))
+    log = ScoreLog(tmp_path, ABOUT, metrics, KeepScores(min_free=1 << 60))
     write(log, [hop(number) for number in range(180)])
     assert metrics.dropped == {"scores": 180}
     assert caplog.text.count("scores are not kept (less than") == 1
     assert not list(tmp_path.rglob("*.scores"))
 
-    gone = ScoreLog(tmp_path / "gone", ABOUT, 1.0, metrics, ANY_ROOM)
+    gone = ScoreLog(tmp_path / "gone", ABOUT, metrics, ANY_ROOM)
     for number in range(120):
         gone._waiting.put(hop(number))
     while metrics.dropped["scores"] < 300:
@@ -234,7 +234,7 @@ def test_a_disk_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     hangs = threading.Event()
     monkeypatch.setattr(score_log, "append", lambda *_: hangs.wait())
     metrics = Metrics()
-    log = ScoreLog(tmp_path, ABOUT, 1.0, metrics, ANY_ROOM)
+    log = ScoreLog(tmp_path, ABOUT, metrics, ANY_ROOM)
     one = hop(3)
     for _ in range(60 + score_log.WAITING_MAX + 200):
         log.put(replace(one, sensed=replace(one.sensed, end=one.sensed.end + 1e-6)))
@@ -261,7 +261,7 @@ def test_a_full_disk(small_disk: Path) -> None:
     """No minute is half written; with room it goes on."""
     metrics = Metrics()
     (small_disk / "filling").write_bytes(bytes(800_000))
-    write(ScoreLog(small_disk, ABOUT, 1.0, metrics, ANY_ROOM), (hop(number) for number in range(3000)))
+    write(ScoreLog(small_disk, ABOUT, metrics, ANY_ROOM), (hop(number) for number in range(3000)))
     found = read(small_disk)
     assert len(found) + metrics.dropped["scores"] == 3000
     assert 600 < len(found) < 2900
@@ -270,7 +270,7 @@ def test_a_full_disk(small_disk: Path) -> None:
     assert sum(len(record) for _, _, record in score_files._records(path)) == size
 
     (small_disk / "filling").unlink()
-    write(ScoreLog(small_disk, ABOUT, 1.0, metrics, ANY_ROOM), [hop(number, t0=2e9) for number in range(60)])
+    write(ScoreLog(small_disk, ABOUT, metrics, ANY_ROOM), [hop(number, t0=2e9) for number in range(60)])
     assert len(read(small_disk, since=2e9)) == 60
 
 
@@ -278,11 +278,11 @@ def test_a_disk_that_is_read_only(small_disk: Path, caplog: pytest.LogCaptureFix
     """It is counted, and goes on once it may be written again."""
     metrics = Metrics()
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    write(ScoreLog(small_disk, ABOUT, 1.0, metrics, ANY_ROOM), [hop(number) for number in range(60)])
+    write(ScoreLog(small_disk, ABOUT, metrics, ANY_ROOM), [hop(number) for number in range(60)])
     assert metrics.dropped == {"scores": 60}
     assert "Read-only file system" in caplog.text
     subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
-    write(ScoreLog(small_disk, ABOUT, 1.0, metrics, ANY_ROOM), [hop(number) for number in range(60)])
+    write(ScoreLog(small_disk, ABOUT, metrics, ANY_ROOM), [hop(number) for number in range(60)])
     assert len(read(small_disk)) == 60
 
 
@@ -290,7 +290,7 @@ def test_forget(tmp_path: Path) -> None:
     """Of a time, of a source, or all; what is older stays."""
     for source in ("kitchen", "hall"):
         write(
-            ScoreLog(tmp_path, ABOUT, 1.0, Metrics(), ANY_ROOM),
+            ScoreLog(tmp_path, ABOUT, Metrics(), ANY_ROOM),
             [hop(number, source=source) for number in range(300)],
         )
     assert forget_scores(tmp_path, since=T0 + 170, source="kitchen") == pytest.approx(180, abs=61)
@@ -303,7 +303,7 @@ def test_forget(tmp_path: Path) -> None:
 def test_scores_of_a_span(tmp_path: Path) -> None:
     """Means over the windows, 0.04 s apart; what no window has scored is no number."""
     write(
-        ScoreLog(tmp_path, ABOUT, 1.0, Metrics(), ANY_ROOM),
+        ScoreLog(tmp_path, ABOUT, Metrics(), ANY_ROOM),
         [hop(number, scored=number < 40) for number in range(120)],
     )
     times, scores = scores_between(tmp_path, "kitchen", T0 + 20, T0 + 60, ("label 2", "label 3", "cat"))

@@ -35,7 +35,7 @@ Bits: TypeAlias = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Block:
+class Minute:
     """Hops of one source in a row, of one stretch of listening, without a break in time."""
 
     source: str
@@ -80,7 +80,7 @@ class Block:
         values = iter(np.ascontiguousarray(scores_of(steps).transpose(1, 2, 0)))
         for number, (one, has_scores) in enumerate(zip(sensed, is_scored, strict=True)):
             scores = self._scores(one, next(values)) if has_scores else None
-            yield Hop(self.source, one, scores, self.origin, self.is_first and number == 0)
+            yield Hop(self.source, one, scores, self.origin, self.hop_s, self.is_first and number == 0)
 
     def _scores(self, sensed: Sensed, values: Samples) -> Scores:
         frames: Samples = np.zeros((self.n_frames, len(self.labels)), np.float32)
@@ -97,8 +97,8 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sample:
-    """A hop on its way into a block: what is small of it."""
+class PackedHop:
+    """A hop on its way into a minute: what is small of it."""
 
     hop: Hop
     """without scores"""
@@ -109,18 +109,18 @@ class Sample:
     frame_s: float = 0.0
 
 
-def sample(hop: Hop) -> Sample:
+def pack(hop: Hop) -> PackedHop:
     """What is to be kept of a hop, a tenth of a millisecond's work; most of a quiet room is nothing."""
     scores, bare = hop.scores, replace(hop, scores=None)
     if scores is None:
-        return Sample(bare, np.zeros(0, np.intp), None)
+        return PackedHop(bare, np.zeros(0, np.intp), None)
     steps = steps_of(scores.clip[None] if scores.frames is None else scores.frames)
     ids = np.flatnonzero(steps.any(axis=0))
-    return Sample(bare, ids, steps[:, ids], scores.frames is not None, scores.frame_s)
+    return PackedHop(bare, ids, steps[:, ids], scores.frames is not None, scores.frame_s)
 
 
-def goes_on(before: Sample, after: Sample) -> bool:
-    """Whether two samples may be in one block: one stretch of listening and one timeline."""
+def goes_on(before: PackedHop, after: PackedHop) -> bool:
+    """Whether two hops may be in one minute: one stretch of listening and one timeline."""
     first, second = before.hop, after.hop
     is_one_time = (
         first.sensed.end < second.sensed.end and second.sensed.audio_start <= first.sensed.end + CELL_S
@@ -133,21 +133,20 @@ def goes_on(before: Sample, after: Sample) -> bool:
     return is_one_time and is_one_shape and not second.is_first
 
 
-def encode_block(samples: Sequence[Sample], hop_s: float, follows: float | None) -> bytes:
-    """The hops of a block, where `goes_on` holds for each two of them."""
-    hops = [one.hop for one in samples]
-    scored = [one for one in samples if one.steps is not None]
-    ids = np.unique(np.concatenate([one.ids for one in samples])).astype(np.uint16)
-    shape = next((one for one in scored), None)
+def encode_minute(packed: Sequence[PackedHop], follows: float | None) -> bytes:
+    """The hops of a minute, where `goes_on` holds for each two of them; `follows` as `Minute` has it."""
+    hops = [one.hop for one in packed]
+    scored = [one for one in packed if one.steps is not None]
+    ids = np.unique(np.concatenate([one.ids for one in packed])).astype(np.uint16)
+    shape = next(iter(scored), None)
     n_frames = 0 if shape is None or shape.steps is None else shape.steps.shape[0]
     steps = np.zeros((len(ids), len(scored), n_frames), np.uint8)
     for number, one in enumerate(scored):
         if one.steps is not None:
             steps[np.searchsorted(ids, one.ids), number] = one.steps.T
-    sensed = zlib.compress(
-        _pack_sensed([hop.sensed for hop in hops], [one.steps is not None for one in samples])
-    )
-    packed = bz2.compress(steps.tobytes())  # a fifth smaller than zlib makes it
+    is_scored = [one.steps is not None for one in packed]
+    sensed = zlib.compress(_pack_sensed([hop.sensed for hop in hops], is_scored))
+    scores = bz2.compress(steps.tobytes())  # a fifth smaller than zlib makes it
     first, last = hops[0], hops[-1]
     flags = (
         (_FIRST if first.is_first else 0)
@@ -161,7 +160,7 @@ def encode_block(samples: Sequence[Sample], hop_s: float, follows: float | None)
         first.sensed.since,
         last.sensed.end,
         last.origin or 0.0,
-        hop_s,
+        first.hop_s,
         above_db,
         0.0 if shape is None else shape.frame_s,
         len(hops),
@@ -169,13 +168,13 @@ def encode_block(samples: Sequence[Sample], hop_s: float, follows: float | None)
         n_frames,
         len(ids),
         len(sensed),
-        len(packed),
+        len(scores),
     )
     peaks = steps.max(axis=(1, 2), initial=0).astype(np.uint8)
-    return b"".join((head, ids.astype("<u2").tobytes(), peaks.tobytes(), sensed, packed))
+    return b"".join((head, ids.astype("<u2").tobytes(), peaks.tobytes(), sensed, scores))
 
 
-def decode_block(data: bytes, source: str, labels: tuple[str, ...], window_s: float) -> Block:
+def decode_minute(data: bytes, source: str, labels: tuple[str, ...], window_s: float) -> Minute:
     """Raises one of UNREADABLE."""
     flags, *numbers, n_hops, n_scored, n_frames, n_ids, sensed_size, scored_size = _HEAD.unpack_from(data)
     follows, start, end, origin, hop_s, above_db, frame_s = numbers
@@ -184,8 +183,8 @@ def decode_block(data: bytes, source: str, labels: tuple[str, ...], window_s: fl
     peaks = np.frombuffer(data, np.uint8, n_ids, at + 2 * n_ids)
     at += 3 * n_ids
     if len(data) != at + sensed_size + scored_size or (n_ids and int(ids.max()) >= len(labels)):
-        raise ValueError("a block of another length")
-    return Block(
+        raise ValueError("a minute of another length")
+    return Minute(
         source=source,
         labels=labels,
         is_first=bool(flags & _FIRST),
@@ -254,8 +253,8 @@ def _pack_sensed(sensed: Sequence[Sensed], is_scored: Sequence[bool]) -> bytes:
     return b"".join(parts)
 
 
-def _unpack_sensed(data: bytes, block: Block) -> tuple[list[Sensed], list[bool]]:
-    n = block.n_hops
+def _unpack_sensed(data: bytes, minute: Minute) -> tuple[list[Sensed], list[bool]]:
+    n = minute.n_hops
     reader = _Reader(data)
     starts = np.cumsum(reader.planes(n, np.int64))
     ends = np.cumsum(reader.planes(n, np.int64))
@@ -320,7 +319,7 @@ class _Reader:
     def take(self, n: int) -> bytes:
         found = self._data[self._at : self._at + n]
         if len(found) != n:
-            raise ValueError("a block that ends too early")
+            raise ValueError("a minute that ends too early")
         self._at += n
         return found
 
