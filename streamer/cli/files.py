@@ -154,6 +154,7 @@ def detect(
                     engine,
                     source_id=_id(path),
                     start=start,
+                    batch=settings.model.max_batch,
                     progress=progress,
                     observe=picture.see if picture is not None else observe_nothing,
                 )
