@@ -15,7 +15,7 @@ from streamer.inference.engines.scores import Floats, as_scores
 from streamer.inference.engines.speed import fastest_hop, fastest_threads, noise
 from streamer.model import hub, weights
 from streamer.model.features import Fbank
-from streamer.model.onnx_graph import FEATURES, make_graph
+from streamer.model.onnx_graph import EMBEDDINGS, FEATURES, FRAMES, SCORES, make_graph
 from streamer.types import Scores, Window
 
 DTYPES = {
@@ -35,8 +35,8 @@ class OnnxEngine:
 
     device = "cpu"
 
-    def __init__(self, settings: ModelSettings) -> None:
-        """Load, choose the threads and warm up. Raises ModelError."""
+    def __init__(self, settings: ModelSettings, *, embeds: bool = False) -> None:
+        """Load, choose the threads, warm up. With `embeds`, scores have embeddings. Raises ModelError."""
         if settings.first_device.startswith("cuda"):
             raise ModelError(
                 f"device {settings.first_device}: the engine onnx has the CPU alone; set engine: torch"
@@ -55,7 +55,8 @@ class OnnxEngine:
         self.chosen = ""
         self._fbank = Fbank(model.fbank)
         # The session refers to these arrays for as long as it lives.
-        self._graph, self._weights = make_graph(model, int8=self.dtype == "int8")
+        self._graph, self._weights = make_graph(model, int8=self.dtype == "int8", embeds=embeds)
+        self._outputs = [SCORES, *([FRAMES] if self.frame_s else []), *([EMBEDDINGS] if embeds else [])]
         window = noise(0, self.window_s, self.sample_rate)
         self.threads = settings.threads or fastest_threads(
             len(os.sched_getaffinity(0)), lambda n: partial(self._score, self._session_of(n)), window
@@ -89,11 +90,13 @@ class OnnxEngine:
 
     def _score(self, session: onnxruntime.InferenceSession, windows: Sequence[Window]) -> list[Scores]:
         try:
-            outputs: list[Floats] = session.run(None, {FEATURES: self._features(windows)})
+            outputs: list[Floats] = session.run(self._outputs, {FEATURES: self._features(windows)})
         except Exception as error:  # the runtime's errors have no class of their own
             raise InferenceError(f"ONNX Runtime: {str(error).splitlines()[0]}") from error
-        clips, frames = outputs if self.frame_s else (outputs[0], None)
-        return as_scores(windows, clips, frames, self.frame_s, self.dtype)
+        found = dict(zip(self._outputs, outputs, strict=True))
+        return as_scores(
+            windows, found[SCORES], found.get(FRAMES), found.get(EMBEDDINGS), self.frame_s, self.dtype
+        )
 
     def _features(self, windows: Sequence[Window]) -> Floats:
         """(B, T, M), whatever rates and lengths the windows have."""
