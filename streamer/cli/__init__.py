@@ -24,6 +24,7 @@ from streamer.cli import (
     service,
     status,
     store,
+    teach,
     training,
     web,
 )
@@ -69,6 +70,7 @@ events.register(app)
 replay.register(app)
 app.add_typer(store.app, name="store")
 app.add_typer(web.app, name="web")
+app.add_typer(teach.app, name="teach")
 app.add_typer(training.app, name="train")
 app.add_typer(evaluation.app, name="eval")
 app.add_typer(fleet.app, name="fleet")
