@@ -77,7 +77,7 @@ def main() -> None:
     options = parser.parse_args()
     began = time.process_time()
     rows = measure(options.data / "esc50-free", options.model, options.seed)
-    _print(rows)
+    _print(rows, options.seed)
     print(f"\n{time.process_time() - began:.0f} s of CPU time")
 
 
@@ -181,7 +181,8 @@ def _placed(clip: Clip, n: int, window_s: float, rng: np.random.Generator) -> Sa
     return placed(samples / np.float32(np.sqrt(np.square(samples).mean()) + 1e-9), n, rng)
 
 
-def _print(rows: Sequence[Row]) -> None:
+def _print(rows: Sequence[Row], seed: int) -> None:
+    print(f"{EXAMPLES} clips a class, drawn by seed {seed}\n")
     print("| class | n | taught | labels | centroid | recall | precision | F1 | false/h |")
     print("|---|---|---|---|---|---|---|---|---|")
     mean = Row(

@@ -204,20 +204,21 @@ def _batches(steps: Iterator[Step], batch: int, most: int) -> Iterator[list[Step
 def highest(path: Path, scorer: Scorer, column: int) -> tuple[float, float]:
     """The highest score of one label in a file, and when that is, in seconds from the file's start.
 
-    Raises InputError, InferenceError.
+    However long it is, a batch of windows is in memory. Raises InputError, InferenceError.
     """
-    samples, rate = read_file(path)
-    samples = np.clip(np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0), -1, 1)
-    before_s = max(0.0, scorer.window_s - len(samples) / rate)  # silence that a short file is padded with
     best = (0.0, 0.0)
-    for scores in scorer.score(cut(samples, rate, scorer.window_s, path.name)):
-        if scores.frames is None:
-            found = float(scores.clip[column]), scores.start
-        else:
-            frame = int(scores.frames[:, column].argmax())
-            found = float(scores.clip[column]), scores.start + (frame + 0.5) * scores.frame_s
-        best = max(best, found)
-    return best[0], max(0.0, best[1] - before_s)
+    with Decoder(path) as decoder:
+        pieces = map(_bounded, decoder.filled())
+        windows = cut_pieces(pieces, decoder.sample_rate, scorer.window_s, path.name)
+        while batch := list(islice(windows, BATCH)):
+            for scores in scorer.score(batch):
+                at = scores.start
+                if scores.frames is not None:
+                    at += (int(scores.frames[:, column].argmax()) + 0.5) * scores.frame_s
+                best = max(best, (float(scores.clip[column]), at))
+        if decoder.duration_s is not None:  # a short file is padded with silence in front
+            best = best[0], best[1] - max(0.0, scorer.window_s - decoder.duration_s)
+    return best[0], max(0.0, best[1])
 
 
 def tag(path: Path, scorer: Scorer) -> Mapping[str, float]:

@@ -64,23 +64,30 @@ def fit(name: str, steps: Steps) -> tuple[Head, Estimate]:
         around=directions(steps.around, centre),
         others=[(share, directions(windows, centre)) for share, windows in steps.others],
     )
-    own, others = _left_out(seen)
+    weights, bias = _regress(seen)
+    own, others = _left_out(seen, (weights, bias))
     high = float(np.quantile(np.concatenate(own), _USUAL))
-    low = float(np.quantile(others, _RARE))
+    # By the kind of other sounds that is nearest: what is far off, however much, says little of it.
+    low = max(float(np.quantile(logits, _RARE)) for logits in others)
     middle = (high + low) / 2 if high > low else low
     slope = float(np.clip(_SHARP / max(high - middle, 1e-3), 0.5, 4.0))
-    weights, bias = _regress(seen)
     head = Head(name, centre.tolist(), (slope * weights).tolist(), slope * (bias - middle))
     heard = sum(bool(np.median(logits) >= middle) for logits in own)
-    return head, Estimate(len(own), heard, len(others), int((others >= middle).sum()))
+    return head, Estimate(
+        n_clips=len(own),
+        heard=heard,
+        n_others=sum(map(len, others)),
+        false=sum(int((logits >= middle).sum()) for logits in others),
+    )
 
 
-def _left_out(seen: Steps) -> tuple[list[Floats], Floats]:
-    """Logits of the windows of each clip, and of other windows, by heads that were fitted without them."""
-    own, others = [], []
+def _left_out(seen: Steps, whole: tuple[Floats, float]) -> tuple[list[Floats], list[Floats]]:
+    """Logits of the windows of each clip, and of each kind of others, by heads fitted without them."""
+    own: list[Floats] = []
+    others: list[list[float]] = [[] for _ in seen.others]
     clips = np.unique(seen.clip)
     for fold, clip in enumerate(clips):
-        weights, bias = _regress(seen, without=int(clip), fold=(fold, len(clips)))
+        weights, bias = _regress(seen, whole, without=int(clip), fold=(fold, len(clips)))
         mine = seen.clip == clip
         own.append(
             np.array(
@@ -90,15 +97,22 @@ def _left_out(seen: Steps) -> tuple[list[Floats], Floats]:
                 ]
             )
         )
-        for _, windows in seen.others:
-            others += [_best(logits) for logits in windows[fold :: len(clips)] @ weights + bias]
-    return own, np.array(others)
+        for found, (_, windows) in zip(others, seen.others, strict=True):
+            found += [_best(logits) for logits in windows[fold :: len(clips)] @ weights + bias]
+    return own, [np.array(found) for found in others if found]
 
 
 def _regress(
-    seen: Steps, without: int | None = None, fold: tuple[int, int] | None = None
+    seen: Steps,
+    start: tuple[Floats, float] | None = None,
+    *,
+    without: int | None = None,
+    fold: tuple[int, int] | None = None,
 ) -> tuple[Floats, float]:
-    """Weights and bias by Newton's method, without a clip and without each so-and-so-many-th other window."""
+    """Weights and bias by Newton's method, without a clip and without each so-and-so-many-th other window.
+
+    `start` is near them, where something near is known.
+    """
 
     def kept(windows: Samples) -> Samples:
         if fold is not None:
@@ -117,14 +131,14 @@ def _regress(
     w = np.concatenate([np.full(len(part), share / max(1, len(part))) for part, share in parts])
     penalty = np.full(x.shape[1], PENALTY * w.sum())
     penalty[-1] = 1e-9
-    v = np.zeros(x.shape[1])
+    v = np.zeros(x.shape[1]) if start is None else np.append(*start)
     for _ in range(_STEPS):
         p = 1 / (1 + np.exp(-np.clip(x @ v, -30, 30)))
         slope = x.T @ (w * (p - y)) + penalty * v
         curve = (x * (w * np.maximum(p * (1 - p), 1e-3))[:, None]).T @ x + np.diag(penalty)
         step = np.linalg.solve(curve, slope)
         v -= step
-        if np.abs(step).max() < 1e-3:
+        if np.abs(step).max() < 1e-3 * np.abs(v).max():
             break
     return v[:-1], float(v[-1])
 
