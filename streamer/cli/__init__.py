@@ -11,6 +11,7 @@ from streamer import __version__
 from streamer.cli import (
     addon,
     bench,
+    calibrate,
     capture,
     config,
     evaluation,
@@ -66,6 +67,7 @@ app.add_typer(config.app, name="config")
 app.add_typer(models.app, name="models")
 bench.register(app)
 status.register(app)
+calibrate.register(app)
 events.register(app)
 replay.register(app)
 app.add_typer(store.app, name="store")
