@@ -1,7 +1,7 @@
 # `make` alone prints this list. Each target sets up what it needs: .venv, and Debian packages where apt can be used.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-avx2 test-fast chaos faults soak fuzz fleet-sim check quality screenshots vendor clean
+.PHONY: help run test test-avx2 test-fast chaos faults soak fuzz fleet-sim check quality screenshots vendor few-shot clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -75,6 +75,11 @@ screenshots:  ## PAGE=http://127.0.0.1:8927/: pictures of a page that runs, into
 vendor:  ## make the page's library anew, from npm
 	@scripts/debian-packages npm
 	@scripts/vendor
+
+few-shot:  ## DATA=…: how well sounds are heard that were taught from five clips (some minutes)
+	@test -n "$(DATA)" || { echo "make few-shot: say where the clips are: make few-shot DATA=…" >&2; exit 64; }
+	@scripts/venv
+	@.venv/bin/python -m tools.few_shot --data "$(DATA)" $(FEW_SHOT_ARGS)
 
 clean:  ## remove .venv and everything that was built
 	rm -rf .venv build out *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -67,6 +67,8 @@ class Scores:
     """(n_frames, n_labels), evenly spaced from `start`; None where the model cannot say when"""
     frame_s: float = 0.0
     """seconds a frame"""
+    embeddings: npt.NDArray[np.float32] | None = None
+    """(n_frames, size), or (1, size) where there are no frames; None where they were not asked for"""
 
 
 @dataclass(frozen=True, slots=True)

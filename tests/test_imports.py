@@ -26,6 +26,7 @@ ORDER = [
     {"ops"},
     {"data"},
     {"web"},
+    {"teaching"},
     {"run"},
     {"archive", "fleet"},
     {"evaluation"},

@@ -11,6 +11,7 @@ from streamer import __version__
 from streamer.cli import (
     addon,
     bench,
+    calibrate,
     capture,
     config,
     evaluation,
@@ -24,6 +25,7 @@ from streamer.cli import (
     service,
     status,
     store,
+    teach,
     training,
     web,
 )
@@ -65,10 +67,12 @@ app.add_typer(config.app, name="config")
 app.add_typer(models.app, name="models")
 bench.register(app)
 status.register(app)
+calibrate.register(app)
 events.register(app)
 replay.register(app)
 app.add_typer(store.app, name="store")
 app.add_typer(web.app, name="web")
+app.add_typer(teach.app, name="teach")
 app.add_typer(training.app, name="train")
 app.add_typer(evaluation.app, name="eval")
 app.add_typer(fleet.app, name="fleet")

@@ -42,6 +42,7 @@ def detect_folder(
     Raises UsageError, InputError, OutputError, ModelError, ConfigError, InferenceError.
     """
     from streamer.inference.engines import open_engine  # noqa: PLC0415  # loads torch
+    from streamer.run.model import heads_of  # noqa: PLC0415
 
     part = Shard() if shard is None else Shard.parse(shard)
     with explained(out):
@@ -50,7 +51,7 @@ def detect_folder(
     output = Output(out, part, ending)
     with output.working():
         with output.engine() as kind:
-            engine = open_engine(job.as_chosen(config.model, kind))
+            engine = open_engine(job.as_chosen(config.model, kind), heads=heads_of(config))
             settings = job.settings_of(config, engine, engine.kind, ending)
             found = output.survey(recordings, settings, resume=resume)
         output.take_up()

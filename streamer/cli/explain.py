@@ -73,11 +73,12 @@ def explain(
 
 
 def _of_file(file: Path, settings: Config, model: str | None, sound: str, at: float) -> Explanation:
-    from streamer.inference.engines import open_engine  # noqa: PLC0415  # loads torch
+    from streamer.run.model import open_model  # noqa: PLC0415  # loads an engine
     from streamer.run.offline import explain as explain_file  # noqa: PLC0415
 
-    engine = open_engine(settings.model if model is None else ModelSettings(path=model))
-    return explain_file(file, settings, engine, sound=sound, at=at)
+    if model is not None:
+        settings = settings.model_copy(update={"model": ModelSettings(path=model)})
+    return explain_file(file, settings, open_model(settings), sound=sound, at=at)
 
 
 def _print(explanation: Explanation, when: float | None) -> None:

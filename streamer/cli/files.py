@@ -133,14 +133,14 @@ def detect(
     if resume or shard is not None:
         raise UsageError("--resume and --shard are for a folder")
     format_ = format_ or Format.TABLE
-    from streamer.inference.engines import open_engine  # noqa: PLC0415  # loads torch
+    from streamer.run.model import open_model  # noqa: PLC0415  # loads an engine
     from streamer.run.offline import detect as detect_file  # noqa: PLC0415
     from streamer.run.offline import observe_nothing  # noqa: PLC0415
 
     settings = _settings(config, model)
     if plot is not None and len(files) > 1:
         raise UsageError("--plot draws one file; name one")
-    engine = open_engine(settings.model)
+    engine = open_model(settings)
     picture = None if plot is None else _picture(settings, engine.labels)
     with _output(out) as stream:
         write = _WRITERS[format_](stream, settings, relative, len(files) > 1)

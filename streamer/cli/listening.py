@@ -197,10 +197,10 @@ def _outcome(attempt: Callable[[], str]) -> str | StreamerError:
 
 def _model_line(config: Config) -> str:
     from streamer.detection.pipeline import Pipeline  # noqa: PLC0415
-    from streamer.inference.engines import open_engine  # noqa: PLC0415  # loads torch
     from streamer.model import hub  # noqa: PLC0415
+    from streamer.run.model import open_model  # noqa: PLC0415  # loads an engine
 
-    engine = open_engine(config.model)
+    engine = open_model(config)
     Pipeline("check", config, engine.labels)  # refuses sounds whose labels the model does not have
     doubts = hub.doubts(config.model.path, {name: s.labels for name, s in config.sounds.items()})
     return f"{engine.describe()}; {doubts}" if doubts else engine.describe()

@@ -37,6 +37,8 @@ TopicPrefix = Annotated[str, Field(pattern=r"^[^#+\x00/$][^#+\x00]{0,127}$")]
 CadenceSetting: TypeAlias = Literal["any", "t3", "t4"]
 CLIP_SPARE_S = 12.0
 """of the ring beyond a clip: by then every window that saw some of it was scored"""
+TAUGHT = "taught: "
+"""how the labels of taught sounds begin, which no model has"""
 LOUD = 0.5
 """the score of a level that is above the background by as much as the sound asks for"""
 
@@ -153,8 +155,10 @@ class SoundKeys(Section):
     """Whether Home Assistant enables its entity at first; priority high or critical does, where not set."""
     labels: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = ()
     """Labels of the model; the sound's score is the highest of theirs."""
+    taught: Id | None = None
+    """Instead of labels, the name of a sound that `streamer teach` has made."""
     above_background_db: Annotated[float, Field(ge=3, le=100)] | None = None
-    """Instead of labels, a loudness: decibels above the room's A-weighted background."""
+    """Instead of both, a loudness: decibels above the room's A-weighted background."""
     priority: Priority = "normal"
     """Priority that its messages carry; events of one moment are emitted in this order."""
     unless: Annotated[tuple[Id, ...], Field(strict=False)] = ()
@@ -166,12 +170,23 @@ class SoundKeys(Section):
 
 
 class SoundSettings(SoundKeys, OwnRules):
-    """A sound: a named group of labels, or a loudness. Rules that are not set are those of `detection`."""
+    """A sound: labels, one that was taught, or a loudness. What is not set is as in `detection`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _label_of_taught(cls, values: Any) -> Any:
+        """A taught sound is one more label of the model."""
+        if isinstance(values, dict) and isinstance(taught := values.get("taught"), str):
+            own = (taught_label(taught),)
+            if tuple(values.get("labels") or own) != own:
+                raise ValueError("a sound has exactly one of: labels, taught, above_background_db")
+            return {**values, "labels": own}
+        return values
 
     @model_validator(mode="after")
     def _one_kind(self) -> SoundSettings:
         if bool(self.labels) == (self.above_background_db is not None):
-            raise ValueError("a sound has exactly one of: labels, above_background_db")
+            raise ValueError("a sound has exactly one of: labels, taught, above_background_db")
         if self.above_background_db is not None and {"on", "off"} & self.rules().keys():
             raise ValueError("loudness has no on and off: above_background_db is its threshold")
         if "cadence" in self.model_fields_set and "verify" not in self.model_fields_set:
@@ -188,6 +203,11 @@ class SoundRule(DetectionSettings, SoundKeys):
 
     off: Score
     confirm_of: int
+
+
+def taught_label(name: str) -> str:
+    """The label of a taught sound."""
+    return f"{TAUGHT}{name}"
 
 
 def _upside_down(off: float, on: float) -> str:

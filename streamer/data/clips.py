@@ -21,6 +21,7 @@ from streamer.data.audio import decode
 from streamer.data.teacher import Teacher
 from streamer.errors import InputError
 from streamer.model.labels import AUDIOSET
+from streamer.signal.sounding import sounding
 from streamer.types import Samples
 
 Scores = npt.NDArray[np.float32]
@@ -30,10 +31,6 @@ RATE = 32000
 ESC50 = "esc50-free"
 PEAK = 30_000
 """of every piece, in steps of int16"""
-_ENDS_BELOW_DB = 25.0
-_GAP_S = 0.6
-"""a shorter pause does not end a sound: two steps are one stretch, two barks mostly are not"""
-_FRAME_S = 0.02
 _RESPONSE_S = 1.0
 """of a room's response that is kept: what comes later is under the noise of most recordings"""
 
@@ -120,18 +117,6 @@ def indexed(folder: Path) -> Iterator[Entry]:
         yield Entry(folder / row["file"], folder.name, row["source_repo"], labels, bool(labels), credit)
 
 
-def sounding(samples: npt.NDArray[np.int16], rate: int = RATE) -> npt.NDArray[np.float32]:
-    """(k, 2) seconds: the stretches within _ENDS_BELOW_DB of the loudest 20 ms, short pauses bridged."""
-    frame = int(_FRAME_S * rate)
-    n = len(samples) // frame
-    if n < 1:
-        return np.array([[0.0, len(samples) / rate]], np.float32)
-    energy = np.square(samples[: n * frame].reshape(n, frame).astype(np.float32)).mean(axis=1)
-    loud = np.flatnonzero(energy >= energy.max() * 10 ** (-_ENDS_BELOW_DB / 10))
-    parts = np.split(loud, np.flatnonzero(np.diff(loud) > _GAP_S / _FRAME_S) + 1)
-    return np.array([[part[0] * _FRAME_S, (part[-1] + 1) * _FRAME_S] for part in parts], np.float32)
-
-
 def _rms(samples: npt.NDArray[np.int16], active: npt.NDArray[np.float32]) -> float:
     parts = [samples[int(begin * RATE) : int(end * RATE)] for begin, end in active]
     return float(np.sqrt(np.square(np.concatenate(parts).astype(np.float32)).mean()) + 1e-3)
@@ -143,7 +128,7 @@ def measure(entry: Entry, samples: Samples, teacher: Teacher) -> Piece | None:
     if not np.isfinite(peak) or peak < 1e-4 or len(samples) < RATE // 10:
         return None
     whole = (samples * (PEAK / peak)).astype(np.int16)
-    active = sounding(whole)
+    active = sounding(whole, RATE)
     # The teacher was trained on ten seconds; a clip of a fraction of one says more when it comes again.
     heard: Samples = whole.astype(np.float32) / np.float32(65536)
     if len(heard) < 3 * RATE:

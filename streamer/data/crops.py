@@ -17,11 +17,12 @@ import numpy.typing as npt
 import torch
 
 from streamer.data import paths
-from streamer.data.clips import RATE, Piece, Scores, sounding
+from streamer.data.clips import RATE, Piece, Scores
 from streamer.data.synthesis import ALARMS, coloured_noise
 from streamer.model.config import FRAME_S
 from streamer.model.features import resample
 from streamer.model.labels import AUDIOSET
+from streamer.signal.sounding import sounding
 from streamer.types import Samples
 
 STRIDE = 16
@@ -218,7 +219,7 @@ class Mixer:
         sure = np.zeros(len(AUDIOSET), np.float32)
         for label, value in zip(sound.labels, _SYNTHESISED, strict=False):
             sure[INDEX[label]] = value
-        active = sounding((sound.samples * 30000).astype(np.int16))
+        active = sounding((sound.samples * 30000).astype(np.int16), RATE)
         rms = float(np.sqrt(np.square(sound.samples).mean()) + 1e-6) * 1.5
         return sound.samples, rms, active, sure, sure, True
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from streamer.config.schema import TAUGHT
 from streamer.core.nearest import suggestion
 from streamer.errors import ConfigError
 from streamer.types import Samples
@@ -21,7 +22,7 @@ class Sounds:
         """
         column = {label: i for i, label in enumerate(labels)}
         unknown = [
-            f"sounds.{sound}.labels: the model has no label {label!r}{_hint(label, labels)}"
+            f"sounds.{sound}.{_problem(label, labels)}"
             for sound, own in sounds.items()
             for label in own
             if label not in column
@@ -51,6 +52,13 @@ class Sounds:
             return picked
         by_label = np.ascontiguousarray(picked.T)  # faster than along the rows
         return np.maximum.reduceat(by_label, self._starts, axis=0).T
+
+
+def _problem(label: str, labels: Sequence[str]) -> str:
+    if label.startswith(TAUGHT):
+        name = label.removeprefix(TAUGHT)
+        return f"taught: {name!r} was not loaded with the model; after `streamer teach {name}`, restart"
+    return f"labels: the model has no label {label!r}{_hint(label, labels)}"
 
 
 def _hint(label: str, labels: Sequence[str]) -> str:

@@ -131,10 +131,14 @@ class FrameHead(nn.Module):
 
     def forward(self, patches: Tensor) -> Tensor:
         """(B, f, t, H) -> (B, t, N) logits."""
+        return self.dense(self.steps(patches))  # type: ignore[no-any-return]
+
+    def steps(self, patches: Tensor) -> Tensor:
+        """(B, f, t, H) -> (B, t, H): embeddings, of which the logits are a linear function."""
         weighted = (patches * self.weight(patches).softmax(dim=1)).sum(dim=1)
         x = F.gelu(self.pool(torch.cat((patches.mean(dim=1), weighted), dim=-1)))  # (B, t, H)
         x = x + F.gelu(self.neighbours(x.transpose(1, 2))).transpose(1, 2)
-        return self.dense(self.norm(x))  # type: ignore[no-any-return]
+        return self.norm(x)  # type: ignore[no-any-return]
 
 
 class AST(nn.Module):
@@ -197,10 +201,17 @@ class AST(nn.Module):
 
     def classify(self, tokens: Tensor, t: int) -> tuple[Tensor, Tensor | None]:
         """Logits of the window (B, N) and of its t time steps (B, t, N), from `tokens`."""
-        logits = self.head(self.head_norm((tokens[:, 0] + tokens[:, 1]) / 2))
+        logits, frames, _ = self.classify_and_embed(tokens, t)
+        return logits, frames
+
+    def classify_and_embed(self, tokens: Tensor, t: int) -> tuple[Tensor, Tensor | None, Tensor]:
+        """As `classify`, with the embeddings of the time steps (B, t, H), or of the window (B, 1, H)."""
+        middle = self.head_norm((tokens[:, 0] + tokens[:, 1]) / 2)
+        logits = self.head(middle)
         if self.frame_head is None:
-            return logits, None
-        return logits, self.frame_head(tokens[:, 2:].reshape(len(tokens), -1, t, self.config.hidden_size))
+            return logits, None, middle[:, None]
+        steps = self.frame_head.steps(tokens[:, 2:].reshape(len(tokens), -1, t, self.config.hidden_size))
+        return logits, self.frame_head.dense(steps), steps
 
     def _positions(self, t: int, start: Tensor | None) -> Tensor:
         """(1, f * t, H), or (B, f * t, H) where crops begin at different time steps."""

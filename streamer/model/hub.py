@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from streamer.config.schema import TAUGHT
 from streamer.core.files import put_directory
 from streamer.errors import ModelError
 from streamer.model import manifest, support, weights
@@ -204,7 +205,9 @@ def doubts(model: str, sounds: Mapping[str, Sequence[str]]) -> str:
     measured = support.read(resolve(model))
     if measured is None:
         return ""
-    by_verdict = measured.by_verdict(sounds)
+    # What was taught was measured then.
+    own = {name: labels for name, labels in sounds.items() if not labels or not labels[0].startswith(TAUGHT)}
+    by_verdict = measured.by_verdict(own)
     by_verdict.pop(Heard.WELL, None)
     if not by_verdict:
         return ""

@@ -1,6 +1,7 @@
 """The Audio Spectrogram Transformer as an ONNX graph, made of a configuration and weights without torch.
 
-Input `features` (B, T, M); outputs `scores` (B, N) and, with a frame head, `frames` (B, t, N), both in 0..1.
+Input `features` (B, T, M); outputs `scores` (B, N) and, with a frame head, `frames` (B, t, N), both in 0..1;
+where asked also `embeddings`, (B, t, H) of the time steps or (B, 1, H) of the window.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from onnx import TensorProto, helper
 from streamer.model.config import ASTConfig
 from streamer.model.weights import HEAD, Model, Weights
 
-FEATURES, SCORES, FRAMES = "features", "scores", "frames"
+FEATURES, SCORES, FRAMES, EMBEDDINGS = "features", "scores", "frames", "embeddings"
 _OPSET, _IR_VERSION = 20, 10
 _RUNTIMES_OWN = "com.microsoft"
 """operators that ONNX Runtime has beyond the standard's"""
@@ -27,19 +28,19 @@ Array = npt.NDArray[np.generic]
 Floats = npt.NDArray[np.float32]
 
 
-def make_graph(model: Model, *, int8: bool = False) -> tuple[bytes, dict[str, Array]]:
+def make_graph(model: Model, *, int8: bool = False, embeds: bool = False) -> tuple[bytes, dict[str, Array]]:
     """The graph for ONNX Runtime, without weights, and the weights by name, to be given to the session.
 
     So they are in memory once. With `int8` the layers of the transformer compute in eight bits.
     """
-    builder = _Builder(model.config, model.weights, int8=int8, portable=False)
+    builder = _Builder(model.config, model.weights, int8=int8, portable=False, embeds=embeds)
     weights = {name: array for name, array in builder.constants.items() if array.nbytes > _SMALL}
     return builder.proto(weights).SerializeToString(), weights
 
 
-def make_file(model: Model, *, int8: bool = False) -> onnx.ModelProto:
+def make_file(model: Model, *, int8: bool = False, embeds: bool = False) -> onnx.ModelProto:
     """The graph with its weights. In float32 any runtime computes it; `int8` needs ONNX Runtime."""
-    return _Builder(model.config, model.weights, int8=int8, portable=True).proto({})
+    return _Builder(model.config, model.weights, int8=int8, portable=True, embeds=embeds).proto({})
 
 
 class _Graph:
@@ -69,10 +70,12 @@ class _Graph:
 class _Builder(_Graph):
     """The network: shapes as in `ast.py`."""
 
-    def __init__(self, config: ASTConfig, weights: Weights, *, int8: bool, portable: bool) -> None:
+    def __init__(
+        self, config: ASTConfig, weights: Weights, *, int8: bool, portable: bool, embeds: bool = False
+    ) -> None:
         super().__init__()
         self.config, self.weights = config, weights
-        self._int8, self._portable = int8, portable
+        self._int8, self._portable, self._embeds = int8, portable, embeds
         self._network()
 
     def proto(self, external: dict[str, Array]) -> onnx.ModelProto:
@@ -80,6 +83,8 @@ class _Builder(_Graph):
         config = self.config
         windows, (_, t), n = "windows", config.grid, len(config.id2label)
         outputs = {SCORES: (windows, n)} | ({FRAMES: (windows, t, n)} if config.frame_head else {})
+        if self._embeds:
+            outputs[EMBEDDINGS] = windows, t if config.frame_head else 1, config.hidden_size
         graph = helper.make_graph(
             self.nodes,
             "ast",
@@ -109,10 +114,16 @@ class _Builder(_Graph):
         eps = config.layer_norm_eps
         x = self.norm(x, "norm", eps)
         middle = self.op("ReduceMean", self.rows(x, 0, 2), self.integers(1), keepdims=0)
-        self.posteriors(self.linear(self.norm(middle, "head_norm", eps), "head"), SCORES)
+        embedding = self.norm(middle, "head_norm", eps)
+        self.posteriors(self.linear(embedding, "head"), SCORES)
         if config.frame_head:
             grid = self.op("Reshape", self.rows(x, 2, f * t + 2), self.integers(0, f, t, h))
-            self.posteriors(self.frames(grid), FRAMES)
+            steps = self.steps(grid)
+            self.posteriors(self.linear(steps, f"{HEAD}dense"), FRAMES)
+        else:
+            steps = self.op("Unsqueeze", embedding, self.integers(1)) if self._embeds else ""
+        if self._embeds:
+            self.op("Identity", steps, to=EMBEDDINGS)
 
     def patches(self) -> str:
         """(B, T, M) -> (B, f * t, H)"""
@@ -160,8 +171,8 @@ class _Builder(_Graph):
         seen = self.op("MatMul", self.op("Softmax", products, axis=-1), v)
         return self.op("Reshape", self.op("Transpose", seen, perm=[0, 2, 1, 3]), self.integers(0, 0, h))
 
-    def frames(self, patches: str) -> str:
-        """(B, f, t, H) -> (B, t, N) logits"""
+    def steps(self, patches: str) -> str:
+        """(B, f, t, H) -> (B, t, H)"""
         rows = self.integers(1)
         share = self.op("Softmax", self.linear(patches, f"{HEAD}weight"), axis=1)
         weighted = self.op("ReduceSum", self.op("Mul", patches, share), rows, keepdims=0)
@@ -177,7 +188,7 @@ class _Builder(_Graph):
             pads=[2, 2],
         )
         x = self.op("Add", x, self.op("Transpose", self.op("Gelu", neighbours), perm=[0, 2, 1]))
-        return self.linear(self.norm(x, f"{HEAD}norm", 1e-6), f"{HEAD}dense")
+        return self.norm(x, f"{HEAD}norm", 1e-6)
 
     def posteriors(self, logits: str, to: str) -> None:
         if self.config.is_single_label:

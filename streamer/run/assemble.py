@@ -34,7 +34,7 @@ from streamer.ops.status import socket_path, status_server
 from streamer.ops.systemd import Notifier
 from streamer.run.broker_link import BrokerLink
 from streamer.run.daemon import Daemon
-from streamer.run.model import warn_of_unsupported_sounds, with_measured_hop
+from streamer.run.model import heads_of, warn_of_unsupported_sounds, with_measured_hop
 from streamer.run.page import Page, metrics_server, open_page
 from streamer.run.reload import Reloader
 from streamer.sinks.logger import LogSink
@@ -80,7 +80,12 @@ async def serve(
             await stack.enter_async_context(in_background(server.run(), "metrics"))
 
         is_auto = config.windows.hop_s == "auto"
-        worker = open_worker(config.model, metrics, n_sources=len(config.sources) if is_auto else None)
+        worker = open_worker(
+            config.model,
+            metrics,
+            n_sources=len(config.sources) if is_auto else None,
+            heads=heads_of(config),
+        )
         stack.push_async_callback(worker.close)
         health.stage, health.describe_model = "loading the model", worker.describe
         model = await worker.start()

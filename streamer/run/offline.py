@@ -201,6 +201,26 @@ def _batches(steps: Iterator[Step], batch: int, most: int) -> Iterator[list[Step
         yield together
 
 
+def highest(path: Path, scorer: Scorer, column: int) -> tuple[float, float]:
+    """The highest score of one label in a file, and when that is, in seconds from the file's start.
+
+    However long it is, a batch of windows is in memory. Raises InputError, InferenceError.
+    """
+    best = (0.0, 0.0)
+    with Decoder(path) as decoder:
+        pieces = map(_bounded, decoder.filled())
+        windows = cut_pieces(pieces, decoder.sample_rate, scorer.window_s, path.name)
+        while batch := list(islice(windows, BATCH)):
+            for scores in scorer.score(batch):
+                at = scores.start
+                if scores.frames is not None:
+                    at += (int(scores.frames[:, column].argmax()) + 0.5) * scores.frame_s
+                best = max(best, (float(scores.clip[column]), at))
+        if decoder.duration_s is not None:  # a short file is padded with silence in front
+            best = best[0], best[1] - max(0.0, scorer.window_s - decoder.duration_s)
+    return best[0], max(0.0, best[1])
+
+
 def tag(path: Path, scorer: Scorer) -> Mapping[str, float]:
     """Clip-level scores of a whole file, strongest first: for each label the highest over all windows.
 

@@ -53,7 +53,7 @@ def find_fault(window: Window, n_new: int) -> Fault | None:
             return Fault("stuck", f"stuck at {samples[0]:g}: the device hangs, or it is no audio input")
         if loop_s := _loop(samples, window.sample_rate):
             return Fault("loop", f"the same {1000 * loop_s:.0f} ms again and again: the driver hangs")
-    if share := _clipped(new):
+    if share := clipped_share(new):
         return Fault("clipping", f"clipping, {share:.1%} of it: turn the gain down")
     offset = float(new.mean()) if new.size else 0.0
     if abs(offset) >= _OFFSET:
@@ -113,7 +113,7 @@ def _peak(samples: Samples) -> float:
     return float(np.abs(samples).max())
 
 
-def _clipped(samples: Samples) -> float:
+def clipped_share(samples: Samples) -> float:
     """The share of samples that lie in runs at the very top or bottom; 0 where that is small."""
     size = np.abs(samples)
     highest = float(size.max(initial=0))

@@ -52,6 +52,18 @@ def test_what_a_daemon_has_heard(tmp_path: Path) -> None:
     assert points[-1]["events_a_day"] == 0
     assert "false alarms a day" in streamer(tmp_path, "curve", "smoke_alarm", "-c", str(config))
 
+    calibrate = ("calibrate", "--per-day", "1", "-c", str(config))
+
+    def smoke_alarm() -> dict[str, object]:
+        rows = json.loads(streamer(tmp_path, *calibrate, "--json"))
+        return next(row for row in rows if row["sound"] == "smoke_alarm")
+
+    before = smoke_alarm()
+    assert (before["source"], before["on"]) == ("room", 0.2)
+    assert float(str(before["proposed"])) > 0.2  # its one review says that it was wrong
+    assert "in force from the next start on" in streamer(tmp_path, *calibrate, "--apply")
+    assert smoke_alarm()["on"] == before["proposed"]
+
     why = ("explain", "--sound", "smoke_alarm", "--config", str(config), "--at")
     assert f"event {events[1]['id']}" in streamer(tmp_path, *why, _middle(events[1]))
     assert "no scores were kept of that moment" in streamer(tmp_path, *why, "2026-01-01 00:00", fails=66)

@@ -324,7 +324,10 @@ def test_what_is_said_can_be_printed(write: Write) -> None:
 @pytest.mark.parametrize(
     ("sound", "reason"),
     [
-        ("{on: 0.5}", "sounds.owl: a sound has exactly one of: labels, above_background_db"),
+        ("{on: 0.5}", "sounds.owl: a sound has exactly one of: labels, taught, above_background_db"),
+        ("{labels: [Owl], taught: owl}", "sounds.owl: a sound has exactly one of"),
+        ("{taught: owl, above_background_db: 20}", "sounds.owl: a sound has exactly one of"),
+        ("{taught: ../owl}", "sounds.owl.taught: "),
         ("{labels: [Owl], above_background_db: 20}", "sounds.owl: a sound has exactly one of"),
         ("{above_background_db: 20, on: 0.5}", "sounds.owl: loudness has no on and off"),
         ("{labels: [Owl], unless: [crow]}", "sounds.owl.unless: 'crow' is not another sound of this file"),
@@ -352,3 +355,13 @@ def test_clips_fit_into_the_ring(tmp_path: Path) -> None:
     path.write_text(f"{text}clips: {{sounds: [dog]}}\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="'dog' is no sound of this file"):
         load_config(path)
+
+
+def test_a_taught_sound_is_one_more_label(write: Write) -> None:
+    """Which no model has by itself; rules apply to it as to any other."""
+    config = load_config(
+        write("sources: {room: {demo: true}}\nsounds: {chime: {taught: our_bell, on: 0.6}}\n")
+    )
+
+    rule = config.sound("chime")
+    assert (rule.labels, rule.taught, rule.on) == (("taught: our_bell",), "our_bell", 0.6)

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from streamer.data import paths
-from streamer.data.clips import PEAK, RATE, Entry, Piece, sounding
+from streamer.data.clips import PEAK, RATE, Entry, Piece
 from streamer.data.crops import INDEX, STEP_S, WHOLE, Mixer, Part, Stock, n_frames, n_samples, targets
 from streamer.model.config import FbankConfig
 from streamer.model.fbank import Fbank
 from streamer.model.labels import AUDIOSET
+from streamer.signal.sounding import sounding
 
 WHISTLE, DOG, SIREN = INDEX["Whistle"], INDEX["Dog"], INDEX["Siren"]
 
@@ -28,7 +29,7 @@ def piece(source: str = "ann/sounds", seconds: float = 1.0, label: str = "Whistl
     tone = np.sin(2 * np.pi * 800 * np.arange(int(seconds * RATE)) / RATE) * PEAK
     samples = np.concatenate((np.zeros(RATE // 5), tone)).astype(np.int16)
     entry = Entry(Path(f"{source}.wav"), "more-free", source, (label,), True, ("CC0-1.0", "Ann", ""))
-    return Piece(entry, samples, sounding(samples), PEAK / 2**0.5, scores(**{label: 0.6}))
+    return Piece(entry, samples, sounding(samples, RATE), PEAK / 2**0.5, scores(**{label: 0.6}))
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -72,7 +73,7 @@ def test_a_long_piece_that_is_mostly_silent_can_be_drawn() -> None:
     """The part of it that is taken may hold none of its sound."""
     long = np.zeros(60 * RATE, np.int16)
     long[-RATE:] = PEAK
-    silent = Piece(piece().entry, long, sounding(long), PEAK, scores(Whistle=0.6))
+    silent = Piece(piece().entry, long, sounding(long, RATE), PEAK, scores(Whistle=0.6))
     mixer = Mixer(Stock([silent], {"more-free": 1.0}), [], np.random.default_rng(0))
     for _ in range(10):
         assert np.isfinite(mixer.draw(13).samples).all()
@@ -146,4 +147,4 @@ def test_pauses_between_steps_are_bridged_and_between_barks_not() -> None:
     samples = np.zeros(4 * RATE, np.int16)
     for begin_s in (0.5, 1.0, 2.5):
         samples[int(begin_s * RATE) : int((begin_s + 0.2) * RATE)] = 20000
-    assert sounding(samples) == pytest.approx(np.array([[0.5, 1.2], [2.5, 2.7]]), abs=0.021)
+    assert sounding(samples, RATE) == pytest.approx(np.array([[0.5, 1.2], [2.5, 2.7]]), abs=0.021)

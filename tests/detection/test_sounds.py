@@ -34,3 +34,14 @@ def test_every_unknown_label_is_named_with_its_sound_and_the_nearest_label() -> 
         "did you mean 'Smoke detector, smoke alarm'?",
         "sounds.alarm.labels: the model has no label 'qqq'",
     ]
+
+
+def test_a_taught_sound_that_was_not_loaded_is_named() -> None:
+    """What is taught while the daemon runs is there after a restart; a reload says so."""
+    with pytest.raises(ConfigError) as error:
+        Sounds({"bell": ["taught: our_bell"], "dog": ["Dog"]}, LABELS)
+
+    assert str(error.value) == (
+        "sounds.bell.taught: 'our_bell' was not loaded with the model;"
+        " after `streamer teach our_bell`, restart"
+    )

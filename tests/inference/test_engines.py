@@ -202,3 +202,25 @@ def test_the_shipped_model(name: str) -> None:
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a.clip, b.clip, atol=1e-4)
         np.testing.assert_allclose(a.frames, b.frames, atol=1e-4)  # type: ignore[arg-type]  # it has a head
+
+
+@pytest.mark.parametrize(("frame_head", "shape"), [(True, (7, 64)), (False, (1, 64))])
+def test_every_engine_gives_the_same_embeddings(
+    frame_head: bool, shape: tuple[int, int], tmp_path: Path
+) -> None:
+    """Of each time step, or of the window where there are none; what one engine taught another can use."""
+    directory = models.directory(tmp_path / "model", frame_head=frame_head)
+    found = []
+    for name in ("torch", "onnx"):
+        settings = ModelSettings(path=str(directory), engine=name, device="cpu", dtype="float32", threads=1)  # type: ignore[arg-type]  # one of its names
+        (scores,) = open_engine(settings, embeds=True).score([window()])
+        assert scores.embeddings is not None
+        found.append(scores.embeddings)
+
+    assert found[0].shape == shape
+    np.testing.assert_allclose(found[0], found[1], atol=1e-4)
+
+
+def test_embeddings_are_given_where_asked(open_: Open, directory: Path) -> None:
+    """Without a taught sound nothing more is computed or copied than the scores."""
+    assert open_(directory).score([window()])[0].embeddings is None

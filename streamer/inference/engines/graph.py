@@ -22,7 +22,7 @@ from streamer.model.features import Fbank
 from streamer.types import Scores, Window
 
 Network = Callable[[Floats], Sequence[Floats]]
-"""(B, T, M) -> (B, N) and, with a frame head, (B, t, N)"""
+"""(B, T, M) -> (B, N), with a frame head (B, t, N), and (B, t or 1, H) where it embeds"""
 
 
 class GraphEngine(ABC):
@@ -35,8 +35,8 @@ class GraphEngine(ABC):
     dtypes: ClassVar[Mapping[str, tuple[str, str]]]
     """by what is asked for: what is taken, and why"""
 
-    def __init__(self, settings: ModelSettings) -> None:
-        """Load, choose the threads and warm up. Raises ModelError."""
+    def __init__(self, settings: ModelSettings, *, embeds: bool = False) -> None:
+        """Load, choose the threads, warm up. With `embeds`, scores have embeddings. Raises ModelError."""
         if settings.first_device.startswith("cuda"):
             raise ModelError(
                 f"device {settings.first_device}: engine {self.engine} has the CPU alone; set engine: torch"
@@ -55,6 +55,7 @@ class GraphEngine(ABC):
         # Eight bits take their range from the whole batch: alone, a window's scores do not depend on others.
         self.max_batch = 1 if self.dtype == "int8" else settings.max_batch
         self.chosen = ""
+        self._embeds = embeds
         self._fbank = Fbank(model.fbank)
         self._prepare(model)
         window = noise(0, self.window_s, self.sample_rate)
@@ -103,8 +104,10 @@ class GraphEngine(ABC):
             raise
         except Exception as error:  # runtimes' errors have no class of their own
             raise InferenceError(f"{self.runtime}: {_line(error)}") from error
-        clips, frames = outputs if self.frame_s else (outputs[0], None)
-        return as_scores(windows, clips, frames, self.frame_s, self.dtype)
+        clips, *others = outputs
+        embeddings = others.pop() if self._embeds else None
+        frames = others.pop() if self.frame_s else None
+        return as_scores(windows, clips, frames, embeddings, self.frame_s, self.dtype)
 
     def _features(self, windows: Sequence[Window]) -> Floats:
         """(B, T, M), whatever rates and lengths the windows have."""

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-Forward = Callable[[Tensor], tuple[Tensor, Tensor | None]]
+Outputs = tuple[Tensor, Tensor | None, Tensor | None]
+Forward = Callable[[Tensor], Outputs]
 
 
 def graph_sizes(max_batch: int) -> list[int]:
@@ -27,7 +28,7 @@ class Graphed:
     ) -> None:
         """Capture all graphs, the largest first, so that the others find room in its memory."""
         self._input = torch.zeros(max_batch, *shape, device=device)
-        self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, tuple[Tensor, Tensor | None]]] = {}
+        self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, Outputs]] = {}
         pool = torch.cuda.graph_pool_handle()
         with torch.inference_mode(), torch.cuda.device(device):
             for size in reversed(graph_sizes(max_batch)):
@@ -43,10 +44,11 @@ class Graphed:
                     outputs = forward(x)
                 self._graphs[size] = graph, outputs
 
-    def __call__(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    def __call__(self, x: Tensor) -> Outputs:
         n = x.shape[0]
         size = min(size for size in self._graphs if size >= n)
         self._input[:n].copy_(x)
-        graph, (clips, frames) = self._graphs[size]
+        graph, (clips, *others) = self._graphs[size]
         graph.replay()
-        return clips[:n], None if frames is None else frames[:n]
+        frames, embeddings = (None if one is None else one[:n] for one in others)
+        return clips[:n], frames, embeddings

@@ -27,7 +27,7 @@ class OnnxEngine(GraphEngine):
 
     def _prepare(self, model: Model) -> None:
         # The session refers to these arrays for as long as it lives.
-        self._graph, self._weights = make_graph(model, int8=self.dtype == "int8")
+        self._graph, self._weights = make_graph(model, int8=self.dtype == "int8", embeds=self._embeds)
 
     def _compile(self, n_threads: int) -> Network:
         options = onnxruntime.SessionOptions()

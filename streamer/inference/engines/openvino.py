@@ -29,7 +29,7 @@ class OpenVinoEngine(GraphEngine):
         if self.dtype == "bfloat16" and not bfloat16_units():
             self.dtype, self._why = "float32", "the CPU has no bfloat16 units"
         self._core = openvino.Core()
-        self._graph = self._core.read_model(make_file(model).SerializeToString())
+        self._graph = self._core.read_model(make_file(model, embeds=self._embeds).SerializeToString())
 
     def _compile(self, n_threads: int) -> Network:
         options = {

@@ -15,9 +15,17 @@ Floats = npt.NDArray[np.float32]
 
 
 def as_scores(
-    windows: Sequence[Window], clips: Floats, frames: Floats | None, frame_s: float, dtype: str
+    windows: Sequence[Window],
+    clips: Floats,
+    frames: Floats | None,
+    embeddings: Floats | None,
+    frame_s: float,
+    dtype: str,
 ) -> list[Scores]:
-    """Of (B, N) and, with a frame head, (B, t, N). Raises InferenceError for scores that are not finite."""
+    """Of (B, N) and, with a frame head, (B, t, N). Raises InferenceError for scores that are not finite.
+
+    `embeddings` are (B, t, H), or (B, 1, H) without a frame head.
+    """
     scores = []
     for i, window in enumerate(windows):
         own = None if frames is None else frames[i, : n_frames(window, frame_s)]
@@ -32,6 +40,7 @@ def as_scores(
                 clip=clips[i],
                 frames=own,
                 frame_s=frame_s,
+                embeddings=None if embeddings is None else embeddings[i, : 1 if own is None else len(own)],
             )
         )
     return scores

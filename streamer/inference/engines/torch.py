@@ -29,6 +29,7 @@ class _Pending:
     windows: Sequence[Window]
     clips: Tensor
     frames: Tensor | None
+    embeddings: Tensor | None
     done: torch.cuda.Event | None
 
 
@@ -39,8 +40,8 @@ class TorchEngine:
     back as float32; nothing else leaves the device.
     """
 
-    def __init__(self, settings: ModelSettings) -> None:
-        """Load, lay out and warm up. Raises ModelError."""
+    def __init__(self, settings: ModelSettings, *, embeds: bool = False) -> None:
+        """Load, lay out and warm up. With `embeds`, scores have embeddings. Raises ModelError."""
         if settings.dtype == "int8":
             raise ModelError("dtype int8: the engine torch has no eight bits; set engine: onnx")
         model = weights.load(hub.resolve(settings.path))
@@ -56,6 +57,7 @@ class TorchEngine:
         self.frame_s = config.frame_s
         self.max_batch = settings.max_batch
         self.chosen = ""
+        self._embeds = embeds
         self._is_single_label = config.is_single_label
         self._failure: InferenceError | None = None
         self._fbank = Fbank(loaded.fbank).to(self.device)
@@ -137,25 +139,36 @@ class TorchEngine:
         return scores + self._collect(pending) if pending is not None else scores
 
     def _launch(self, windows: Sequence[Window]) -> _Pending:
-        clips, frames = self._forward(self._features(windows))
+        clips, frames, embeddings = self._forward(self._features(windows))
         if self.device.type != "cuda":
-            return _Pending(windows, clips, frames, None)
+            return _Pending(windows, clips, frames, embeddings, None)
         # Into pinned memory the copy needs no wait; the event tells when it has arrived.
         clips, frames = _to_host(clips), None if frames is None else _to_host(frames)
+        embeddings = None if embeddings is None else _to_host(embeddings)
         done = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch's
         done.record(torch.cuda.current_stream(self.device))
-        return _Pending(windows, clips, frames, done)
+        return _Pending(windows, clips, frames, embeddings, done)
 
     def _collect(self, pending: _Pending) -> list[Scores]:
         if pending.done is not None:
             pending.done.synchronize()
         frames = None if pending.frames is None else pending.frames.numpy()
-        return as_scores(pending.windows, pending.clips.numpy(), frames, self.frame_s, str(self.dtype))
+        embeddings = None if pending.embeddings is None else pending.embeddings.numpy()
+        return as_scores(
+            pending.windows, pending.clips.numpy(), frames, embeddings, self.frame_s, str(self.dtype)
+        )
 
-    def _posteriors(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
-        """(B, T, M) -> (B, N) and, with a frame head, (B, t, N), in 0..1."""
-        clips, frames = self._network(features.to(self.dtype))
-        return self._posterior(clips), None if frames is None else self._posterior(frames)
+    def _posteriors(self, features: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """(B, T, M) -> (B, N) and, with a frame head, (B, t, N), in 0..1; embeddings where it embeds."""
+        network = self._network
+        clips, frames, embeddings = network.classify_and_embed(
+            network.tokens(features.to(self.dtype)), network.config.grid[1]
+        )
+        return (
+            self._posterior(clips),
+            None if frames is None else self._posterior(frames),
+            embeddings.float() if self._embeds else None,
+        )
 
     def _posterior(self, logits: Tensor) -> Tensor:
         return logits.float().softmax(dim=-1) if self._is_single_label else logits.float().sigmoid()

@@ -12,7 +12,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
 from streamer.config.schema import ModelSettings
@@ -20,6 +20,7 @@ from streamer.core.backoff import Backoff
 from streamer.core.tasks import cancel_and_wait, first_of, running
 from streamer.errors import InferenceError, ModelError
 from streamer.inference.batches import Batches
+from streamer.inference.heads import Head
 from streamer.inference.process.arena import Arena
 from streamer.inference.worker import About
 from streamer.metrics import Metrics
@@ -76,11 +77,12 @@ class ChildWorker:
         *,
         n_sources: int | None = None,
         engine: str | None = None,
+        heads: Sequence[Head] = (),
         limits: Limits = LIMITS,
         suspects: Suspects | None = None,
         others: Callable[[ChildWorker], ChildWorker | None] = lambda _: None,
     ) -> None:
-        """With `n_sources`, the hop that keeps up with so many is measured. `engine` as in `open_engine`.
+        """With `n_sources`, the hop for so many is measured. `engine` and `heads` as in `open_engine`.
 
         In a pool `suspects` are those of all its workers, and `others` gives another one that is ready now.
         """
@@ -88,6 +90,7 @@ class ChildWorker:
         self._metrics = metrics
         self._n_sources = n_sources
         self._engine = engine
+        self._heads = [asdict(head) for head in heads]
         self._limits = limits
         self._batches = Batches(self._score, settings.max_batch, settings.batch_wait_s)
         self._ready: asyncio.Future[_Child] = asyncio.get_running_loop().create_future()
@@ -277,6 +280,7 @@ class ChildWorker:
         settings = self._settings.model_copy(update={"device": self._device.now})
         order: dict[str, object] = {
             "engine": self._engine,
+            "heads": self._heads,
             "settings": settings.model_dump(mode="json"),
             "n_sources": self._n_sources if self.about is None else None,
         }

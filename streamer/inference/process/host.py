@@ -3,7 +3,7 @@
 Started by `child.py` as `python -m streamer.inference.process.host SOCKET MEMORY`, two inherited descriptors.
 Over the socket go lines of JSON, in turns; samples and scores lie in the memory.
 
-    {"engine": "module:Class" | null, "settings": {...}, "n_sources": 2 | null}       the parent, once
+    {"engine": "module:Class" | null, "settings": {...}, "heads": [...], "n_sources": 2 | null}     once
     {"labels": [...], "window_s": 10.24, "device": "cpu", "engine": "...", "describe": "...", "hop_s": null}
     {"windows": [{"offset": 0, "n_samples": 480000, "sample_rate": 48000, "source_id": "room", ...}]}
     {"scores": [{"offset": 0, "n_labels": 527, "n_frames": 50 | null, "frame_s": 0.2}], "seconds": 0.085}
@@ -27,6 +27,7 @@ from typing import IO, Any
 from streamer.config.schema import ModelSettings
 from streamer.errors import StreamerError
 from streamer.inference.engines import open_engine
+from streamer.inference.heads import Head
 from streamer.inference.process.arena import Arena
 from streamer.types import Scores, Window
 
@@ -56,7 +57,11 @@ def _serve(line: IO[str], arena: Arena) -> int:
     order = json.loads(line.readline() or "null")
     if order is None:
         return 0
-    engine = open_engine(ModelSettings.model_validate(order["settings"], strict=False), order["engine"])
+    engine = open_engine(
+        ModelSettings.model_validate(order["settings"], strict=False),
+        order["engine"],
+        heads=[Head(**head) for head in order["heads"]],
+    )
     n_sources = order["n_sources"]
     _return_memory()
     _send(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 from streamer.config.schema import ModelSettings
 from streamer.core.tasks import cancel_and_wait
 from streamer.errors import ModelError
+from streamer.inference.heads import Head
 from streamer.inference.process.child import LIMITS, ChildWorker, Limits, Suspects
 from streamer.inference.worker import About
 from streamer.metrics import Metrics
@@ -29,6 +31,7 @@ class Pool:
         *,
         n_sources: int | None = None,
         engine: str | None = None,
+        heads: Sequence[Head] = (),
         limits: Limits = LIMITS,
     ) -> None:
         """With `n_sources`, the hop that keeps up with so many is measured, a share of them a device."""
@@ -41,6 +44,7 @@ class Pool:
                 metrics,
                 n_sources=share,
                 engine=engine,
+                heads=heads,
                 limits=limits,
                 suspects=suspects,
                 others=self._others,

@@ -1,0 +1,190 @@
+"""streamer teach: sounds of one's own, from a few clips."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streamer.cli.events import ConfigOption
+from streamer.cli.subcommands import default_command
+from streamer.config.schema import ModelSettings, load_config
+from streamer.errors import UsageError
+from streamer.store.directory import state_directory
+
+if TYPE_CHECKING:
+    from streamer.teaching.record import Taught
+
+_TEACH = "sound"
+ALIKE = 0.5
+"""the score from which on two sounds sound alike"""
+
+app = typer.Typer(
+    cls=default_command(_TEACH),
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Teach a sound of your own from 3 to 10 clips: `streamer teach NAME CLIP…`.\n\n"
+    "Example: streamer teach our_doorbell ding1.wav ding2.wav ding3.wav --not microwave.wav",
+)
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="What it was taught as.")]
+
+
+@app.command(_TEACH, hidden=True)
+def teach(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it: a-z, 0-9, _ and -.")],
+    clips: Annotated[list[Path], typer.Argument(metavar="CLIP…", help="Recordings of it, one each.")],
+    not_clips: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--not", metavar="CLIP", help="A recording of what is not it; may come again and again."
+        ),
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Teach a name anew that exists.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Teach a sound. The model stays as it is; what is learned is a small head over its embeddings.
+
+    Example: streamer teach our_doorbell ding1.wav ding2.wav ding3.wav --not microwave.wav
+    """
+    from streamer.teaching import record  # noqa: PLC0415  # loads numpy and the decoder
+    from streamer.teaching import teach as teaching  # noqa: PLC0415
+    from streamer.teaching.clips import check_clips, read_clips  # noqa: PLC0415
+
+    model, state = _places(config)
+    if record.path_of(state, name).exists() and not replace:
+        raise UsageError(f"{name}: exists: add --replace to teach it anew, or choose another name")
+    own = read_clips(clips)
+    others = read_clips(not_clips or [])
+    check_clips(name, own, others)
+    began = time.monotonic()
+    taught = teaching.teach(teaching.Lesson(name, own, others), model)
+    record.write(state, taught)
+    seconds = time.monotonic() - began
+    typer.echo(f"{name}: taught from {len(own)} clips with {model.path}, in {seconds:.0f} s")
+    for line in _judgement(taught, state):
+        typer.echo(f"  {line}")
+    typer.echo(f"use it: sounds: {{{name}: {{taught: {name}}}}}, and restart the daemon")
+
+
+@app.command("list")
+def list_taught(config: ConfigOption = None) -> None:
+    """Show what was taught.
+
+    Example: streamer teach list
+    """
+    from streamer.teaching import record  # noqa: PLC0415
+
+    _, state = _places(config)
+    known = record.names(state)
+    if not known:
+        typer.echo(f"nothing yet, in {state}: streamer teach NAME CLIP…")
+    for name in known:
+        about = record.read(state, name).about
+        when = time.strftime("%Y-%m-%d", time.localtime(about.taught_at))
+        typer.echo(f"{name:20} {when}  {len(about.clips)} clips, {about.model}")
+
+
+@app.command()
+def show(
+    name: NameArgument,
+    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Show how a sound was taught, and how well it was heard.
+
+    Example: streamer teach show our_doorbell
+    """
+    from streamer.teaching import record  # noqa: PLC0415
+
+    _, state = _places(config)
+    taught = record.read(state, name)
+    about = taught.about
+    if as_json:
+        typer.echo(json.dumps(asdict(about), ensure_ascii=False))
+        return
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(about.taught_at))
+    typer.echo(f"{name}: taught {when} with {about.model} ({about.fingerprint[:12]})")
+    typer.echo(f"  {'clips':14} {', '.join(about.clips)}")
+    if about.not_clips:
+        typer.echo(f"  {'not':14} {', '.join(about.not_clips)}")
+    for line in _judgement(taught, state):
+        typer.echo(f"  {line}")
+
+
+@app.command()
+def remove(name: NameArgument, config: ConfigOption = None) -> None:
+    """Forget a sound, with the embeddings of its clips.
+
+    Example: streamer teach remove our_doorbell
+    """
+    from streamer.teaching import record  # noqa: PLC0415
+
+    _, state = _places(config)
+    record.remove(state, name)
+    typer.echo(f"{name}: removed; take `taught: {name}` out of the configuration, too")
+
+
+@app.command()
+def test(
+    name: NameArgument,
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Recordings to listen to.")],
+    config: ConfigOption = None,
+) -> None:
+    """Listen for a taught sound in recordings: its score in each, and when it is highest.
+
+    Example: streamer teach test our_doorbell evening.flac
+    """
+    from streamer.inference.engines import open_engine  # noqa: PLC0415
+    from streamer.run.offline import highest  # noqa: PLC0415
+    from streamer.teaching import record  # noqa: PLC0415
+
+    model, state = _places(config)
+    engine = open_engine(model, heads=record.read_heads(state, [name], model))
+    for path in files:
+        score, at = highest(path, engine, len(engine.labels) - 1)
+        verdict = "heard" if score >= ALIKE else "not heard"
+        typer.echo(f"{path}: {verdict}, {score:.2f} at {at:.1f} s")
+
+
+def _judgement(taught: Taught, state: Path) -> list[str]:
+    """What may be expected of it, and what it sounds like."""
+    from streamer.teaching import record  # noqa: PLC0415
+    from streamer.teaching.clips import GOOD  # noqa: PLC0415
+    from streamer.teaching.fit import likeness  # noqa: PLC0415
+
+    about = taught.about
+    lines = [
+        f"{'heard again':14} {about.heard} of {len(about.clips)} clips, each left out in turn",
+        f"{'false alarms':14} {about.false} of {about.n_others} windows of other sounds",
+    ]
+    if len(about.clips) < GOOD:
+        lines.append(f"{'too few':14} {len(about.clips)} clips say little; {GOOD} and more are better")
+    if 2 * about.heard < len(about.clips):
+        lines.append(f"{'too different':14} the clips have little in common: is each of them the same sound?")
+    for name in record.names(state):
+        if name == about.name:
+            continue
+        other = record.read(state, name)
+        if other.about.fingerprint != about.fingerprint:
+            continue
+        scores = likeness(taught.head, other.embeddings, other.clip)
+        n_alike = sum(score >= ALIKE for score in scores)
+        if 2 * n_alike > len(scores):
+            lines.append(
+                f"{'sounds alike':14} {name}: {n_alike} of its {len(scores)} clips are taken for it;"
+                " give them with --not"
+            )
+    return lines
+
+
+def _places(config: Path | None) -> tuple[ModelSettings, Path]:
+    """The model to teach, and the state directory."""
+    if config is None:
+        return ModelSettings(), state_directory(None)
+    settings = load_config(config)
+    return settings.model, state_directory(settings.state_dir)
