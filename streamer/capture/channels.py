@@ -36,14 +36,14 @@ class Mixer:
         self._is_logged = False
 
     def mono(self, samples: Samples) -> Samples:
-        """(channels, n) -> (n,), a copy."""
+        """(channels, n) -> (n,), a copy. In the midst of a stream there may be fewer channels than before."""
         if self._channel != "mix":
-            one: Samples = samples[self._channel - 1].copy()
+            one: Samples = samples[min(self._channel, len(samples)) - 1].copy()
             return one
         mean: Samples = np.mean(samples, axis=0, dtype=np.float32)
         if len(samples) > 1 and mean.size:
             self._compare(samples, mean)
-        if self._instead is not None:
+        if self._instead is not None and self._instead < len(samples):
             strongest: Samples = samples[self._instead].copy()
             return strongest
         return mean

@@ -7,7 +7,7 @@ import logging
 import numpy as np
 import pytest
 
-from streamer.capture.channels import Mixer
+from streamer.capture.channels import Channel, Mixer
 from streamer.types import Samples
 
 
@@ -55,3 +55,12 @@ def test_one_channel() -> None:
     one = Mixer("room", 2).mono(samples)
     np.testing.assert_array_equal(one, samples[1])
     assert one.base is None
+
+
+@pytest.mark.parametrize("channel", ["mix", 1, 2])
+def test_a_stream_that_goes_on_with_fewer_channels(channel: Channel) -> None:
+    """A damaged recording, or a station between two programmes: what there is is taken."""
+    mixer = Mixer("radio", channel)
+    sine = np.sin(np.arange(1000, dtype=np.float32))
+    mixer.mono(np.stack((0.1 * sine, -0.2 * sine)))
+    np.testing.assert_array_equal(mixer.mono(sine[None]), sine)
