@@ -285,15 +285,6 @@ class Reader:
             if after is None:
                 return
 
-    def onsets(self, since: float, until: float, source: str | None = None) -> Iterator[tuple[float, str]]:
-        """Onset and sound of the events from `since` on and before `until`, without those judged wrong."""
-        where, values = "onset >= ? AND onset < ? AND verdict IS NOT 'wrong'", [since, until]
-        if source is not None:
-            query = f"SELECT onset, sound FROM event WHERE source = ? AND {where}"  # noqa: S608  constants
-            yield from self._db.execute(query, (source, *values))
-        else:
-            yield from self._db.execute(f"SELECT onset, sound FROM event WHERE {where}", values)  # noqa: S608
-
     def hours(
         self, since: float, until: float, zone: tzinfo | None = None, *, source: str | None = None
     ) -> list[Hour]:

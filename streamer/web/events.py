@@ -206,9 +206,10 @@ class Events:
         def read() -> dict[str, object]:
             counts: Counter[tuple[str, int, int]] = Counter()
             with reading(directory) as reader:
-                for onset, sound in reader.onsets(begin, end, source):
-                    local = datetime.fromtimestamp(onset, zone)
-                    counts[sound, local.weekday() if by_weekday else -1, local.hour] += 1
+                for hour in reader.hours(begin, end, zone, source=source):
+                    local = datetime.fromtimestamp(hour.start, zone)
+                    for sound, (n, _) in hour.sounds.items():
+                        counts[sound, local.weekday() if by_weekday else -1, local.hour] += n
             rows = [
                 {"sound": sound, "hour": hour, "n": n, **({"weekday": weekday} if by_weekday else {})}
                 for (sound, weekday, hour), n in sorted(counts.items())
