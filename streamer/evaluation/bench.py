@@ -18,6 +18,7 @@ import numpy as np
 
 from streamer.config.schema import ModelSettings
 from streamer.errors import UsageError
+from streamer.evaluation.timed import Load, Score
 from streamer.inference.engines import open_engine
 from streamer.inference.engines.processor import processor_name
 from streamer.model import hub
@@ -32,9 +33,6 @@ VERSIONS = ("torch", "onnxruntime", "transformers", "openvino")
 FEWEST = 3
 """rounds, however long they take"""
 
-Score = Callable[[Sequence[Window]], object]
-Load = Callable[[ModelSettings], tuple[str, Score]]
-"""a dtype, and what scores windows in it"""
 Times = list[tuple[float, float]]
 """seconds, and seconds of processor time, by round"""
 

@@ -13,7 +13,7 @@ import torch
 
 from streamer.config.schema import ModelSettings
 from streamer.errors import UsageError
-from streamer.evaluation.bench import Load, Score
+from streamer.evaluation.timed import Load, Score
 from streamer.inference.engines.processor import bfloat16_units
 from streamer.inference.engines.torch import choose_device
 from streamer.model import checkpoint
