@@ -149,7 +149,7 @@ def test_sounds_that_the_model_may_not_hear_are_named(tmp_path: Path) -> None:
     """`streamer check` says of the sounds of a configuration which are heard poorly, or were not measured."""
     path = tmp_path / "config.yaml"
     path.write_text(
-        "sources: {here: {command: [cat, /dev/zero]}}\n"
+        "sources: {here: {demo: true}}\n"
         "sounds:\n  siren: {labels: [Siren]}\n  squeezebox: {labels: [Shofar]}\n"
         "mqtt: {enabled: false}\n"
     )

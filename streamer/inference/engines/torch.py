@@ -160,14 +160,15 @@ class TorchEngine:
 
     def _posteriors(self, features: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """(B, T, M) -> (B, N) and, with a frame head, (B, t, N), in 0..1; embeddings where it embeds."""
-        network = self._network
-        clips, frames, embeddings = network.classify_and_embed(
-            network.tokens(features.to(self.dtype)), network.config.grid[1]
-        )
+        network, x = self._network, features.to(self.dtype)
+        if self._embeds:
+            clips, frames, embeddings = network.classify_and_embed(network.tokens(x), network.config.grid[1])
+        else:
+            (clips, frames), embeddings = network(x), None
         return (
             self._posterior(clips),
             None if frames is None else self._posterior(frames),
-            embeddings.float() if self._embeds else None,
+            None if embeddings is None else embeddings.float(),
         )
 
     def _posterior(self, logits: Tensor) -> Tensor:
