@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ import typer
 
 from streamer.cli.times import duration, local, moment, since, utc
 from streamer.config.schema import ClipSettings, load_config
+from streamer.config.yaml import NAME
+from streamer.core.printable import printable
 from streamer.errors import InputError, StreamerError, UsageError
 from streamer.store import history
 from streamer.store.clips import clip_path, remove_clips
@@ -215,6 +218,10 @@ def export(
             if event.clip != "kept" or not clip.is_file():
                 continue
             name = event.sound if event.verdict == "right" else event.verdict_sound or OTHER
+            if not re.fullmatch(NAME, name):  # it becomes a folder
+                raise InputError(
+                    f"{event.id} was reviewed as {printable(name)}: review it with a sound's name"
+                )
             _copy(clip, audio / name / clip.name)
             counts[name] = counts.get(name, 0) + 1
     for name, n in sorted(counts.items()):

@@ -168,6 +168,10 @@ def _paths(config: Config) -> Iterator[tuple[str, Path]]:
         yield "model.path", model
     tls = config.mqtt.tls
     files = {"state_dir": config.state_dir, "mqtt.password_file": config.mqtt.password_file}
+    files |= {f"web.{key}": getattr(config.web, key) for key in ("password_file", "guest_password_file")}
+    if config.gateway is not None:
+        keys = [key for key in type(config.gateway).model_fields if key.endswith("_file")]
+        files |= {f"gateway.{key}": getattr(config.gateway, key) for key in keys}
     if tls is not None:
         files |= {f"mqtt.tls.{key}": getattr(tls, key) for key in ("ca_file", "cert_file", "key_file")}
     yield from ((key, path) for key, path in files.items() if path is not None)

@@ -96,13 +96,19 @@ class Control:
         self._notify(command.source)
 
     def weakens_critical(self, command: Command) -> bool:
-        """Whether it switches a critical sound off, or raises its threshold above that of the file."""
+        """Whether it switches a critical sound off, or raises its threshold above that of the file.
+
+        A profile does so for all sounds at once: where one is critical, no command makes it less sensitive.
+        """
         match command:
             case SetListenFor(_, sound, listen):
                 return not listen and self._config.sounds[sound].priority == "critical"
             case SetThreshold(_, sound, on):
                 rule = self._rules[sound]
                 return rule.priority == "critical" and on > rule.on
+            case SetProfile(_, profile):
+                is_critical = any(rule.priority == "critical" for rule in self._rules.values())
+                return is_critical and PROFILES[profile] > PROFILES["normal"]
         return False
 
     def listens(self, source: str) -> bool:

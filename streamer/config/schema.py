@@ -335,14 +335,14 @@ class WebSettings(Section):
     """Whether the next free port is taken where this one is in use."""
     hosts: list[str] = Field(default_factory=list)
     """Further host names that the page is reached by; requests for others are refused."""
-    trusted_proxies: list[str] = Field(default_factory=list)
-    """Addresses or networks of reverse proxies whose forwarding headers are believed."""
+    ingress_proxies: list[str] = Field(default_factory=list)
+    """Addresses of Home Assistant's supervisor: whom it shows the page, owns it. For no other proxies."""
     password_file: File | None = None
     """File whose first line is the password, or its hash; $STATE_DIRECTORY/web-password where not set."""
     guest_password_file: File | None = None
     """The same for guests, who may look and change nothing."""
 
-    @field_validator("trusted_proxies")
+    @field_validator("ingress_proxies")
     @classmethod
     def _networks(cls, proxies: list[str]) -> list[str]:
         for proxy in proxies:

@@ -135,7 +135,7 @@ def write_configuration(options: Options, broker: Broker, data: Path, own: Path 
         "enabled": True,
         "host": "0.0.0.0",  # noqa: S104  # of the add-on's own network
         "port": INGRESS_PORT,
-        "trusted_proxies": [INGRESS_PROXY],
+        "ingress_proxies": [INGRESS_PROXY],
         "password_file": str(data / "web-password"),
     }
     settings.pop("state_dir", None)

@@ -116,6 +116,8 @@ class Gateway:
         try:
             yield port
         finally:
+            for intake in self._intakes.values():
+                intake.end()
             self._server.close()
             await self._server.wait_closed()
             await self._decoder.close()

@@ -92,6 +92,7 @@ class Intake:
         self._clock: NodeClock | None = None
         self._waiting: asyncio.Queue[Taken] = asyncio.Queue(1)
         self._closed_at: float | None = time.monotonic()
+        self._has_ended = False
         self._expected: float | None = None
         """when the next hop is captured, on the node's clock"""
         self._arrived = time.monotonic()
@@ -135,7 +136,7 @@ class Intake:
             await self._put(taken)
 
     async def _put(self, taken: Taken) -> None:
-        while not self._is_unheard:
+        while not (self._is_unheard or self._has_ended):
             with suppress(TimeoutError):
                 async with asyncio.timeout(POLL_S):
                     await self._waiting.put(taken)
@@ -148,6 +149,10 @@ class Intake:
     def close(self) -> None:
         """Nobody listens to it."""
         self._closed_at = time.monotonic()
+
+    def end(self) -> None:
+        """The gateway ends: no connection waits for room any more."""
+        self._has_ended = True
 
     async def until_connected(self) -> None:
         """Raises SourceError where no audio is to be had from the node now."""

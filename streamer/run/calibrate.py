@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,21 +42,36 @@ def calibrate(
     Raises InputError where no scores were kept in this time.
     """
     control = Control(config, JsonFile(directory, "control.json"))
-    proposals = []
-    sources = [one for one in logged_sources(directory, source) if one in config.sources]
-    for one in sources:
-        for sound in control.sounds:
-            if not control.listens_for(one, sound):
-                continue
-            on = round(control.on_off(one, sound)[0], 3)
-            thresholds = sorted({*THRESHOLDS, on})
-            found = curve(directory, config, sound, since, until, source=one, thresholds=thresholds)
-            if any(point.n_events for point in found.points):
-                now = next(point for point in found.points if point.on == on)
-                proposals.append(Proposal(one, sound, now, choose(found, on, per_day), found))
-    if not sources:
-        raise InputError(f"{directory}: no scores of a source of this configuration were kept")
+    proposals = list[Proposal]()
+    failure: InputError | None = InputError(
+        f"{directory}: no scores of a source of this configuration were kept"
+    )
+    for one in logged_sources(directory, source):
+        if one not in config.sources:
+            continue
+        try:
+            proposals += _of_source(directory, config, control, one, since, until, per_day)
+        except InputError as error:  # of none of the others
+            failure = failure and error
+        else:
+            failure = None
+    if failure is not None:
+        raise failure
     return proposals
+
+
+def _of_source(
+    directory: Path, config: Config, control: Control, source: str, since: float, until: float, per_day: float
+) -> Iterator[Proposal]:
+    for sound in control.sounds:
+        if not control.listens_for(source, sound):
+            continue
+        on = round(control.on_off(source, sound)[0], 3)
+        thresholds = sorted({*THRESHOLDS, on})
+        found = curve(directory, config, sound, since, until, source=source, thresholds=thresholds)
+        if any(point.n_events for point in found.points):
+            now = next(point for point in found.points if point.on == on)
+            yield Proposal(source, sound, now, choose(found, on, per_day), found)
 
 
 def choose(found: Curve, on: float, per_day: float) -> Point:

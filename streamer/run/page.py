@@ -75,7 +75,7 @@ def open_page(
     """
     web = config.web
     sessions = open_sessions(web, directory)
-    feed = Feed(tapes, lambda event: event_message(event, config.node))
+    feed = Feed(tapes, lambda event: event_message(event, config.node, names=in_use().names))
     zone, zone_name = home_zone()
     parts = Parts(
         config=in_use,
@@ -91,7 +91,13 @@ def open_page(
     api = Api(parts)
     control.subscribe(lambda _: feed.changed("control", api.settings.control_fields()))
     routes = [*api.routes, *more]
-    app = application(routes, sessions, hosts=(web.host, *web.hosts), trusted_proxies=web.trusted_proxies)
+    app = application(
+        routes,
+        sessions,
+        hosts=(web.host, *web.hosts),
+        ingress_proxies=web.ingress_proxies,
+        needs_password=web.host not in LOOPBACK,
+    )
     server = WebServer("page", app, web.host, web.port, next_free_port=web.next_free_port)
     server.bind()
     return Page(server, feed, routes)

@@ -89,6 +89,10 @@ class Reloader:
             if getattr(config, section) != getattr(before, section):
                 log.warning("reload: a change of `%s` takes effect at the next start", section)
                 config = config.model_copy(update={section: getattr(before, section)})
+        used_once = {key: getattr(before.mqtt, key) for key in ("enabled", "embedded")}
+        if any(getattr(config.mqtt, key) != value for key, value in used_once.items()):
+            log.warning("reload: a change of `mqtt.enabled` or `embedded` takes effect at the next start")
+            config = config.model_copy(update={"mqtt": config.mqtt.model_copy(update=used_once)})
         self._control.change(config)
         if self._broker is not None:
             try:

@@ -28,6 +28,7 @@ from streamer.config.schema import ClipSettings
 from streamer.core.clock import STEP_S
 from streamer.core.files import writing
 from streamer.core.rate_limit import RateLimit
+from streamer.errors import ConfigError
 from streamer.metrics import Metrics
 from streamer.model.labels import descendants
 from streamer.store import history
@@ -82,6 +83,8 @@ class _Ears:
     """all windows that began before have been scored"""
     voices: deque[tuple[float, float]] = field(default_factory=deque)
     """spans in which a voice may be"""
+    lost: deque[tuple[float, float]] = field(default_factory=deque)
+    """windows that had to be scored and were not: a voice may have been in them"""
 
 
 class Clips:
@@ -98,7 +101,10 @@ class Clips:
         *,
         min_free: int,
     ) -> None:
-        """`labels` are the model's, `min_free` bytes stay free on the disk."""
+        """`labels` are the model's, `min_free` bytes stay free on the disk.
+
+        Raises ConfigError where voices are to be dropped and the model cannot hear any.
+        """
         self._directory = directory
         self._settings = settings
         self._tapes = tapes
@@ -107,6 +113,8 @@ class Clips:
         self._bounds = ClipBounds(settings.days, settings.max_mb << 20, settings.per_sound, min_free)
         voices = descendants(SPEECH)
         self._voices = [] if settings.speech == "keep" else [i for i, x in enumerate(labels) if x in voices]
+        if settings.speech == "drop" and not self._voices:
+            raise ConfigError("clips.speech: the model has no label of speech: set `keep` to have clips")
         self._ears: dict[str, _Ears] = {}
         self._jobs: dict[str, _Job] = {}
         """by event"""
@@ -133,10 +141,15 @@ class Clips:
         """Take note of where voices are. Never blocks."""
         ears = self._ears.setdefault(hop.source_id, _Ears())
         ears.until = hop.sensed.start
-        while ears.voices and ears.voices[0][1] < hop.sensed.end - VOICE_S:
-            ears.voices.popleft()
+        for spans in (ears.voices, ears.lost):
+            while spans and spans[0][1] < hop.sensed.end - VOICE_S:
+                spans.popleft()
         scores = hop.scores
-        if scores is None or not self._voices:
+        if scores is None:
+            if hop.sensed.is_wanted:
+                ears.lost.append((hop.sensed.start, hop.sensed.end))
+            return
+        if not self._voices:
             return
         # Scores are in steps: one that was just above is just below.
         if scores.frames is None:
@@ -194,7 +207,10 @@ class Clips:
         state, clip_start, clip_end, size = "failed", None, None, 0
         if self._has_voice(event.source_id, start, end):
             state = "speech"
-        elif abs(job.ring.time(0) - job.began) < STEP_S:  # the clock was not set meanwhile
+        elif (
+            abs(job.ring.time(0) - job.began) < STEP_S  # the clock was not set meanwhile
+            and (self._settings.speech == "keep" or self._is_scored(event.source_id, start, end))
+        ):
             start, end = max(start, job.ring.time(job.ring.start)), min(end, job.ring.time(job.ring.end))
             if end > start:
                 excerpt = job.ring.between(start, end)
@@ -212,6 +228,11 @@ class Clips:
 
     def _has_voice(self, source_id: str, start: float, end: float) -> bool:
         return any(first < end and start < last for first, last in self._ears.get(source_id, _Ears()).voices)
+
+    def _is_scored(self, source_id: str, start: float, end: float) -> bool:
+        """Whether every window of a span was: else nobody knows whether somebody speaks in it."""
+        ears = self._ears.get(source_id, _Ears())
+        return ears.until >= end and not any(first < end and start < last for first, last in ears.lost)
 
     async def _write(self, event: SoundEvent, samples: Samples, rate: int, start: float) -> tuple[str, int]:
         """The state of the clip, and bytes."""
@@ -262,14 +283,19 @@ class Clips:
         if clips is None:
             return
         known = {clip_path(self._directory, one.id, one.start): one.id for one in clips}
+        oldest = await self._rows.change(_oldest_onset)
 
         def sweep() -> list[str]:
-            found = set()
+            found, left = set(), 0
             for path in (self._directory / FOLDER).glob("*/*"):
                 if path in known:
                     found.add(path)
+                elif oldest is None or path.stat().st_mtime < oldest:
+                    left += 1  # of a history that was lost: it is not this one's to delete
                 else:
                     path.unlink(missing_ok=True)
+            if left and self._logged.due("left"):
+                log.warning("%s: %d clips are of no event of this history, and stay", self._directory, left)
             return [event_id for path, event_id in known.items() if path not in found]
 
         with suppress(OSError):
@@ -278,6 +304,11 @@ class Clips:
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.wrap_future(self._thread.submit(call))
+
+
+def _oldest_onset(db: sqlite3.Connection) -> float | None:
+    (onset,) = db.execute("SELECT min(onset) FROM event").fetchone()
+    return None if onset is None else float(onset)
 
 
 def clip_path(directory: Path, event_id: str, start: float) -> Path:

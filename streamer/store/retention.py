@@ -88,7 +88,8 @@ def clips_to_remove(
     """Which clips go so that `needed` bytes more fit, and whether they fit then. `free` is that of the disk.
 
     First what is too old, then the oldest of a sound that has too many, then, from the sound with the most
-    bytes, those marked wrong, those not reviewed, those marked right, the oldest first.
+    bytes, those marked wrong, those not reviewed, those marked right, the oldest first. Where not even all of
+    them would free what the disk lacks, something else fills it, and none goes for that.
     """
     gone: dict[str, KeptClip] = {}
     by_sound = Counter(clip.sound for clip in clips)
@@ -106,7 +107,9 @@ def clips_to_remove(
             size_of[clip.sound] += clip.size
             if not clip.is_pinned:
                 left.setdefault(clip.sound, []).append(clip)
-    while used + needed > bounds.size or free - needed < bounds.min_free:
+    is_hopeless = free + sum(clip.size for one in left.values() for clip in one) - needed < bounds.min_free
+    min_free = 0 if is_hopeless else bounds.min_free
+    while used + needed > bounds.size or free - needed < min_free:
         if not left:
             return list(gone.values()), False
         sound = max(left, key=lambda name: size_of[name])
@@ -116,4 +119,4 @@ def clips_to_remove(
         gone[clip.id] = clip
         used, free = used - clip.size, free + clip.size
         size_of[sound] -= clip.size
-    return list(gone.values()), True
+    return list(gone.values()), not is_hopeless

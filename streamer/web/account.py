@@ -46,7 +46,6 @@ class Account:
             path=caller.base,
             httponly=True,
             samesite="lax",
-            secure=request.url.scheme == "https",
         )
         return response
 

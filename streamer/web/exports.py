@@ -10,15 +10,16 @@ from collections.abc import Callable, Iterable
 from starlette.requests import Request
 from starlette.responses import Response
 
-from streamer.core.threads import in_thread
 from streamer.store.query import Event, reading
 from streamer.web.event_fields import event_fields
 from streamer.web.guard import ScopedRoute
 from streamer.web.parts import Parts
-from streamer.web.request import cell, directory_of, filter_of
+from streamer.web.request import answered, cell, directory_of, filter_of
 
 EXPORT_MAX = 100_000
 """events of one file"""
+EXPORT_S = 60.0
+"""a disk that takes longer is answered with 503"""
 COLUMNS = ("onset", "offset", "source", "sound", "peak", "level_dbfs", "priority", "verdict", "note", "id")
 
 
@@ -51,7 +52,7 @@ class Exports:
             with reading(directory) as reader:
                 return write(reader.events(wanted, n=EXPORT_MAX))
 
-        text = await in_thread(read, "export events")
+        text = await answered(read, EXPORT_S)
         disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
         return Response(text, media_type=media_type, headers=disposition)
 

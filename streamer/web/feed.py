@@ -90,7 +90,6 @@ class Feed:
         """the latest `control`: a page may have asked for it just before it changed"""
         self._sampled: dict[str, tuple[int, int]] = {}
         """by source, the ring's identity and the index up to which its spectrum was sent"""
-        self._closing = asyncio.Event()
         self.dropped: Counter[str] = Counter()
 
     def put(self, report: Report) -> None:
@@ -126,7 +125,6 @@ class Feed:
                 for source_id in {client.spectrum for client in self._clients if client.spectrum}:
                     self._send_spectrum(source_id)
         finally:
-            self._closing.set()
             for client in self._clients:
                 client.closed = True
                 client.put("bye", _message("bye", {}))

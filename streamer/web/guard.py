@@ -3,7 +3,7 @@
 The checks, in this order, and the attacks that they stop:
 
 1. `Host` is a name that this server goes by: DNS rebinding.
-2. Headers that a reverse proxy would set are dropped unless the peer is a trusted proxy: forged identities.
+2. Headers that a proxy would set are dropped unless it is Home Assistant's: forged identities.
 3. A request that changes something comes from this very page, or from no page at all: cross-site requests.
 4. Its body is JSON and not larger than 64 kB.
 5. The caller has the scope that the route asks for; a route without one is not routed to.
@@ -86,16 +86,19 @@ class Guard:
         sessions: Sessions,
         *,
         hosts: Iterable[str],
-        trusted_proxies: Iterable[str] = (),
-        secure: bool = False,
+        ingress_proxies: Iterable[str] = (),
+        needs_password: bool = False,
     ) -> None:
-        """`hosts`: names of the server beside loopback; `trusted_proxies`: addresses or networks."""
+        """`hosts`: names of the server beside loopback; `ingress_proxies`: addresses or networks.
+
+        With `needs_password` nobody gets in while there is none: the file may be lost while others reach it.
+        """
         self._app = app
         self._routes = routes
         self._sessions = sessions
         self._hosts = frozenset(host.lower().strip("[]") for host in (*LOOPBACK, *hosts))
-        self._trusted = [ipaddress.ip_network(proxy, strict=False) for proxy in trusted_proxies]
-        self._secure = secure
+        self._trusted = [ipaddress.ip_network(proxy, strict=False) for proxy in ingress_proxies]
+        self._needs_password = needs_password
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -146,7 +149,7 @@ class Guard:
         if ingress:  # the supervisor has signed the user in; the add-on is for administrators
             return Caller(OWNER, None, address, base)
         if not self._sessions.has_password:
-            return Caller(OWNER, None, address, base)
+            return Caller(NOBODY if self._needs_password else OWNER, None, address, base)
         kind, _, secret = headers.get("authorization", "").partition(" ")
         secret = secret if kind.lower() == "bearer" else _cookie(headers.get("cookie", ""))
         session = self._sessions.find(secret) if secret else None
@@ -164,8 +167,6 @@ class Guard:
                 headers["Permissions-Policy"] = "microphone=(), camera=(), geolocation=()"
                 if path.startswith("/api/"):
                     headers["Cache-Control"] = "no-store"
-                if self._secure:
-                    headers["Strict-Transport-Security"] = "max-age=31536000"
             await send(message)
 
         return sending

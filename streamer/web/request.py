@@ -31,10 +31,10 @@ def directory_of(directory: Path | None) -> Path:
     return directory
 
 
-async def answered(read: Callable[[], T]) -> T:
+async def answered(read: Callable[[], T], timeout_s: float = ANSWER_S) -> T:
     """Run something that waits for the disk. Raises RefusedError."""
     try:
-        return await in_thread(read, "history", ANSWER_S)
+        return await in_thread(read, "history", timeout_s)
     except TimeoutError:
         raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, "the disk does not answer") from None
     except InputError as error:

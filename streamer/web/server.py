@@ -145,11 +145,14 @@ def application(
     sessions: Sessions,
     *,
     hosts: Iterable[str] = (),
-    trusted_proxies: Iterable[str] = (),
+    ingress_proxies: Iterable[str] = (),
+    needs_password: bool = False,
 ) -> ASGIApp:
-    """The routes behind the guard; `hosts` and `trusted_proxies` as `Guard` has them."""
+    """The routes behind the guard; the rest as `Guard` has it."""
     app = Starlette(routes=list(routes), exception_handlers={RefusedError: _refused, Exception: _fault})
-    return Guard(app, routes, sessions, hosts=hosts, trusted_proxies=trusted_proxies)
+    return Guard(
+        app, routes, sessions, hosts=hosts, ingress_proxies=ingress_proxies, needs_password=needs_password
+    )
 
 
 def _refused(_: Request, error: Exception) -> Response:

@@ -17,10 +17,9 @@ from streamer.core.json_file import JsonFile
 from streamer.core.threads import in_thread
 from streamer.errors import ConfigError
 
-Scope: TypeAlias = Literal["look", "hear", "listen", "write", "owner"]
-"""look: events, levels, spectrograms · hear: clips · listen: live audio · write: reviews and settings ·
-owner: tokens and sessions"""
-OWNER: frozenset[Scope] = frozenset({"look", "hear", "listen", "write", "owner"})
+Scope: TypeAlias = Literal["look", "hear", "write", "owner"]
+"""look: events, levels, spectrograms · hear: clips · write: reviews, settings · owner: tokens, sessions"""
+OWNER: frozenset[Scope] = frozenset({"look", "hear", "write", "owner"})
 GUEST: frozenset[Scope] = frozenset({"look"})
 NOBODY: frozenset[Scope] = frozenset()
 

@@ -13,6 +13,7 @@ from streamer.config.control import (
     LOWEST,
     MUTE_S,
     PROFILES,
+    Command,
     Control,
     SetListen,
     SetListenFor,
@@ -21,7 +22,7 @@ from streamer.config.control import (
     SetThreshold,
 )
 from streamer.web.guard import RefusedError, ScopedRoute
-from streamer.web.request import body_of
+from streamer.web.request import body_of, caller_of
 
 
 class Settings:
@@ -48,7 +49,7 @@ class Settings:
         source, value = self._source(request), (await body_of(request)).get("value")
         if not isinstance(value, bool):
             raise RefusedError(HTTPStatus.BAD_REQUEST, "value is true or false")
-        self._control.apply(SetListen(source, value))
+        self._apply(request, SetListen(source, value))
         return JSONResponse(self.control_fields())
 
     async def set_mute(self, request: Request) -> Response:
@@ -57,7 +58,7 @@ class Settings:
         if not isinstance(value, bool):
             raise RefusedError(HTTPStatus.BAD_REQUEST, "value is true or false")
         until = time.time() + MUTE_S if value else 0.0
-        self._control.apply(SetMute(source, until))
+        self._apply(request, SetMute(source, until))
         return JSONResponse(self.control_fields())
 
     async def set_listen_for(self, request: Request) -> Response:
@@ -67,14 +68,14 @@ class Settings:
             raise RefusedError(HTTPStatus.NOT_FOUND, "no such sound")
         if not isinstance(value, bool):
             raise RefusedError(HTTPStatus.BAD_REQUEST, "value is true or false")
-        self._control.apply(SetListenFor(source, sound, value))
+        self._apply(request, SetListenFor(source, sound, value))
         return JSONResponse(self.control_fields())
 
     async def set_profile(self, request: Request) -> Response:
         source, value = self._source(request), (await body_of(request)).get("value")
         if not isinstance(value, str) or value not in PROFILES:
             raise RefusedError(HTTPStatus.BAD_REQUEST, f"value is one of: {', '.join(PROFILES)}")
-        self._control.apply(SetProfile(source, value))
+        self._apply(request, SetProfile(source, value))
         return JSONResponse(self.control_fields())
 
     async def set_threshold(self, request: Request) -> Response:
@@ -84,8 +85,14 @@ class Settings:
             raise RefusedError(HTTPStatus.NOT_FOUND, "no such sound, or it has no threshold")
         if not isinstance(value, int | float) or isinstance(value, bool) or not LOWEST <= value <= HIGHEST:
             raise RefusedError(HTTPStatus.BAD_REQUEST, f"value is a number from {LOWEST:g} to {HIGHEST:g}")
-        self._control.apply(SetThreshold(source, sound, float(value)))
+        self._apply(request, SetThreshold(source, sound, float(value)))
         return JSONResponse(self.control_fields())
+
+    def _apply(self, request: Request, command: Command) -> None:
+        """Raises RefusedError where only an owner may: whoever weakens an alarm should have meant to."""
+        if self._control.weakens_critical(command) and "owner" not in caller_of(request).scopes:
+            raise RefusedError(HTTPStatus.FORBIDDEN, "a critical sound: this needs the scope owner")
+        self._control.apply(command)
 
     def control_fields(self) -> dict[str, object]:
         """By source: whether it is listened to, its profile, and the threshold of each sound."""

@@ -105,7 +105,7 @@ def test_metrics_and_health(tmp_path: Path) -> None:
         )
         assert 1e6 < in_use < resident < 1e9
         assert get("/")[0] == 404
-        assert get("/metrics", host="attacker.example")[0] == 403
+        assert get("/metrics", host="attacker.example")[0] == 421
 
 
 def test_a_name_server_that_hangs(tmp_path: Path) -> None:

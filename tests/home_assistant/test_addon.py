@@ -84,7 +84,7 @@ def test_the_page_is_reached_through_the_supervisor_alone(tmp_path: Path) -> Non
     """On the port of the manifest, for its address; others would need a password that nobody knows."""
     config = configured(tmp_path, {})
     assert (config.web.enabled, config.web.port) == (True, MANIFEST["ingress_port"])
-    assert (MANIFEST["ingress"], config.web.trusted_proxies) == (True, ["172.30.32.2"])
+    assert (MANIFEST["ingress"], config.web.ingress_proxies) == (True, ["172.30.32.2"])
     assert config.web.password_file is not None
     first = config.web.password_file.read_text(encoding="utf-8")
     assert len(first) > 40

@@ -19,6 +19,7 @@ from streamer.capture.ring import Ring
 from streamer.capture.stream import read_file
 from streamer.capture.tapes import Tapes
 from streamer.config.schema import ClipSettings
+from streamer.errors import ConfigError
 from streamer.metrics import Metrics
 from streamer.store import clips as module
 from streamer.store import history
@@ -172,6 +173,46 @@ async def test_voices_elsewhere_or_kept(tmp_path: Path) -> None:
         assert await one.state() == "kept"
 
 
+async def test_windows_that_were_not_scored(tmp_path: Path) -> None:
+    """Nobody knows whether somebody speaks there: no clip, unless voices may be in it."""
+    lost = replace(hop(30), scores=None)
+    assert lost.sensed.is_wanted
+    async with home(tmp_path / "a") as one:
+        await hear(one, lost, hop(40))
+        assert await one.state() == "failed"
+        assert one.files() == []
+    async with home(tmp_path / "b") as one:  # the source is closed before its last windows are scored
+        await hear(one, hop(23))
+        one.tapes.remove("kitchen", one.ring)
+        assert await one.state() == "failed"
+    async with home(tmp_path / "c", speech="keep") as one:
+        await hear(one, lost, hop(40))
+        assert await one.state() == "kept"
+
+
+def test_a_model_that_knows_no_speech(tmp_path: Path) -> None:
+    """Cannot keep the promise that voices are dropped: that is said at the start."""
+    writer = Writer(Log(tmp_path, Metrics()), Metrics())
+    with pytest.raises(ConfigError, match="no label of speech: set `keep`"):
+        Clips(tmp_path, ClipSettings(enabled=True), Tapes(), ["Dog"], writer, Metrics(), min_free=0)
+
+
+async def test_a_history_that_was_lost(tmp_path: Path) -> None:
+    """Clips of the one before are not the new one's to delete."""
+    (tmp_path / "clips/2026-01-01").mkdir(parents=True)
+    old = tmp_path / "clips/2026-01-01/dddddddddddd.flac"
+    old.write_bytes(b"fLaC")
+    async with home(tmp_path) as one:  # no event yet
+        await until(lambda: one.clips._tended_at > 0)
+        await hear(one)
+        assert await one.state() == "kept"
+    os.utime(old, (T0 - 86400, T0 - 86400))
+    async with home(tmp_path) as one:  # older than all of this history
+        await until(lambda: one.clips._tended_at > 0)
+        await asyncio.sleep(1)
+        assert old in one.files()
+
+
 async def test_it_waits_for_the_windows_that_saw_it(tmp_path: Path) -> None:
     """Nothing is written before the last of them was scored."""
     async with home(tmp_path) as one:
@@ -257,6 +298,9 @@ def test_which_clips_go() -> None:
     assert gone(mixed, size=50)[0].count(" ") == 3
     assert gone([clip("a", is_pinned=True)], size=150, needed=100) == ("", False)
     assert gone([], needed=10, size=5) == ("", False)
+    # Something else fills the disk: all clips together would not free what is missing.
+    assert gone(mixed, free=50, min_free=1000) == ("", False)
+    assert gone([*mixed, clip("old", age_d=15)], free=50, min_free=1000) == ("old", False)
 
 
 def test_pinned_clips_are_bounded(tmp_path: Path) -> None:

@@ -62,5 +62,5 @@ def guarded(tmp_path: Path) -> Iterator[Site]:
     (tmp_path / "web-password").write_text(f"{PASSWORD}\n")
     (tmp_path / "web-guest-password").write_text("guests are welcome\n")
     fill(tmp_path, 3)
-    with served(tmp_path, hosts=["home.example"], trusted_proxies=["127.0.0.2"]) as opened:
+    with served(tmp_path, hosts=["home.example"], ingress_proxies=["127.0.0.2"]) as opened:
         yield opened

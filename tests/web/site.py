@@ -89,6 +89,7 @@ CONFIG: dict[str, Any] = {
     "sounds": {
         "dog_bark": {"labels": ["Dog", "Bark"], "on": 0.6},
         "siren": {"labels": ["Siren"]},
+        "smoke_alarm": {"labels": ["Smoke detector, smoke alarm"], "priority": "critical"},
         "loud_noise": {"above_background_db": 25.0},
     },
 }

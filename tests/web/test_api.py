@@ -17,6 +17,7 @@ from streamer.store.flac import encode
 from streamer.store.query import reading
 from tests.web.conftest import N
 from tests.web.site import Site
+from tests.web.test_guard import owner_token
 
 
 def days(site: Site) -> tuple[str, str]:
@@ -29,9 +30,9 @@ def test_what_the_page_begins_with(site: Site) -> None:
     """Names as people gave them, what may be done, and the home's day."""
     info = site.get("info")
     assert [(one["id"], one["name"]) for one in info["sources"]] == [("kitchen", "Küche"), ("hall", "Hall")]
-    assert [one["name"] for one in info["sounds"]] == ["Dog bark", "Siren", "Loud noise"]
-    assert [one["heard"] for one in info["sounds"]][2] == ""
-    assert info["scopes"] == ["hear", "listen", "look", "owner", "write"]
+    assert [one["name"] for one in info["sounds"]] == ["Dog bark", "Siren", "Smoke alarm", "Loud noise"]
+    assert [one["heard"] for one in info["sounds"]][3] == ""
+    assert info["scopes"] == ["hear", "look", "owner", "write"]
 
 
 def test_every_event_once(site: Site) -> None:
@@ -149,7 +150,12 @@ def test_what_is_in_force(site: Site) -> None:
     assert changed == ["kitchen"] * 4 + ["hall"]
     assert found == site.get("control")
     assert found["kitchen"]["thresholds"]["dog_bark"] == {"set": 0.9, "on": 0.8182, "off": 0.4091}
-    assert found["kitchen"]["sounds"] == {"dog_bark": True, "siren": False, "loud_noise": True}
+    assert found["kitchen"]["sounds"] == {
+        "dog_bark": True,
+        "siren": False,
+        "smoke_alarm": True,
+        "loud_noise": True,
+    }
     assert 3590 <= found["kitchen"]["muted_s"] <= 3600
     assert (found["kitchen"]["listen"], found["hall"]["listen"]) == (True, False)
     assert "siren" not in site.control.in_force("kitchen").sounds
@@ -200,12 +206,12 @@ def test_what_is_in_force(site: Site) -> None:
             {"verdict": "wrong", "sound": {}},
             "sound is none of the configuration's",
         ),
-        ("POST", "tokens", {"name": "x", "scopes": [[]]}, "scopes are: hear, listen, look, owner, write"),
+        ("POST", "tokens", {"name": "x", "scopes": [[]]}, "scopes are: hear, look, owner, write"),
         ("PUT", "control/kitchen/listen", [], "the body is a JSON object"),
         ("PUT", "control/kitchen/listen", b"{", "the body is not JSON"),
         ("PUT", "control/kitchen/listen", b"[" * 50_000, "the body is not JSON"),
         ("POST", "tokens", {"name": "", "scopes": ["look"]}, "a token has a name, at most 60 long"),
-        ("POST", "tokens", {"name": "x", "scopes": ["root"]}, "scopes are: hear, listen, look, owner, write"),
+        ("POST", "tokens", {"name": "x", "scopes": ["root"]}, "scopes are: hear, look, owner, write"),
         ("POST", "session", {"password": 7}, "a password is a text"),
     ],
 )
@@ -298,3 +304,16 @@ def test_no_log_of_scores(site: Site) -> None:
     assert "no scores were kept" in answer.fields["error"]
     assert site.ask("GET", "/api/1/sounds/loud_noise/curve").status == 404
     assert site.ask("GET", "/api/1/sounds/siren/curve?source=cellar").status == 404
+
+
+def test_a_script_cannot_weaken_an_alarm(guarded: Site) -> None:
+    """A token that may write may not switch off what is critical, nor make it harder to hear."""
+    token = owner_token(guarded, ("write",))
+    for path, value in (("sound/smoke_alarm", False), ("threshold/smoke_alarm", 0.9), ("profile", "low")):
+        answer = guarded.ask("PUT", f"/api/1/control/kitchen/{path}", body={"value": value}, token=token)
+        assert (answer.status, answer.fields["error"]) == (
+            403,
+            "a critical sound: this needs the scope owner",
+        )
+    answer = guarded.ask("PUT", "/api/1/control/kitchen/sound/siren", body={"value": False}, token=token)
+    assert answer.status == 200

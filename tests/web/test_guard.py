@@ -103,7 +103,7 @@ def test_every_route_says_whom_it_is_for(guarded: Site) -> None:
 def test_signing_in(guarded: Site) -> None:
     """A cookie that scripts of a page cannot read, and that is over when the browser signs out."""
     answer = guarded.ask("POST", "/api/1/session", body={"password": PASSWORD})
-    assert answer.fields == {"scopes": ["hear", "listen", "look", "owner", "write"]}
+    assert answer.fields == {"scopes": ["hear", "look", "owner", "write"]}
     cookie = answer.headers["Set-Cookie"]
     assert "HttpOnly" in cookie
     assert "SameSite=lax" in cookie
@@ -177,7 +177,7 @@ def test_headers_of_a_proxy_that_is_none(guarded: Site, headers: dict[str, str])
 def test_ingress_of_home_assistant(tmp_path: Path) -> None:
     """The supervisor has signed the user in; the page may stand in its frame, and in no other."""
     (tmp_path / "web-password").write_text(f"{PASSWORD}\n")
-    with served(tmp_path, trusted_proxies=["127.0.0.1"]) as site:
+    with served(tmp_path, ingress_proxies=["127.0.0.1"]) as site:
         headers = {"Host": "homeassistant.local:8123", "X-Ingress-Path": "/api/hassio_ingress/ab-c_1"}
         answer = site.ask("GET", "/api/1/info", headers=headers)
         assert (answer.status, answer.fields["signed_in"]) == (200, False)
@@ -224,3 +224,11 @@ def test_an_open_page_needs_a_password(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="streamer web password") as refused, served(tmp_path, **web):
         pass
     assert refused.value.exit_code == 78
+
+
+def test_a_password_that_is_lost(tmp_path: Path) -> None:
+    """Beyond loopback nobody gets in while there is none, rather than everybody."""
+    (tmp_path / "web-password").write_text(f"{PASSWORD}\n")
+    with served(tmp_path, host="0.0.0.0") as site:  # noqa: S104  # beyond loopback
+        (tmp_path / "web-password").unlink()
+        assert site.ask("GET", "/api/1/events").status == 401

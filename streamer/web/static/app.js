@@ -68,7 +68,7 @@ class App extends LitElement {
     } catch (error) { this.fault = error.message; }
   }
 
-  async signOut() { await remove("session"); location.reload(); }
+  async signOut() { await remove("session").catch(() => {}); location.reload(); }
 
   render() {
     if (this.stage === "sign-in") return html`

@@ -23,7 +23,15 @@ class Events extends LitElement {
     this.day ??= model.info.today;
     this.keys = (event) => this.key(event);
     addEventListener("keydown", this.keys);
-    this.leave = subscribe((kind) => { if (kind === "event" || kind === "events") this.merge(); });
+    this.today = model.info.today;
+    this.leave = subscribe((kind) => {
+      if (kind === "events" && model.info.today !== this.today) {
+        const follows = this.day === this.today;
+        this.today = model.info.today;
+        if (follows) return this.set({ day: this.today });
+      }
+      if (kind === "event" || kind === "events") this.merge();
+    });
     this.load();
   }
   disconnectedCallback() { super.disconnectedCallback(); removeEventListener("keydown", this.keys); this.leave(); }
@@ -83,10 +91,10 @@ class Events extends LitElement {
 
   async review(verdict, sound = null) {
     if (!this.open || !can("write")) return;
-    const { id, verdict: before } = this.open.event;
+    const { id, verdict: before, verdict_sound, note } = this.open.event;
     try {
       const changed = await put(`events/${id}/review`, { verdict, sound, note: this.open.event.note ?? "" });
-      this.undo.push([id, before]);
+      this.undo.push([id, before && { verdict: before, sound: before === "wrong" ? verdict_sound : null, note: note ?? "" }]);
       this.replace(changed.event);
     } catch (error) { tell(error.message); }
   }
@@ -95,8 +103,10 @@ class Events extends LitElement {
     const last = this.undo.pop();
     if (!last) return;
     const [id, before] = last;
-    const changed = before ? await put(`events/${id}/review`, { verdict: before, sound: null, note: "" }) : await remove(`events/${id}/review`);
-    this.replace(changed.event);
+    try {
+      const changed = before ? await put(`events/${id}/review`, before) : await remove(`events/${id}/review`);
+      this.replace(changed.event);
+    } catch (error) { tell(error.message); }
   }
 
   replace(event) {

@@ -23,7 +23,8 @@ class Health extends LitElement {
   async addToken(event) {
     event.preventDefault();
     const fields = new FormData(event.target);
-    this.token = (await post("tokens", { name: fields.get("name"), scopes: [fields.get("scope")] })).token;
+    try { this.token = (await post("tokens", { name: fields.get("name"), scopes: [fields.get("scope")] })).token; }
+    catch (error) { dispatchEvent(new CustomEvent("toast", { detail: error.message })); }
     this.load();
   }
 
@@ -44,7 +45,7 @@ class Health extends LitElement {
         <section class="panel stack"><h2>Delivery</h2>${this.facts([["Waiting", `${amount(outbox.depth ?? 0)} events`], ["The oldest", outbox.oldest_s ? `${Math.round(outbox.oldest_s)} s` : null], ["Only in memory", outbox.in_memory ? `${amount(outbox.in_memory)} events: the disk does not take them` : null], ["Refused", outbox.refused ? amount(outbox.refused) : null], ["Reconnections", amount(report.reconnects)], ...dropped.map(([sink, n]) => [`Dropped by ${sink}`, amount(n)]), ["Open pages", amount(report.streams)]])}</section>
         ${report.store ? html`<section class="panel stack"><h2>History</h2>${this.facts([["Problem", report.store.problem], ["Events", amount(report.store.events)], ["Since", report.store.since ? dayName(dayOf(report.store.since)) : null], ["On disk", report.store.bytes ? bytes(report.store.bytes) : null], ["Free room", report.store.free_bytes ? bytes(report.store.free_bytes) : null], ["Kept for", report.store.days ? `${report.store.days} days` : null], ["Set aside", report.store.set_aside?.join(", ")]])}</section>` : nothing}
         ${this.sessions ? html`<section class="panel stack"><h2>Sessions and tokens</h2>
-          <table><tbody>${this.sessions.map((one) => html`<tr><td><b>${one.name}</b><br><span class="small dim">${one.kind} · ${one.scopes.join(", ")}</span></td><td class="number"><button class="button quiet" @click=${async () => { await remove(`tokens/${one.id}`); this.load(); }}>End</button></td></tr>`)}</tbody></table>
+          <table><tbody>${this.sessions.map((one) => html`<tr><td><b>${one.name}</b><br><span class="small dim">${one.kind} · ${one.scopes.join(", ")}</span></td><td class="number"><button class="button quiet" @click=${() => remove(`tokens/${one.id}`).catch(() => {}).then(() => this.load())}>End</button></td></tr>`)}</tbody></table>
           <form class="row" @submit=${this.addToken}><input class="field" name="name" required maxlength="60" placeholder="Name of a script" aria-label="Name of a script"><select class="field" name="scope" aria-label="Scope"><option>look</option><option>write</option></select><button class="button">New token</button></form>
           ${this.token ? html`<p class="small">Shown once: <code class="mono">${this.token}</code></p>` : nothing}</section>` : nothing}
       </div>`;

@@ -26,7 +26,8 @@ export async function load() {
 }
 
 export async function refresh() {
-  const found = await get("events", { limit: 12 });
+  const [info, found] = await Promise.all([get("info"), get("events", { limit: 12 })]);
+  model.info = info;
   model.recent = found.events;
   model.open = Object.fromEntries(found.events.filter((e) => e.offset === null).map((e) => [e.id, e]));
   model.version += 1;
@@ -83,7 +84,12 @@ function reopen() {
   stream = new EventSource(url("live", { spectrum }));
   // What happened before the stream was open is asked for once it is: nothing falls between the two.
   stream.onopen = () => { refresh().catch(() => {}); model.online = true; notify("online"); };
-  stream.onerror = () => { model.online = false; notify("online"); };
+  stream.onerror = () => {
+    model.online = false;
+    notify("online");
+    // A refusal (restart, proxy, session that is over) ends the stream for good: ask why, and open another.
+    if (stream?.readyState === EventSource.CLOSED) setTimeout(() => get("info").then(reopen, (error) => { if (error.status === 401) location.reload(); else reopen(); }), 3000);
+  };
   stream.addEventListener("resync", () => refresh().catch(() => {}));
   for (const [kind, handle] of Object.entries(handlers)) {
     stream.addEventListener(kind, (message) => { handle(JSON.parse(message.data)); notify(kind); });

@@ -6,6 +6,10 @@ import { shift } from "./words.js";
 
 const DAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 
+const odds = (score) => score / (1 - score);
+// The profile multiplies the odds of a threshold: what has to be set so that `on` is in force.
+const plain = (threshold, on) => { const wanted = odds(on) * odds(threshold.set) / odds(threshold.on); return Math.min(.99, Math.max(.01, wanted / (1 + wanted))); };
+
 class Sounds extends LitElement {
   static properties = { days: { state: true }, counts: { state: true }, source: { state: true }, curves: { state: true }, looked: { state: true } };
   constructor() { super(); this.days = 7; this.counts = []; this.curves = {}; this.looked = {}; }
@@ -55,7 +59,7 @@ class Sounds extends LitElement {
     return html`<div class="curve" role="group" aria-label="Events a day by threshold">${curve.points.map((point) => html`
         <button aria-pressed=${point === chosen} aria-label="${point.on.toFixed(2)}: ${point.events_a_day.toFixed(1)} events a day" .style=${`height: ${Math.max(2, (100 * point.events_a_day) / most)}%`} @click=${() => { this.looked = { ...this.looked, [id]: point.on }; }}></button>`)}</div>
       <p class="small">At <b>${chosen.on.toFixed(2)}</b>: ${chosen.events_a_day.toFixed(1)} events a day${false_alarms} <span class="dim">· over ${curve.days < 1 ? `${(24 * curve.days).toFixed(1)} hours` : `${curve.days.toFixed(1)} days`} of listening</span>
-        ${can("write") && Math.abs(chosen.on - threshold.on) > .02 ? html`<button class="button quiet small" @click=${() => this.set(`threshold/${id}`, chosen.on)}>Set it</button>` : nothing}</p>`;
+        ${can("write") && Math.abs(chosen.on - threshold.on) > .02 ? html`<button class="button quiet small" @click=${() => this.set(`threshold/${id}`, plain(threshold, chosen.on))}>Set it</button>` : nothing}</p>`;
   }
 
   card({ id, name, priority, heard }) {
