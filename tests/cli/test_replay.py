@@ -52,6 +52,11 @@ def test_what_a_daemon_has_heard(tmp_path: Path) -> None:
     assert points[-1]["events_a_day"] == 0
     assert "false alarms a day" in streamer(tmp_path, "curve", "smoke_alarm", "-c", str(config))
 
+    why = ("explain", "--sound", "smoke_alarm", "--config", str(config), "--at")
+    assert f"event {events[1]['id']}" in streamer(tmp_path, *why, _middle(events[1]))
+    assert "no scores were kept of that moment" in streamer(tmp_path, *why, "2026-01-01 00:00", fails=66)
+    assert "is no time" in streamer(tmp_path, *why, "noon", fails=64)
+
     calibrate = ("calibrate", "--per-day", "1", "-c", str(config))
 
     def smoke_alarm() -> dict[str, object]:
@@ -63,11 +68,6 @@ def test_what_a_daemon_has_heard(tmp_path: Path) -> None:
     assert float(str(before["proposed"])) > 0.2  # its one review says that it was wrong
     assert "in force from the next start on" in streamer(tmp_path, *calibrate, "--apply")
     assert smoke_alarm()["on"] == before["proposed"]
-
-    why = ("explain", "--sound", "smoke_alarm", "--config", str(config), "--at")
-    assert f"event {events[1]['id']}" in streamer(tmp_path, *why, _middle(events[1]))
-    assert "no scores were kept of that moment" in streamer(tmp_path, *why, "2026-01-01 00:00", fails=66)
-    assert "is no time" in streamer(tmp_path, *why, "noon", fails=64)
 
     assert "scores    room" in streamer(tmp_path, "store", "show")
     assert "the scores of" in streamer(tmp_path, "forget", "--all")
