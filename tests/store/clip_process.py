@@ -28,7 +28,7 @@ SETTINGS = ClipSettings(enabled=True, before_s=0.1, after_s=0.1, longest_s=1, pe
 async def main(folder: Path, life: int) -> None:
     log = Log(folder, Metrics())
     writer, tapes = Writer(log, Metrics()), Tapes()
-    clips = Clips(folder, SETTINGS, tapes, (), writer, Metrics(), min_free=0)
+    clips = Clips(folder, SETTINGS, tapes, ("Speech",), writer, Metrics(), min_free=0)
     writer.sinks.append(clips)
     running = asyncio.create_task(writer.run())
     now = time.time()

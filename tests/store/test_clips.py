@@ -78,7 +78,7 @@ class Home:
         self.ring = Ring(RATE)
         self.tapes.put("kitchen", self.ring)
         self.writer = Writer(Log(folder, self.metrics), self.metrics)
-        chosen = ClipSettings(enabled=True, **settings)
+        chosen = ClipSettings(enabled=True, **{"days": 36500, **settings})  # T0 is long ago
         self.clips = Clips(folder, chosen, self.tapes, LABELS, self.writer, self.metrics, min_free=0)
         self.writer.sinks.append(self.clips)
 
