@@ -227,6 +227,7 @@ async def test_a_broker_that_does_not_let_us_announce(
     async with told(configuration(broker.port), tmp_path) as (recorder, _):
         recorder.put(event("end"))
         await heard.until(lambda heard: bool(heard.of("/event/end")))
+        await heard.until_heard(f"{LISTEN}/state", "ON")  # events come first; commands are taken from then on
         await publish(broker.port, f"{LISTEN}/set", "OFF")
         await heard.until_heard(f"{LISTEN}/state", "OFF")
     assert sum(f"refuses {NODE}" in record.message for record in caplog.records) == 1
