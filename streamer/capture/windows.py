@@ -80,7 +80,7 @@ class Windows:
         self._n_samples = round(window_s * ring.sample_rate)
         self._every_hop = every_hop
         self._next = 0
-        self._patience = 0.0
+        self._owed_s = 0.0
         """number of windows that may be due after the next one before hops are skipped"""
 
     def due(self) -> Window | None:
@@ -90,9 +90,9 @@ class Windows:
             return None
         behind = newest - self._next
         if self._last_sample(self._next) <= self._ring.owed:
-            self._patience = max(self._patience, behind)
-        index = self._next if self._every_hop or behind <= self._patience else newest
-        self._patience = max(0.0, self._patience - CATCH_UP)
+            self._owed_s = max(self._owed_s, behind)
+        index = self._next if self._every_hop or behind <= self._owed_s else newest
+        self._owed_s = max(0.0, self._owed_s - CATCH_UP)
         self._ring.metrics.windows += 1
         self._ring.metrics.windows_skipped += index - self._next
         self._next = index + 1

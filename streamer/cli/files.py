@@ -158,7 +158,7 @@ def detect(
                     progress=progress,
                     observe=picture.see if picture is not None else observe_nothing,
                 )
-                write(path, start, picture.watch(events) if picture is not None else events)
+                write(path, start, picture.observe(events) if picture is not None else events)
             if picture is not None and plot is not None:
                 picture.draw(str(path), plot, origin=start)
 

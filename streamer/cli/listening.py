@@ -105,7 +105,7 @@ def check(config: ConfigOption) -> None:
     report("model", _outcome(lambda: _model_line(settings)))
     report("devices", _outcome(_devices_line))
     for source_id, source in settings.sources.items():
-        report(f"source {source_id}", _outcome(lambda source=source: asyncio.run(_hear(source))))  # type: ignore[misc]  # bound now
+        report(f"source {source_id}", _outcome(lambda source=source: asyncio.run(_try_source(source))))  # type: ignore[misc]  # bound now
     if settings.mqtt.enabled and not settings.mqtt.embedded:
         from streamer.mqtt.publisher import probe  # noqa: PLC0415  # only where there is a broker to ask
 
@@ -202,8 +202,8 @@ def _model_line(config: Config) -> str:
 
     engine = open_model(config)
     Pipeline("check", config, engine.labels)  # refuses sounds whose labels the model does not have
-    doubts = hub.doubts(config.model.path, {name: s.labels for name, s in config.sounds.items()})
-    return f"{engine.describe()}; {doubts}" if doubts else engine.describe()
+    unsure_of = hub.unsure_of(config.model.path, {name: s.labels for name, s in config.sounds.items()})
+    return f"{engine.describe()}; {unsure_of}" if unsure_of else engine.describe()
 
 
 def _devices_line() -> str:
@@ -222,7 +222,7 @@ def _gateway_line(config: Config) -> str:
     return f"{config.gateway.host}:{config.gateway.port}, for {len(config.nodes)} nodes"
 
 
-async def _hear(settings: SourceSettings) -> str:
+async def _try_source(settings: SourceSettings) -> str:
     """Open a source, listen for a moment, and say what came."""
     if isinstance(settings, NodeSettings):
         return f"node {settings.node}: it connects by itself; `streamer status` says whether it has"

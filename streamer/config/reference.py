@@ -50,10 +50,10 @@ def sections(root: type[BaseModel] = Config) -> Iterator[tuple[str, type[BaseMod
     """Every section with the dotted path of its place, in the order of the file."""
     yield "", root
     for key, field in root.model_fields.items():
-        if key == "sources":
+        if root is Config and key == "sources":
             for kind in SOURCES:
                 yield "sources.NAME", kind
-        elif key == "sounds":
+        elif root is Config and key == "sounds":
             yield "sounds.NAME", SoundSettings
         elif (section := _section(field.annotation)) is not None:
             for path, inner in sections(section):

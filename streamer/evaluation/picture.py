@@ -55,7 +55,7 @@ class Picture:
         self._score_times.append(at - self._hop_s / 2)
         self._scores.append(self._sounds.highest(self._sounds.pick(frames)).max(axis=0))
 
-    def watch(self, events: Iterable[SoundEvent]) -> Iterator[SoundEvent]:
+    def observe(self, events: Iterable[SoundEvent]) -> Iterator[SoundEvent]:
         """Hand events on; the latest message of each counts."""
         for event in events:
             self._events[event.id] = event

@@ -200,7 +200,7 @@ def _verdicts(measured: support.Support | None) -> dict[str, object]:
     }
 
 
-def doubts(model: str, sounds: Mapping[str, Sequence[str]]) -> str:
+def unsure_of(model: str, sounds: Mapping[str, Sequence[str]]) -> str:
     """A line about the sounds (name and labels) that a model is not known to hear well; or nothing."""
     measured = support.read(resolve(model))
     if measured is None:

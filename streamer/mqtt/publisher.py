@@ -401,12 +401,12 @@ class MqttSink:
             if self._logged.due(f"command {incoming.topic}"):
                 log.warning("MQTT: %s: not applied: %s", incoming.topic, error)
         else:
-            self._obey(command, incoming)
+            self._apply(command, incoming)
         # Home Assistant shows the optimistic value until it gets the real one: publish the state again.
         self._states.again(incoming.topic.removesuffix("set") + "state")
         self._wake.set()
 
-    def _obey(self, command: Command, incoming: Incoming) -> None:
+    def _apply(self, command: Command, incoming: Incoming) -> None:
         if self._control is None:
             return
         if self._control.weakens_critical(command) and not self._critical_commands:

@@ -70,7 +70,7 @@ class Link:
         self._logged = RateLimit()
         self.is_up = False
 
-    def tell(self, problem: str) -> None:
+    def report(self, problem: str) -> None:
         """Let the gateway know why no audio comes; the next hop takes it back."""
         self._problem = problem[:NOTE_MAX]
         self._problem_changed.set()
@@ -123,11 +123,11 @@ class Link:
             self._taken = welcome.next
             async with (
                 running(self._send(connection), "send") as sending,
-                running(self._tell(connection), "tell") as telling,
+                running(self._send_reports(connection), "reports") as reporting,
                 running(self._receive(connection), "receive") as receiving,
             ):
-                await first_of(sending, telling, receiving)
-                for task in (receiving, sending, telling):
+                await first_of(sending, reporting, receiving)
+                for task in (receiving, sending, reporting):
                     if task.done():
                         task.result()
 
@@ -145,7 +145,7 @@ class Link:
             self._taken = parse(Ack, await connection.recv()).next
             self._outbox.taken(self._taken)
 
-    async def _tell(self, connection: ClientConnection) -> None:
+    async def _send_reports(self, connection: ClientConnection) -> None:
         while True:
             if self._problem:
                 await connection.send(text_of(Note(problem=self._problem)))

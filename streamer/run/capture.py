@@ -85,7 +85,7 @@ async def _listen(orders: Orders, outbox: Outbox, link: Link) -> None:
         except (StuckError, InputError):
             raise
         except SourceError as error:
-            link.tell(str(error))
+            link.report(str(error))
             if logged.due(str(error)):
                 log.warning("%s; tried again for ever", error)
         else:

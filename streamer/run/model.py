@@ -43,7 +43,7 @@ def open_model(config: Config) -> Engine:
 def warn_of_unsupported_sounds(config: Config) -> None:
     """Log the sounds that the model was not measured to hear well."""
     labels = {name: sound.labels for name, sound in config.sounds.items()}
-    if line := hub.doubts(config.model.path, labels):
+    if line := hub.unsure_of(config.model.path, labels):
         log.warning("%s", line)
 
 

@@ -70,7 +70,7 @@ class FaultWatch:
     def __init__(self) -> None:
         self._recent: deque[Fault | None] = deque([None] * _RECENT, maxlen=_RECENT)
         self._lasted_s = 0.0
-        self._current: Fault | None = None
+        self._fault: Fault | None = None
 
     def update(self, fault: Fault | None, window_s: float, hop_s: float) -> Fault | None:
         """The fault that holds after a further window, which is a hop later than the one before."""
@@ -79,19 +79,19 @@ class FaultWatch:
             self._lasted_s = self._lasted_s + hop_s if self._lasted_s else window_s
             if self._lasted_s >= LASTING_S - hop_s / 2:
                 self._hold(fault)
-            return self._current
+            return self._fault
         self._lasted_s = 0.0
         if fault is not None:
             if sum(one is not None and one.kind == fault.kind for one in self._recent) >= _RECURS:
                 self._hold(fault)
-        elif self._current is not None and (self._current.kind in LASTING or not any(self._recent)):
-            self._current = None
-        return self._current
+        elif self._fault is not None and (self._fault.kind in LASTING or not any(self._recent)):
+            self._fault = None
+        return self._fault
 
     def _hold(self, fault: Fault) -> None:
         """One text for as long as a fault lasts, though its figures change with each hop."""
-        if self._current is None or self._current.kind != fault.kind:
-            self._current = fault
+        if self._fault is None or self._fault.kind != fault.kind:
+            self._fault = fault
 
 
 def _loop(samples: Samples, rate: int) -> float:

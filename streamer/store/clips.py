@@ -76,7 +76,7 @@ class _Job:
 
 
 @dataclass(slots=True)
-class _Ears:
+class _Scored:
     """What the scores of a source say."""
 
     until: float = float("-inf")
@@ -115,7 +115,7 @@ class Clips:
         self._voices = [] if settings.speech == "keep" else [i for i, x in enumerate(labels) if x in voices]
         if settings.speech == "drop" and not self._voices:
             raise ConfigError("clips.speech: the model has no label of speech: set `keep` to have clips")
-        self._ears: dict[str, _Ears] = {}
+        self._scored: dict[str, _Scored] = {}
         self._jobs: dict[str, _Job] = {}
         """by event"""
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="clips")
@@ -139,27 +139,27 @@ class Clips:
 
     def watch(self, hop: Hop) -> None:
         """Take note of where voices are. Never blocks."""
-        ears = self._ears.setdefault(hop.source_id, _Ears())
-        ears.until = hop.sensed.start
-        for spans in (ears.voices, ears.lost):
+        scored = self._scored.setdefault(hop.source_id, _Scored())
+        scored.until = hop.sensed.start
+        for spans in (scored.voices, scored.lost):
             while spans and spans[0][1] < hop.sensed.end - VOICE_S:
                 spans.popleft()
         scores = hop.scores
         if scores is None:
             if hop.sensed.is_wanted:
-                ears.lost.append((hop.sensed.start, hop.sensed.end))
+                scored.lost.append((hop.sensed.start, hop.sensed.end))
             return
         if not self._voices:
             return
         # Scores are in steps: one that was just above is just below.
         if scores.frames is None:
             if scores.clip[self._voices].max() > VOICE - 0.003:
-                ears.voices.append((scores.start, scores.end))
+                scored.voices.append((scores.start, scores.end))
             return
         loud = np.flatnonzero(scores.frames[:, self._voices].max(axis=1) > VOICE - 0.003)
         if loud.size:
             frame_s = scores.frame_s
-            ears.voices.append(
+            scored.voices.append(
                 (scores.start + int(loud[0]) * frame_s, scores.start + (int(loud[-1]) + 1) * frame_s)
             )
 
@@ -198,7 +198,7 @@ class Clips:
         is_over = self._tapes.ring(job.event.source_id) is not job.ring
         if is_over or now - start > job.ring.seconds - SPARE_S:
             return True
-        return now >= end and self._ears.get(job.event.source_id, _Ears()).until >= end
+        return now >= end and self._scored.get(job.event.source_id, _Scored()).until >= end
 
     async def _cut(self, job: _Job) -> None:
         """Write a clip and its row, or the row that says why there is none."""
@@ -227,12 +227,14 @@ class Clips:
             )
 
     def _has_voice(self, source_id: str, start: float, end: float) -> bool:
-        return any(first < end and start < last for first, last in self._ears.get(source_id, _Ears()).voices)
+        return any(
+            first < end and start < last for first, last in self._scored.get(source_id, _Scored()).voices
+        )
 
     def _is_scored(self, source_id: str, start: float, end: float) -> bool:
         """Whether every window of a span was: else nobody knows whether somebody speaks in it."""
-        ears = self._ears.get(source_id, _Ears())
-        return ears.until >= end and not any(first < end and start < last for first, last in ears.lost)
+        scored = self._scored.get(source_id, _Scored())
+        return scored.until >= end and not any(first < end and start < last for first, last in scored.lost)
 
     async def _write(self, event: SoundEvent, samples: Samples, rate: int, start: float) -> tuple[str, int]:
         """The state of the clip, and bytes."""

@@ -33,7 +33,7 @@ BUSY_S = 1.0
 """how long another program may hold the file before it is reported as busy"""
 RETRY_S = 1.0
 """the pace at which a disk that gave no room is asked again"""
-COMPLAINT_PACE_S = 300.0
+LOG_PACE_S = 300.0
 KEEP_DAMAGED = 2
 CHECKED_WHOLE = 64 << 20
 """bytes: a larger file is checked at its opening only after a crash"""
@@ -96,7 +96,7 @@ class Database:
         self.path = path
         self._room = room
         self._refused_at = -math.inf
-        self._complained_at = -math.inf
+        self._logged_at = -math.inf
         self._pieces = 0
         try:
             os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
@@ -209,8 +209,8 @@ class Database:
                 self.use_reserve()
         except (OSError, sqlite3.OperationalError) as error:
             now = self._refused_at = time.monotonic()
-            if now - self._complained_at >= COMPLAINT_PACE_S:
-                self._complained_at = now
+            if now - self._logged_at >= LOG_PACE_S:
+                self._logged_at = now
                 log.error(  # noqa: TRY400  # the reason is in the line
                     "%s: the disk does not give the room that is kept for events (%s of %s bytes are there): "
                     "%s; free at least %d MiB",

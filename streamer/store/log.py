@@ -49,7 +49,7 @@ UNSET_CLOCK = 1_767_225_600.0
 TURNS = 5
 """of retention, each time that it is looked after: events that come meanwhile wait"""
 KEEP_REFUSED = 1_000
-COMPLAINT_PACE_S = 300.0
+LOG_PACE_S = 300.0
 RETRY_S, FEW = 1.0, 100
 """the pace at which a disk that refused is asked again, where more messages than few are concerned"""
 EXPIRE_S = 600.0
@@ -179,7 +179,7 @@ class Log:
         self._dropped: dict[str, int] = {}
         """by consumer: messages that it will not get, and that were not logged yet"""
         self._dropped_at = -math.inf
-        self._retry_at = self._complained = self._expired_at = self._shortened_at = -math.inf
+        self._retry_at = self._logged_at = self._expired_at = self._shortened_at = -math.inf
         self._is_off = False
         """the file is a newer version's, and is left alone"""
         self._version = 0
@@ -306,7 +306,7 @@ class Log:
                 return work(self._database)
             except NewerError as error:
                 self._is_off = True
-                self._complain(str(error))
+                self._log_failure(str(error))
                 return None
             except sqlite3.Error as error:
                 if is_damage(error):
@@ -314,7 +314,7 @@ class Log:
                     if not self._set_aside(self._directory / FILE, error):
                         return None
                 elif not is_full(error) or self._database is None or not self._make_room(self._database):
-                    self._complain(str(error))
+                    self._log_failure(str(error))
                     return None
         return None
 
@@ -353,7 +353,7 @@ class Log:
             try:
                 self._cursor_file = CursorFile(path)
             except OSError as error:
-                self._complain(f"{path.name}: {error.strerror}")
+                self._log_failure(f"{path.name}: {error.strerror}")
 
     def _learn(self, database: Database, progress: Progress) -> None:
         """What is there from before, and what an older version has left."""
@@ -450,11 +450,11 @@ class Log:
         self._newest = batch[-1].seq
         for _ in batch:
             self._unwritten.popleft()
-        if self._unwritten or self._complained == -math.inf:
+        if self._unwritten or self._logged_at == -math.inf:
             database.keep_room()
         else:
             log.info("the event log is on disk again, with all that waited in memory")
-            self._complained = -math.inf
+            self._logged_at = -math.inf
         if self._size > self._bounds.size:
             self._trim(database, self._bounds)
         return True
@@ -489,7 +489,7 @@ class Log:
         self._metrics.drop(consumer, n)
         self._dropped[consumer] = self._dropped.get(consumer, 0) + n
         now = time.monotonic()
-        if now - self._dropped_at >= COMPLAINT_PACE_S:
+        if now - self._dropped_at >= LOG_PACE_S:
             self._dropped_at = now
             for name, n_dropped in self._dropped.items():
                 log.warning(
@@ -508,7 +508,7 @@ class Log:
             n = history.expire(db, before=math.inf, most=0, turn=FEW)
         self._metrics.drop("history", n)
         now = time.monotonic()
-        if n and now - self._shortened_at >= COMPLAINT_PACE_S:
+        if n and now - self._shortened_at >= LOG_PACE_S:
             self._shortened_at = now
             log.error("%s: the disk is full: the oldest events make room for new ones", self._directory)
         return n > 0
@@ -594,7 +594,7 @@ class Log:
             delivered = {name: cursor.delivered for name, cursor in self._cursors.items()}
             self._cursor_file.save(Progress(self._install, delivered, is_clean))
         except OSError as error:
-            self._complain(f"{CURSORS}: {error.strerror}")
+            self._log_failure(f"{CURSORS}: {error.strerror}")
 
     def _refuse(self, database: Database, consumer: str, entry: Entry, reason: str) -> bool:
         with database.transaction() as db:
@@ -624,14 +624,14 @@ class Log:
         try:
             aside = set_aside(path)
         except OSError as refusal:
-            self._complain(f"{error}; it cannot be set aside: {refusal.strerror}")
+            self._log_failure(f"{error}; it cannot be set aside: {refusal.strerror}")
             return False
         log.error("%s: %s: it is set aside as %s, and the event log starts empty", path, error, aside.name)
         return True
 
     def _leave_what_is_gone(self, database: Database) -> None:
         """Nobody will find this file again: what waits in it goes on from memory."""
-        self._complain("the file is gone: deleted, or its disk was unmounted")
+        self._log_failure("the file is gone: deleted, or its disk was unmounted")
         slowest = self._slowest()
         query = "SELECT seq, created, message_id, event FROM message WHERE seq > ? ORDER BY seq DESC LIMIT ?"
         with suppress(sqlite3.Error):
@@ -647,15 +647,15 @@ class Log:
             self._cursor_file.close()
             self._cursor_file = None
 
-    def _complain(self, trouble: str) -> None:
+    def _log_failure(self, reason: str) -> None:
         """Once in a while, and loudly: the promise is weaker."""
         now = time.monotonic()
-        if now - self._complained >= COMPLAINT_PACE_S:
-            self._complained = now
+        if now - self._logged_at >= LOG_PACE_S:
+            self._logged_at = now
             log.error(
                 "%s: the event log cannot be used (%s): events wait in memory, lost if this program ends",
                 self._directory,
-                trouble,
+                reason,
             )
 
     def _count(self) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from tests.contract.wire import SCHEMAS, check
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "mqtt.md"
+ROOT = Path(__file__).parents[2]
+DOCUMENT = ROOT / "docs" / "mqtt.md"
 
 
 def test_documented_messages_keep_the_contract() -> None:
@@ -17,3 +18,13 @@ def test_documented_messages_keep_the_contract() -> None:
         check(topic, payload)
     for pattern in SCHEMAS:
         assert any(re.fullmatch(f"streamer/(?:{pattern})", topic) for topic, _ in shown), pattern
+
+
+def test_recipes_name_files_that_exist() -> None:
+    """CONTRIBUTING's recipes are lists of files: each path in them is one, in the package or in the repository."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    paths = {path for path in re.findall(r"`([\w./-]+/[\w.-]*)`", text) if "NAME" not in path}
+    places = (ROOT, ROOT / "streamer", ROOT / "streamer/inference")
+    missing = [path for path in paths if not any((place / path).exists() for place in places)]
+    assert missing == []
+    assert len(paths) > 20

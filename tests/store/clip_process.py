@@ -34,7 +34,7 @@ async def main(folder: Path, life: int) -> None:
     now = time.time()
     ring = Ring(RATE)
     tapes.put("kitchen", ring)
-    clips._ears["kitchen"] = streamer.store.clips._Ears(until=float("inf"))
+    clips._scored["kitchen"] = streamer.store.clips._Scored(until=float("inf"))
     ring.write(AudioBlock(np.random.default_rng(0).uniform(-1, 1, 2 * RATE).astype(np.float32), now))
     number = 0
     print("ready", flush=True)
