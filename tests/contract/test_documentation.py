@@ -21,7 +21,7 @@ def test_documented_messages_keep_the_contract() -> None:
 
 
 def test_recipes_name_files_that_exist() -> None:
-    """CONTRIBUTING's recipes are lists of files: each path in them is one, in the package or in the repository."""
+    """Each path in the lists of CONTRIBUTING is one of the package or of the repository."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     paths = {path for path in re.findall(r"`([\w./-]+/[\w.-]*)`", text) if "NAME" not in path}
     places = (ROOT, ROOT / "streamer", ROOT / "streamer/inference")
