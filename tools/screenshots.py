@@ -11,6 +11,8 @@ from playwright.sync_api import Page, sync_playwright
 
 SIZES = {"desktop": (1280, 800), "phone": (390, 800)}
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+EVENT = 12
+"""of the list, the newest is 0: one whose scores are on the disk"""
 WAIT_MS = 9000
 """until sounds of the recording are in the spectrogram"""
 
@@ -35,7 +37,7 @@ def _show(page: Page, address: str, view: str) -> None:
     page.goto(f"{address}#/{view}")
     page.wait_for_timeout(1500)
     if view == "events":
-        page.locator(".entry").nth(1).click()
+        page.locator(".entry").nth(EVENT).click()
         page.wait_for_timeout(1000)
 
 

@@ -171,6 +171,24 @@ def test_what_is_heard_now(served: Served, browser: Browser) -> None:
         )
 
 
+def test_the_half_minute_before(served: Served, browser: Browser) -> None:
+    """Is in the spectrogram of a page that has just been opened, and stays there until it is over."""
+    oldest = """() => {
+        const canvas = document.querySelector("canvas.spectrum");
+        const drawn = canvas.getContext("2d").getImageData(2, 0, canvas.width / 4, canvas.height).data;
+        return drawn.some((value, i) => i % 4 === 1 && value > 40);
+    }"""
+    with opened(browser, served.address) as it:
+        it.page.wait_for_selector("canvas.spectrum")
+        it.page.wait_for_timeout(30_000)  # so much was heard, at least
+    with opened(browser, served.address) as it:
+        it.page.wait_for_selector("canvas.spectrum")
+        it.page.wait_for_timeout(1000)
+        assert it.page.evaluate(oldest)
+        it.page.wait_for_timeout(4000)
+        assert it.page.evaluate(oldest)
+
+
 def test_a_review_by_keys_alone(served: Served, browser: Browser) -> None:
     """J opens, r and w judge, u takes back, Esc closes."""
     with opened(browser, f"{served.address}#/events") as it:

@@ -54,7 +54,7 @@ function onSpectrum(piece) {
   const bytes = Uint8Array.from(atob(piece.data), (c) => c.charCodeAt(0));
   const pieces = (model.spectra[piece.source] ??= []);
   pieces.push({ ...piece, bytes });
-  while (pieces.length && piece.start - pieces[0].start > KEPT_S) pieces.shift();
+  while (piece.start - (pieces[0].start + pieces[0].n / piece.columns_s) > KEPT_S) pieces.shift();
 }
 
 const handlers = {

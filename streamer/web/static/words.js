@@ -8,7 +8,7 @@ export const phases = {
 export const priorities = { low: "low", normal: "normal", high: "high", critical: "critical" };
 export const clips = {
   none: "", waiting: "The clip is being written.", kept: "",
-  speech: "No clip was kept: somebody was speaking.", full: "No clip was kept: the room for clips is full.",
+  speech: "No clip was kept: somebody may be speaking in it.", full: "No clip was kept: the room for clips is full.",
   failed: "The clip could not be written.", expired: "The clip was removed to make room.", deleted: "The clip was deleted.",
 };
 export const words = (id) => id.replaceAll("_", " ").replace(/^./, (c) => c.toUpperCase());
