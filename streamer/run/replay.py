@@ -138,6 +138,7 @@ def of_one_model(
 ) -> Iterator[Minute]:
     """The minutes of a source, and of LEAD_S before; only those of the model that scored last.
 
+    Labels that the configuration does not ask for may differ: a sound that was taught since adds one.
     `coverage` takes note of those since `since`. Raises InputError where the configuration has another model.
     """
     latest: About | None = None
@@ -148,12 +149,20 @@ def of_one_model(
             f"{source} was scored by {latest.model}: what {config.model.path} would say is not known"
         )
     for about, minute in minutes(directory, source, since - LEAD_S, until):
-        if latest is None or about != latest:
+        if latest is None or not _is_same(about, latest, config):
             coverage.other_model_until = max(minute.end, coverage.other_model_until or 0.0)
             continue
         if minute.end > since:
             coverage.add(minute)
         yield minute
+
+
+def _is_same(about: About, latest: About, config: Config) -> bool:
+    """Whether both have the same model, and the same of the labels that are asked for."""
+    asked = {label for sound in config.sounds.values() for label in sound.labels}
+    return (about.model, about.window_s) == (latest.model, latest.window_s) and asked.intersection(
+        latest.labels
+    ) <= set(about.labels)
 
 
 def decided(

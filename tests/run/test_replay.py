@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -72,9 +73,9 @@ def lived() -> tuple[list[Hop], list[SoundEvent]]:
     return live(dense())
 
 
-async def keep(folder: Path, hops: Iterable[Hop]) -> None:
+async def keep(folder: Path, hops: Iterable[Hop], about: About = ABOUT) -> None:
     """Put hops into the log; here, where they come faster than from any source, it is waited for."""
-    score_log = ScoreLog(folder, ABOUT, Metrics())
+    score_log = ScoreLog(folder, about, Metrics())
     for hop in hops:
         score_log._waiting.put(hop)
     score_log._waiting.put(None)
@@ -200,6 +201,31 @@ async def test_what_cannot_be_replayed_is_said(tmp_path: Path) -> None:
     unknown = CONFIG.sounds | {"cat": CONFIG.sounds["rain"].model_copy(update={"labels": ("Cat",)})}
     with pytest.raises(ConfigError, match="Cat"):
         compare(tmp_path, CONFIG.model_copy(update={"sounds": unknown}), BEGIN, BEGIN + 3600)
+
+
+async def test_a_label_that_was_added(tmp_path: Path) -> None:
+    """What was scored before a sound was taught counts as before; only that sound is not known of it."""
+    hops, events = lived()
+    half = len(hops) // 2
+    await keep(tmp_path, hops[:half])
+    await keep(tmp_path, map(_with_label, hops[half:]), About("ast-tiny", (*LABELS, "taught: gong"), 10.0))
+    event_log = Log(tmp_path, Metrics())
+    event_log.append([Recorded(event) for event in events])
+    event_log.close()
+
+    found = compare(tmp_path, CONFIG, BEGIN, BEGIN + SECONDS)
+    assert found.coverage.other_model_until is None
+    assert len(found.same) > 0.9 * len({event.id for event in events})
+    gong = CONFIG.sounds | {"gong": CONFIG.sounds["rain"].model_copy(update={"labels": ("taught: gong",)})}
+    found = compare(tmp_path, CONFIG.model_copy(update={"sounds": gong}), BEGIN, BEGIN + SECONDS)
+    assert found.coverage.other_model_until is not None
+
+
+def _with_label(hop: Hop) -> Hop:
+    if hop.scores is None or hop.scores.frames is None:
+        return hop
+    frames = np.pad(hop.scores.frames, ((0, 0), (0, 1)))
+    return replace(hop, scores=replace(hop.scores, clip=frames.max(axis=0), frames=frames))
 
 
 async def test_a_curve(tmp_path: Path) -> None:
