@@ -67,6 +67,10 @@ quality:  ## SOUNDSCAPES=… DATA=…: how well events are found, beside a peer
 	@scripts/venv dev
 	@.venv/bin/python -m tools.quality --soundscapes "$(SOUNDSCAPES)" --data "$(DATA)" $(QUALITY_ARGS)
 
+bench-web:  ## what the page costs: processor, memory, answers (five minutes, on a quiet machine)
+	@scripts/venv dev
+	@.venv/bin/python -m tools.bench_web $(BENCH_ARGS)
+
 screenshots:  ## PAGE=http://127.0.0.1:8927/: pictures of a page that runs, into docs/screenshots
 	@scripts/venv dev
 	@scripts/debian-packages chromium
