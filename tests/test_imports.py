@@ -49,7 +49,7 @@ ONLY_IMPORTERS = {
     "aiomqtt": "mqtt/aiomqtt_internals.py mqtt/connection.py",
     "amqtt": "mqtt/broker.py",
     "starlette": "web/account.py web/api.py web/events.py web/exports.py web/guard.py web/live.py "
-    "web/metrics.py "
+    "web/metrics.py web/openapi.py "
     "web/request.py web/server.py web/settings.py web/static_files.py",
     "uvicorn": "web/server.py",
     "prometheus_client": "ops/prometheus.py",

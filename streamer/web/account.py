@@ -26,6 +26,7 @@ class Account:
         ]
 
     async def sign_in(self, request: Request) -> Response:
+        """Begin a session by a password, which the cookie stands for."""
         password = (await body_of(request)).get("password")
         caller = caller_of(request)
         if not isinstance(password, str) or len(password) > 1000:
@@ -50,6 +51,7 @@ class Account:
         return response
 
     async def sign_out(self, request: Request) -> Response:
+        """End the session that asks."""
         caller = caller_of(request)
         if caller.session is not None:
             self._sessions.remove(caller.session)
@@ -58,6 +60,7 @@ class Account:
         return response
 
     async def tokens(self, _: Request) -> Response:
+        """Sessions and tokens, without their secrets."""
         sessions = [
             {
                 "id": one.id,
@@ -72,6 +75,7 @@ class Account:
         return JSONResponse({"sessions": sessions})
 
     async def add_token(self, request: Request) -> Response:
+        """Make a token for a script; its secret is shown once."""
         body = await body_of(request)
         name, scopes = body.get("name"), body.get("scopes")
         if not isinstance(name, str) or not 0 < len(name) <= 60 or not isinstance(scopes, list):
@@ -85,6 +89,7 @@ class Account:
         return JSONResponse({"token": secret, "id": session.id}, HTTPStatus.CREATED)
 
     async def end_session(self, request: Request) -> Response:
+        """End a session or a token."""
         if not self._sessions.remove(request.path_params["session_id"]):
             raise RefusedError(HTTPStatus.NOT_FOUND, "no such session or token")
         return Response(status_code=HTTPStatus.NO_CONTENT)

@@ -19,6 +19,7 @@ from streamer.web.events import Events
 from streamer.web.exports import Exports
 from streamer.web.guard import RefusedError, ScopedRoute
 from streamer.web.live import Live
+from streamer.web.openapi import OpenApi
 from streamer.web.parts import Parts
 from streamer.web.request import answered, caller_of, utc
 from streamer.web.settings import Settings
@@ -31,7 +32,7 @@ class Api:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self.settings = Settings(parts.control)
-        self.routes = [
+        routes = [
             *StaticFiles().routes,
             *Account(parts.sessions).routes,
             ScopedRoute("/api/1/info", self.info, needs="look"),
@@ -41,8 +42,10 @@ class Api:
             *self.settings.routes,
             *Live(parts.config, parts.feed).routes,
         ]
+        self.routes = [*routes, *OpenApi(routes).routes]
 
     async def info(self, request: Request) -> Response:
+        """Version, sources, sounds, the home's zone and day, and what the caller may do."""
         config, caller = self._parts.config(), caller_of(request)
         now, names = datetime.now(self._parts.zone), config.names
         return JSONResponse(

@@ -72,6 +72,7 @@ class Events:
         ]
 
     async def events(self, request: Request) -> Response:
+        """A page of events, newest first."""
         wanted = filter_of(request, self._parts.zone)
         limit = number_of(request, "limit", 50, 1, PAGE_MAX)
         after = position_of(request.query_params.get("after"))
@@ -86,9 +87,11 @@ class Events:
         return JSONResponse(await answered(read))
 
     async def event(self, request: Request) -> Response:
+        """One event, and why it is there."""
         return JSONResponse(await self._one(event_id_of(request)))
 
     async def review(self, request: Request) -> Response:
+        """Say whether an event was right or wrong, and what it was instead."""
         body = await body_of(request)
         verdict, sound, note = body.get("verdict"), body.get("sound"), body.get("note") or None
         if verdict not in ("right", "wrong"):
@@ -102,6 +105,7 @@ class Events:
         return await self._judge(event_id_of(request), verdict, sound, note)
 
     async def take_back(self, request: Request) -> Response:
+        """Take a review back."""
         return await self._judge(event_id_of(request), None, None, None)
 
     async def missed(self, request: Request) -> Response:
@@ -141,6 +145,7 @@ class Events:
         return JSONResponse(await answered(read))
 
     async def pin(self, request: Request) -> Response:
+        """Let an event and its clip stay, or go again."""
         value = (await body_of(request)).get("value")
         if not isinstance(value, bool):
             raise RefusedError(HTTPStatus.BAD_REQUEST, "value is true or false")
@@ -162,6 +167,8 @@ class Events:
         return FileResponse(path, media_type="audio/flac")
 
     async def clip_spectrum(self, request: Request) -> Response:
+        """The spectrogram of a clip."""
+
         def read() -> dict[str, object]:
             path, event = _clip(directory_of(self._parts.directory), event_id_of(request))
             samples, rate = read_file(path)

@@ -35,12 +35,15 @@ class Exports:
         ]
 
     async def as_table(self, request: Request) -> Response:
+        """Events as CSV."""
         return await self._file(request, _table, "text/csv", "events.csv")
 
     async def as_lines(self, request: Request) -> Response:
+        """Events as lines of JSON."""
         return await self._file(request, _lines, "application/jsonl", "events.jsonl")
 
     async def as_labels(self, request: Request) -> Response:
+        """Events as a label track for Audacity."""
         return await self._file(request, _labels, "text/plain", "events.txt")
 
     async def _file(

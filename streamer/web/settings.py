@@ -43,9 +43,11 @@ class Settings:
         ]
 
     async def show_control(self, _: Request) -> Response:
+        """What is in force, by source."""
         return JSONResponse(self.control_fields())
 
     async def set_listen(self, request: Request) -> Response:
+        """Listen to a source, or not."""
         source, value = self._source(request), (await body_of(request)).get("value")
         if not isinstance(value, bool):
             raise RefusedError(HTTPStatus.BAD_REQUEST, "value is true or false")
@@ -62,6 +64,7 @@ class Settings:
         return JSONResponse(self.control_fields())
 
     async def set_listen_for(self, request: Request) -> Response:
+        """Listen for a sound, or not."""
         source, sound = self._source(request), request.path_params["sound"]
         value = (await body_of(request)).get("value")
         if sound not in self._control.all_sounds:
@@ -72,6 +75,7 @@ class Settings:
         return JSONResponse(self.control_fields())
 
     async def set_profile(self, request: Request) -> Response:
+        """How sensitive all sounds of a source are."""
         source, value = self._source(request), (await body_of(request)).get("value")
         if not isinstance(value, str) or value not in PROFILES:
             raise RefusedError(HTTPStatus.BAD_REQUEST, f"value is one of: {', '.join(PROFILES)}")
@@ -79,6 +83,7 @@ class Settings:
         return JSONResponse(self.control_fields())
 
     async def set_threshold(self, request: Request) -> Response:
+        """At which score a sound begins."""
         source, sound = self._source(request), request.path_params["sound"]
         value = (await body_of(request)).get("value")
         if sound not in self._control.sounds:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -304,6 +305,28 @@ def test_no_log_of_scores(site: Site) -> None:
     assert "no scores were kept" in answer.fields["error"]
     assert site.ask("GET", "/api/1/sounds/loud_noise/curve").status == 404
     assert site.ask("GET", "/api/1/sounds/siren/curve?source=cellar").status == 404
+
+
+def test_the_description_is_whole(site: Site) -> None:
+    """Every route of the API is in the OpenAPI document, with a sentence, its parameters and its scope."""
+    document = site.get("openapi.json")
+    assert document["openapi"].startswith("3.1")
+    described = {
+        (method.upper(), path): one for path, of in document["paths"].items() for method, one in of.items()
+    }
+    served = {
+        (method, route.path): route
+        for route in site.page.routes
+        if route.path.startswith("/api/1/")
+        for method in (route.methods or set()) - {"HEAD"}
+    }
+    assert described.keys() == served.keys()
+    for key, one in described.items():
+        assert one["summary"], key
+        assert [p["name"] for p in one["parameters"] if p["in"] == "path"] == re.findall(r"{(\w+)}", key[1])
+        needs = served[key].needs
+        assert one["security"] == ([] if needs is None else [{"session": [needs]}, {"token": [needs]}])
+    assert len({one["operationId"] for one in described.values()}) == len(described)
 
 
 def test_a_script_cannot_weaken_an_alarm(guarded: Site) -> None:
