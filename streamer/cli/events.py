@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import csv
 import json
 import re
 import shutil
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from streamer.cli.times import duration, local, moment, since, utc
+from streamer.cli.times import duration, local, moment, since
 from streamer.config.schema import ClipSettings, load_config
 from streamer.config.yaml import NAME
 from streamer.core.printable import printable
+from streamer.core.times import utc
 from streamer.errors import InputError, StreamerError, UsageError
 from streamer.store import history
 from streamer.store.clips import clip_path, remove_clips
 from streamer.store.directory import state_directory
 from streamer.store.edit import editing, forget_missed, kept_clips
 from streamer.store.edit import forget as forget_events
+from streamer.store.event_files import as_lines, as_table, event_fields
 from streamer.store.query import Event, Filter, Reader, reading
 from streamer.store.score_files import forget_scores
 
@@ -75,10 +75,9 @@ def events(
     wanted = Filter(since=since(last), source=source, sound=sound, verdict=_verdict(verdict))
     with reading(_directory(config)) as reader:
         if as_json:
-            for event in reader.events(wanted, n=limit):
-                typer.echo(json.dumps(_plain(event), ensure_ascii=False))
+            sys.stdout.writelines(as_lines(reader.events(wanted, n=limit)))
         elif as_csv:
-            _write_csv(reader.events(wanted, n=limit))
+            sys.stdout.writelines(as_table(reader.events(wanted, n=limit)))
         else:
             _list(reader, wanted, limit or SHOWN, last)
 
@@ -96,7 +95,7 @@ def show(
         reviews = reader.reviews(event.id)
     if as_json:
         said = [{**asdict(review), "at": utc(review.at)} for review in reviews]
-        typer.echo(json.dumps({**_plain(event), "reviews": said}, ensure_ascii=False))
+        typer.echo(json.dumps({**event_fields(event), "reviews": said}, ensure_ascii=False))
         return
     _say(_line(event))
     rows = {
@@ -351,32 +350,6 @@ def _rules(rule: dict[str, Any] | None) -> str:
 
 def _instead(sound: str | None) -> str:
     return "" if sound is None else f"it was {sound}"
-
-
-def _plain(event: Event) -> dict[str, object]:
-    """Ready for JSON: times are RFC 3339, UTC."""
-    values = asdict(event)
-    del values["seq"]
-    for name in ("onset", "offset", "seen_at", "clip_start", "clip_end"):
-        values[name] = None if values[name] is None else utc(values[name])
-    return values
-
-
-def _write_csv(events: Iterator[Event]) -> None:
-    columns = (
-        *("onset", "offset", "source", "sound", "peak", "level_dbfs", "id", "verdict", "verdict_sound"),
-        *("note", "priority", "clip", "clip_start", "model"),
-    )
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(columns)
-    for event in events:
-        plain = _plain(event)
-        writer.writerow([_cell(plain[column]) for column in columns])
-
-
-def _cell(value: object) -> object:
-    """Text that a spreadsheet would take for a formula is marked as text."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@\t\r") else value
 
 
 def _copy(clip: Path, to: Path) -> None:

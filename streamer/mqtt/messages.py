@@ -6,9 +6,9 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import NamedTuple
 
+from streamer.core.times import utc
 from streamer.language import Names
 from streamer.types import SILENCE_DBFS, SoundEvent, SourcePhase, SourceState, Stats
 
@@ -142,9 +142,7 @@ def _occurrence(event: SoundEvent, origin: float | None) -> dict[str, object]:
 def _time(at: float, origin: float | None) -> str | float:
     if origin is not None:
         return round(at - origin, 3)
-    # Rounded first: isoformat cuts the milliseconds off instead.
-    moment = datetime.fromtimestamp(round(at, 3), UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return utc(at)
 
 
 def _score(value: float) -> float:

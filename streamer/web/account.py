@@ -7,8 +7,9 @@ from http import HTTPStatus
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from streamer.core.times import utc
 from streamer.web.guard import COOKIE, RefusedError, ScopedRoute
-from streamer.web.request import body_of, caller_of, utc
+from streamer.web.request import body_of, caller_of
 from streamer.web.sessions import OWNER, SESSION_S, Sessions, TooManyAttemptsError
 
 

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from streamer import __version__
 from streamer.config.control import PROFILES
+from streamer.core.times import utc
 from streamer.store.query import reading
 from streamer.web.account import Account
 from streamer.web.events import Events
@@ -21,7 +22,7 @@ from streamer.web.guard import RefusedError, ScopedRoute
 from streamer.web.live import Live
 from streamer.web.openapi import OpenApi
 from streamer.web.parts import Parts
-from streamer.web.request import answered, caller_of, utc
+from streamer.web.request import answered, caller_of
 from streamer.web.settings import Settings
 from streamer.web.static_files import StaticFiles
 

@@ -18,12 +18,13 @@ from streamer.errors import InputError, StreamerError
 from streamer.store import history
 from streamer.store.clips import clip_path
 from streamer.store.edit import editing
+from streamer.store.event_files import event_fields
 from streamer.store.query import Event, reading
 from streamer.store.score_files import scores_between
 from streamer.web.commands import Commands
-from streamer.web.event_fields import event_fields, explain
 from streamer.web.guard import RefusedError, ScopedRoute
 from streamer.web.parts import Parts
+from streamer.web.reasons import explain
 from streamer.web.request import (
     answered,
     body_of,

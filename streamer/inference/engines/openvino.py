@@ -32,8 +32,16 @@ class OpenVinoEngine(GraphEngine):
         self._graph = self._core.read_model(make_file(model, embeds=self._embeds).SerializeToString())
 
     def _compile(self, n_threads: int) -> Network:
+        if self.dtype == "bfloat16":
+            try:
+                return self._compile_as("bf16", n_threads)
+            except RuntimeError:  # OpenVINO's own view of the processor, which a setting can narrow, decides
+                self.dtype, self._why = "float32", "OpenVINO has no bfloat16 on this CPU"
+        return self._compile_as("f32", n_threads)
+
+    def _compile_as(self, precision: str, n_threads: int) -> Network:
         options = {
-            "INFERENCE_PRECISION_HINT": {"bfloat16": "bf16", "float32": "f32"}[self.dtype],
+            "INFERENCE_PRECISION_HINT": precision,
             "INFERENCE_NUM_THREADS": n_threads,
             "PERFORMANCE_HINT": "LATENCY",
         }

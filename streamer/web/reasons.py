@@ -1,38 +1,9 @@
-"""An event as the API shows it, and why it is there, in sentences."""
+"""Why an event is there, in sentences."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from streamer.language import Names
 from streamer.store.query import Event
-from streamer.web.request import utc
-
-
-def event_fields(event: Event) -> dict[str, Any]:
-    """An event as the API shows it; the names are those of MQTT."""
-    return {
-        "id": event.id,
-        "source": event.source,
-        "sound": event.sound,
-        "onset": utc(event.onset),
-        "offset": None if event.offset is None else utc(event.offset),
-        "duration_s": None if event.offset is None else round(event.offset - event.onset, 3),
-        "peak": round(event.peak, 4),
-        "level_dbfs": round(event.level_dbfs, 1),
-        "labels": {label: round(score, 4) for label, score in event.labels.items()},
-        "verified": event.verified,
-        "notify": event.notify,
-        "priority": event.priority,
-        "rule": event.rule,
-        "clip": event.clip,
-        "clip_start": None if event.clip_start is None else utc(event.clip_start),
-        "pinned": event.pinned,
-        "verdict": event.verdict,
-        "verdict_sound": event.verdict_sound,
-        "note": event.note,
-        "is_cut": event.is_cut,
-    }
 
 
 def explain(event: Event, names: Names) -> list[str]:
