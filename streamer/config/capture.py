@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Field, Tag, model_validator
 
-from streamer.config.sources import CommandSettings, CommonSourceSettings, MicrophoneSettings, StreamSettings
+from streamer.config.sources import (
+    CommandSettings,
+    CommonSourceSettings,
+    MicrophoneSettings,
+    StreamSettings,
+    has_one_of,
+    kinds_of,
+)
 from streamer.config.yaml import NAME, Section, load_yaml
 from streamer.core.addresses import is_loopback
-
-KINDS = ("microphone", "stream", "command")
-
-
-def _kind(value: object) -> str | None:
-    keys = type(value).model_fields if isinstance(value, Section) else value
-    found = [kind for kind in KINDS if isinstance(keys, dict) and kind in keys]
-    return f"<{found[0]}>" if len(found) == 1 else None
 
 
 def _is_captured(source: CommonSourceSettings) -> CommonSourceSettings:
@@ -30,15 +29,14 @@ def _is_captured(source: CommonSourceSettings) -> CommonSourceSettings:
     return source
 
 
-CapturedSource = Annotated[
+AnyCapturedSource: TypeAlias = (
     Annotated[MicrophoneSettings, Tag("<microphone>")]
     | Annotated[StreamSettings, Tag("<stream>")]
-    | Annotated[CommandSettings, Tag("<command>")],
-    Discriminator(
-        _kind,
-        custom_error_type="source_kind",
-        custom_error_message=f"a node's source has exactly one of: {', '.join(KINDS)}",
-    ),
+    | Annotated[CommandSettings, Tag("<command>")]
+)
+CapturedSource: TypeAlias = Annotated[
+    AnyCapturedSource,
+    has_one_of(kinds_of(AnyCapturedSource), "a node's source"),
     AfterValidator(_is_captured),
 ]
 File = Annotated[Path, Field(strict=False)]

@@ -11,13 +11,7 @@ from pydantic.fields import FieldInfo
 
 from streamer.config.capture import CaptureSettings
 from streamer.config.schema import Config, SoundSettings
-from streamer.config.sources import (
-    CommandSettings,
-    DemoSettings,
-    MicrophoneSettings,
-    NodeSettings,
-    StreamSettings,
-)
+from streamer.config.sources import KINDS
 
 HEAD = """\
 # Configuration
@@ -43,7 +37,6 @@ _WORDS = {
     "bool": "`true` or `false`",
     "Path": "path",
 }
-SOURCES = (MicrophoneSettings, StreamSettings, CommandSettings, NodeSettings, DemoSettings)
 
 
 def sections(root: type[BaseModel] = Config) -> Iterator[tuple[str, type[BaseModel]]]:
@@ -51,7 +44,7 @@ def sections(root: type[BaseModel] = Config) -> Iterator[tuple[str, type[BaseMod
     yield "", root
     for key, field in root.model_fields.items():
         if root is Config and key == "sources":
-            for kind in SOURCES:
+            for kind in KINDS.values():
                 yield "sources.NAME", kind
         elif root is Config and key == "sounds":
             yield "sounds.NAME", SoundSettings
@@ -76,8 +69,7 @@ def _section_page(path: str, section: type[BaseModel]) -> str:
     title = f"`{path}`" if path else "The file"
     if section is CaptureSettings:
         title = "The file of a capture node"
-    if section in SOURCES:
-        title += f": a {section.__name__.removesuffix('Settings').lower()}"
+    title += "".join(f": a {kind}" for kind, settings in KINDS.items() if settings is section)
     rows = [
         f"| `{key}` | {_kind(field)} | {_default(field)} | {_text(field.description)} |"
         for key, field in section.model_fields.items()

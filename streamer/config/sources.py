@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from streamer.config.yaml import NAME, DisplayName, Section
-
-KINDS = ("microphone", "stream", "command", "node", "demo")
-"""the key that makes a source what it is"""
 
 
 class CommonSourceSettings(Section):
@@ -87,27 +85,37 @@ class DemoSettings(ChannelSettings):
     """Whether it is played again when it ends."""
 
 
-def _kind(value: Any) -> str | None:
-    """The tag of a source: which one of the kinds' keys it has; None where it has none or several."""
-    if isinstance(value, CommonSourceSettings):
-        found = [kind for kind in KINDS if kind in type(value).model_fields]
-    elif isinstance(value, dict):
-        found = [kind for kind in KINDS if kind in value]
-    else:
-        return None
-    return f"<{found[0]}>" if len(found) == 1 else None
-
-
-SourceSettings: TypeAlias = Annotated[
+AnySourceSettings: TypeAlias = (
     Annotated[MicrophoneSettings, Tag("<microphone>")]
     | Annotated[StreamSettings, Tag("<stream>")]
     | Annotated[CommandSettings, Tag("<command>")]
     | Annotated[NodeSettings, Tag("<node>")]
-    | Annotated[DemoSettings, Tag("<demo>")],
-    Discriminator(
-        _kind,
+    | Annotated[DemoSettings, Tag("<demo>")]
+)
+"""Every kind of source, tagged with the key that makes a source what it is."""
+
+
+def kinds_of(union: Any) -> dict[str, type[CommonSourceSettings]]:
+    """The settings of a union, by their key."""
+    return {tag.tag.strip("<>"): settings for settings, tag in map(get_args, get_args(union))}
+
+
+def has_one_of(kinds: Collection[str], what: str) -> Discriminator:
+    """Tells the settings of a union by the key that they have, and refuses none or several."""
+
+    def kind(value: object) -> str | None:
+        keys = type(value).model_fields if isinstance(value, Section) else value
+        found = [kind for kind in kinds if isinstance(keys, dict) and kind in keys]
+        return f"<{found[0]}>" if len(found) == 1 else None
+
+    return Discriminator(
+        kind,
         custom_error_type="source_kind",
-        custom_error_message=f"a source has exactly one of: {', '.join(KINDS)}",
-    ),
-]
+        custom_error_message=f"{what} has exactly one of: {', '.join(kinds)}",
+    )
+
+
+KINDS = kinds_of(AnySourceSettings)
+
+SourceSettings: TypeAlias = Annotated[AnySourceSettings, has_one_of(KINDS, "a source")]
 """One place that is listened to."""
