@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from typing import ClassVar
 
 import openvino
@@ -28,8 +28,7 @@ class OpenVinoEngine(GraphEngine):
     def _prepare(self, model: Model) -> None:
         if self.dtype == "bfloat16" and not bfloat16_units():
             self.dtype, self._why = "float32", "the CPU has no bfloat16 units"
-        self._core = openvino.Core()
-        self._graph = self._core.read_model(make_file(model, embeds=self._embeds).SerializeToString())
+        self._graph = _core().read_model(make_file(model, embeds=self._embeds).SerializeToString())
 
     def _compile(self, n_threads: int) -> Network:
         if self.dtype == "bfloat16":
@@ -45,7 +44,17 @@ class OpenVinoEngine(GraphEngine):
             "INFERENCE_NUM_THREADS": n_threads,
             "PERFORMANCE_HINT": "LATENCY",
         }
-        return partial(_run, self._core.compile_model(self._graph, "CPU", options))
+        return partial(_run, _core().compile_model(self._graph, "CPU", options))
+
+
+@cache
+def _core() -> openvino.Core:
+    """One for the life of the process.
+
+    On a CPU with AMX, OpenVINO gives the thread that makes it a signal stack, and takes the memory away
+    when it is deleted. Where another thread deletes it, the next signal ends the process.
+    """
+    return openvino.Core()
 
 
 def _run(compiled: openvino.CompiledModel, features: Floats) -> list[Floats]:
