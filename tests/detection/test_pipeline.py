@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streamer.config.schema import Config
@@ -250,6 +250,15 @@ score = st.floats(0, 1, width=32)
 
 
 @settings(max_examples=60, deadline=None)
+@example(  # a hop that no float has
+    blocks=[(1.0, 0.0, 1.0)],
+    hop_s=0.3,
+    skipped={0, 1, 2},
+    frames=False,
+    noise=0.0,
+    sound={"confirm": 1, "min_duration_s": 0.0, "merge_gap_s": 0.0},
+    announce_s=0.0,
+)
 @given(
     blocks=st.lists(st.tuples(st.floats(0.1, 8), score, score), min_size=1, max_size=12),
     hop_s=st.sampled_from([0.3, 0.5, 1.0, 2.0, 7.0]),
@@ -280,13 +289,15 @@ def test_whatever_is_heard_the_life_cycle_holds(
     model = partial(frame_scores, truth=truth, noise=noise) if frames else partial(clip_scores, truth=truth)
     listening = pipeline(config(hop_s=hop_s, sound=sound, announce_s=announce_s))
 
+    end_s = BEGIN + (max(indexes, default=0) + 1) * hop_s - BEGIN  # as rounded as the times of the events
+
     events = listen(listening, indexes, model, hop_s=hop_s)
 
     occurrences(events)  # holds the messages to the life cycle
     for name in ("dog_bark", "siren"):
         edges = [edge for span in spans([event for event in events if event.sound == name]) for edge in span]
         assert edges == sorted(edges)
-        assert all(0 <= edge <= (max(indexes, default=0) + 1) * hop_s for edge in edges)
+        assert all(0 <= edge <= end_s for edge in edges)
 
 
 def test_importing_it_leaves_torch_alone() -> None:
