@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from streamer.data.audio import read_audio
 from streamer.data.examples import Example, count_labels
@@ -26,6 +27,19 @@ def balanced_chances(examples: Sequence[Example]) -> npt.NDArray[np.float64]:
     # A clip without labels comes as often as the rarest drawn of the others.
     chances[chances == 0] = chances[chances > 0].min(initial=1.0)
     return np.asarray(chances / chances.sum())
+
+
+def loader(dataset: Dataset[Any], workers: int, **batching: Any) -> DataLoader[Any]:
+    """Reads clips in so many processes, or in this one where there are 0 of them.
+
+    A fork server starts them. A fork of this process would have the locks of all engines that it has opened,
+    without the threads that give them back, and could wait for ever.
+    """
+    if not workers:
+        return DataLoader(dataset, **batching)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # torch is imported once, not by each
+    return DataLoader(dataset, num_workers=workers, multiprocessing_context=context, **batching)
 
 
 Draw: TypeAlias = tuple[int, int | None, int]

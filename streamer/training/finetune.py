@@ -19,7 +19,6 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from streamer.errors import ConfigError, InputError, StreamerError, UsageError
 from streamer.evaluation import plots
@@ -30,7 +29,7 @@ from streamer.model.ast import AST
 from streamer.model.config import FbankConfig
 from streamer.training import card
 from streamer.training.augment import Augment
-from streamer.training.dataset import Clips, Draw, balanced_chances
+from streamer.training.dataset import Clips, Draw, balanced_chances, loader
 from streamer.training.folder import (
     CHECKPOINT,
     CURVES,
@@ -187,10 +186,10 @@ class Run:
         draws: list[Draw] = [(int(i), self._epoch, place) for place, i in enumerate(self._order())]
         steps = [draws[at : at + self._a_step] for at in range(0, len(draws), self._a_step)][self._step :]
         batches = [step[at : at + batch] for step in steps for at in range(0, len(step), batch)]
-        loader = iter(DataLoader(self._clips, batch_sampler=batches, num_workers=workers))
+        read = iter(loader(self._clips, workers, batch_sampler=batches))
         self._network.train()
         for step in steps:
-            self._loss += self._optimize(loader, len(step))
+            self._loss += self._optimize(read, len(step))
             self._average.step(self._network)
             self._step += 1
             loss = self._loss / self._step
@@ -205,7 +204,7 @@ class Run:
             return rng.choice(n, size=n, p=self._chances)
         return rng.permutation(n)
 
-    def _optimize(self, loader: Batches, n: int) -> float:
+    def _optimize(self, read: Batches, n: int) -> float:
         """One optimizer step over n clips; their mean loss."""
         settings, at = self._settings, self._epoch * self._n_steps + self._step
         # Dropout is all that draws from torch's own generator.
@@ -216,7 +215,7 @@ class Run:
         self._optimizer.zero_grad()
         total, done = 0.0, 0
         while done < n:
-            features, targets = _next(loader)
+            features, targets = _next(read)
             share = len(features) / n
             loss = share * self._criterion(self._logits(self._network, features), targets.to(self._device))
             loss.backward()  # type: ignore[no-untyped-call]  # torch has no types for it
@@ -288,11 +287,11 @@ class Run:
         batch, workers = self._settings.batch, self._settings.data.workers
         draws: list[Draw] = [(i, None, i) for i in range(len(self._validation))]
         batches = [draws[at : at + batch] for at in range(0, len(draws), batch)]
-        loader: Batches = iter(DataLoader(self._validation, batch_sampler=batches, num_workers=workers))
+        read: Batches = iter(loader(self._validation, workers, batch_sampler=batches))
         network.eval()
         logits, targets = [], []
         for _ in batches:
-            features, own = _next(loader)
+            features, own = _next(read)
             logits.append(self._logits(network, features).cpu())
             targets.append(own)
         all_logits, truth = torch.cat(logits), torch.cat(targets)
@@ -306,9 +305,9 @@ class Run:
             card.write(directory, self._settings, self._data, self._history)
 
 
-def _next(loader: Batches) -> tuple[Tensor, Tensor]:
+def _next(read: Batches) -> tuple[Tensor, Tensor]:
     try:
-        return next(loader)
+        return next(read)
     except InputError as error:  # from another process it comes with that one's whole traceback
         raise InputError(
             str(error).strip().splitlines()[-1].partition("InputError: ")[2] or str(error)

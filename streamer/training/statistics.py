@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TypeAlias
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from streamer.core.files import write_text
 from streamer.data.examples import Example
 from streamer.errors import InputError, UsageError
 from streamer.model import manifest
 from streamer.model.config import PREPROCESSOR, FbankConfig
-from streamer.training.dataset import Clips
+from streamer.training.dataset import Clips, loader
 from streamer.training.progress import Progress
 
 Measure: TypeAlias = tuple[float, float, int] | str
@@ -42,8 +42,7 @@ def measure(
     measures = _Measures(Clips(examples, (), replace(config, do_normalize=False), short=short, seed=0))
     total, squares, n, skipped = 0.0, 0.0, 0, {}
     bar.begin("reading clips", len(examples))
-    loader = DataLoader(measures, batch_size=None, num_workers=min(workers, len(examples)))
-    for i, found in enumerate(loader):
+    for i, found in enumerate(loader(measures, min(workers, len(examples)), batch_size=None)):
         if isinstance(found, str):
             skipped[i] = found
         else:
