@@ -57,6 +57,10 @@ def clips(
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     dtype: Annotated[Literal["auto", "float32", "bfloat16"], typer.Option(help="Of the network.")] = "auto",
+    engine: Annotated[
+        Literal["auto", "torch", "onnx", "openvino"],
+        typer.Option(help="What computes; auto measures those that are installed, once a model."),
+    ] = "auto",
     plain: PlainOption = False,
 ) -> None:
     """Judge models by labelled clips: mAP, mAUC, d', top-1 and top-5, and each label's average precision.
@@ -83,7 +87,7 @@ def clips(
         report.average_models(models, average)
         models = [str(average)]
     try:
-        settings = ModelSettings(device=device, dtype=dtype)
+        settings = ModelSettings(device=device, dtype=dtype, engine=engine)
     except ValidationError:
         raise UsageError(f"--device is auto, cpu or cuda, not {device!r}") from None
     with bar(plain=plain) as progress:

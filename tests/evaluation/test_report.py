@@ -19,6 +19,9 @@ from streamer.model.ast import AST
 from streamer.model.config import ASTConfig, FbankConfig
 from tests.training.sounds import RATE, recipe, sound, write_folder, write_recipe
 
+TORCH = ("--engine", "torch", "--plain")
+"""`auto` would measure every engine for every model of a test"""
+
 app = typer.Typer()
 app.add_typer(training.app, name="train")
 app.add_typer(evaluation.app, name="eval")
@@ -50,7 +53,7 @@ def tiny(directory: Path, seed: int, labels: tuple[str, ...] = ("siren", "smoke_
 
 
 def report(*arguments: object) -> dict[str, object]:
-    values = json.loads(run("eval", *arguments, "--json", "--dtype", "float32", "--plain"))
+    values = json.loads(run("eval", *arguments, "--json", "--dtype", "float32", *TORCH))
     assert isinstance(values, dict)
     return values
 
@@ -60,7 +63,7 @@ def test_eval_prints_tables_and_writes_pictures(tmp_path: Path) -> None:
     clips = write_folder(tmp_path / "clips")
     (clips / "siren" / "torn.wav").write_bytes(b"RIFF")
     out = tmp_path / "out"
-    text = run("eval", tiny(tmp_path / "a", 1), clips, "--out", out, "--plain")
+    text = run("eval", tiny(tmp_path / "a", 1), clips, "--out", out, *TORCH)
     assert "mAP " in text
     assert text.count("smoke_alarm") == 1
     kept = json.loads((out / "report.json").read_text())
@@ -85,9 +88,9 @@ def test_several_models_are_an_ensemble_or_an_average(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is there already"):
         run("eval", first, second, clips, "--average", tmp_path / "mean", "--plain")
     with pytest.raises(ModelError, match="has other labels"):
-        run("eval", first, tiny(tmp_path / "c", 3, ("siren", "horn", "smoke_alarm")), clips, "--plain")
+        run("eval", first, tiny(tmp_path / "c", 3, ("siren", "horn", "smoke_alarm")), clips, *TORCH)
     with pytest.raises(InputError, match="unknown label 'smoke_alarm'"):
-        run("eval", tiny(tmp_path / "d", 3, ("siren", "horn")), clips, "--plain")
+        run("eval", tiny(tmp_path / "d", 3, ("siren", "horn")), clips, *TORCH)
     with pytest.raises(UsageError, match="name at least one model"):
         run("eval", clips)
 
@@ -145,7 +148,7 @@ def test_eval_scores_a_clip_as_tag_does(tmp_path: Path) -> None:
     clip = tmp_path / "clip.wav"
     write_wav(clip, sound("siren", np.random.default_rng(3), 0.4), RATE)
     model = str(tiny(tmp_path / "model", 3))
-    settings = ModelSettings(path=model, device="cpu", dtype="float32")
+    settings = ModelSettings(path=model, device="cpu", dtype="float32", engine="torch")
     scored = score_clips([model], [Example(clip, ("siren",))], settings, lambda: None)
     tagged = tag(clip, open_engine(settings))
     for label, score in zip(scored.labels, scored.scores[0], strict=True):
