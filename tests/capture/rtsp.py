@@ -95,7 +95,7 @@ def serve_rtsp(
                 over.wait()
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Camera) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:
             yield f"rtsp://127.0.0.1:{server.server_address[1]}/camera"

@@ -54,7 +54,7 @@ def serving() -> Iterator[Supervisor]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     supervisor.address = f"127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:
         yield supervisor
