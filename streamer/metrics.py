@@ -7,6 +7,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
+BROKER = "mqtt"
+"""the consumer of the event log that publishes over MQTT"""
+
 
 @dataclass(slots=True)
 class SourceMetrics:
@@ -38,18 +41,23 @@ class SourceMetrics:
 
 @dataclass(slots=True)
 class OutboxMetrics:
-    """What is in the event log, and waits for the slowest of its consumers."""
+    """What is in the event log, and waits for its consumers."""
 
-    depth: int = 0
-    """messages"""
+    waiting: dict[str, int] = field(default_factory=dict)
+    """messages, by consumer"""
     in_memory: int = 0
     """messages that the disk has not taken yet"""
     on_disk: bool = False
     """a crash would lose none of them"""
     oldest_at: float | None = None
-    """monotonic, of the oldest"""
+    """monotonic, of the oldest that waits for the broker"""
     refused: int = 0
     """events that the broker did not want"""
+
+    @property
+    def depth(self) -> int:
+        """Messages that wait for the broker."""
+        return self.waiting.get(BROKER, 0)
 
 
 @dataclass(slots=True)

@@ -27,7 +27,7 @@ from streamer.data.synthesis import write_demo
 from streamer.errors import ConfigError, StreamerError
 from streamer.inference.process import open_worker
 from streamer.inference.worker import About
-from streamer.metrics import Metrics
+from streamer.metrics import BROKER, Metrics
 from streamer.ops.health import Health, Problem
 from streamer.ops.prometheus import Exposition
 from streamer.ops.status import socket_path, status_server
@@ -55,9 +55,6 @@ if TYPE_CHECKING:
     from streamer.nodes.gateway import Gateway
 
 log = logging.getLogger(__name__)
-
-MQTT = "mqtt"
-"""the name of the consumer"""
 
 
 async def serve(
@@ -98,14 +95,14 @@ async def serve(
         event_log = Log(
             directory,
             metrics,
-            consumers=[MQTT] if config.mqtt.enabled else [],
+            consumers=[BROKER] if config.mqtt.enabled else [],
             model=Model(config.model.path, model.labels, model.describe),
             keep=Keep(config.store.events_days, config.store.events_max),
         )
         writer = Writer(event_log, metrics, rule=lambda event: _rule(control, event))
         if config.mqtt.enabled:
             address = await _embedded(config.mqtt, stack) if config.mqtt.embedded else {}
-            broker = BrokerLink(config, directory, writer.consumer(MQTT), metrics, address, control)
+            broker = BrokerLink(config, directory, writer.consumer(BROKER), metrics, address, control)
             broker.count_earlier(await asyncio.to_thread(_began_today, directory))
             writer.sinks.append(broker.sink)
         tapes = Tapes()
