@@ -15,6 +15,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from streamer.capture.stream import read_file
 from streamer.detection.timeline import CELL_S
 from streamer.errors import InputError, StreamerError
+from streamer.signal.spectrogram import COLUMNS_S, columns
 from streamer.store import history
 from streamer.store.clips import clip_path
 from streamer.store.edit import editing
@@ -37,7 +38,6 @@ from streamer.web.request import (
     position_of,
     time_of,
 )
-from streamer.web.spectrum import COLUMNS_S, columns
 
 PAGE_MAX = 200
 """events of one answer"""

@@ -16,9 +16,9 @@ import pytest
 from streamer.capture.ring import Ring
 from streamer.capture.tapes import Tapes
 from streamer.mqtt.messages import event_message
+from streamer.signal.spectrogram import N_BANDS, columns
 from streamer.types import AudioBlock, Hearing, SourcePhase, SourceState
 from streamer.web.feed import ADDRESS_MAX, CLIENTS_MAX, QUEUE_MAX, Client, Feed, FullError
-from streamer.web.spectrum import N_BANDS, columns
 from tests.reports import T0, event
 from tests.web.conftest import fill
 from tests.web.site import Site, served
