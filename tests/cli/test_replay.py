@@ -45,6 +45,11 @@ def test_what_a_daemon_has_heard(tmp_path: Path) -> None:
     assert (other["same"], len(other["gone"])) == (0, len(events))
     assert f"{events[0]['id']}" in streamer(tmp_path, "replay", "--config", str(strict))
 
+    tried = streamer(tmp_path, "replay", "-c", str(config), "--threshold", "smoke_alarm=0.9", "--json")
+    assert json.loads(tried)["gone"] == other["gone"]
+    for wrong in ("smoke_alarm=2", "smoke_alarm", "cat=0.5"):
+        streamer(tmp_path, "replay", "-c", str(config), "--threshold", wrong, fails=64)
+
     streamer(tmp_path, "events", "review", events[0]["id"], "wrong")
     points = json.loads(streamer(tmp_path, "curve", "smoke_alarm", "-c", str(config), "--json"))["points"]
     at_02 = next(point for point in points if point["on"] == 0.2)
