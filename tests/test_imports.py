@@ -51,7 +51,7 @@ ONLY_IMPORTERS = {
     "apprise": "alerts/targets.py",
     "starlette": "web/account.py web/api.py web/events.py web/exports.py web/guard.py web/live.py "
     "web/metrics.py web/openapi.py "
-    "web/request.py web/server.py web/settings.py web/static_files.py",
+    "web/request.py web/server.py web/settings.py web/static_files.py web/trials.py",
     "uvicorn": "web/server.py",
     "prometheus_client": "ops/prometheus.py",
     "soundfile": "nodes/flac.py",

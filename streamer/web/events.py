@@ -22,7 +22,6 @@ from streamer.store.edit import editing
 from streamer.store.event_files import event_fields
 from streamer.store.query import Event, reading
 from streamer.store.score_files import scores_between
-from streamer.web.commands import Commands
 from streamer.web.guard import RefusedError, ScopedRoute
 from streamer.web.parts import Parts
 from streamer.web.reasons import explain
@@ -56,7 +55,6 @@ class Events:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._commands = Commands()
         one = "/api/1/events/{event_id}"
         self.routes = [
             ScopedRoute("/api/1/events", self.events, needs="look"),
@@ -194,7 +192,7 @@ class Events:
             raise RefusedError(HTTPStatus.NOT_FOUND, "no such source")
         arguments = ["curve", sound, "--last", f"{days}d"]
         try:
-            found = await self._commands.run(
+            found = await self._parts.commands.run(
                 self._parts.config(), directory_of(self._parts.directory), arguments, source
             )
         except StreamerError as error:
