@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import signal
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ WEIGHT = 90_000
 class Served:
     daemon: Daemon
     address: str
+    folder: Path
 
     def get(self, path: str) -> dict[str, Any]:
         with urllib.request.urlopen(f"{self.address}api/1/{path}", timeout=30) as answer:  # noqa: S310  # http
@@ -49,10 +51,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         mqtt={"enabled": False},
         web={"enabled": True, "next_free_port": True},
     )
-    with running(config) as daemon:
+    with running(config, {"STATE_DIRECTORY": str(folder)}) as daemon:
         address = daemon.until_says("page: http://").rpartition(" ")[2].rstrip("/") + "/"
         daemon.until_says(" ended after ")
-        yield Served(daemon, address)
+        yield Served(daemon, address, folder)
         assert daemon.stop() == 0
 
 
@@ -119,6 +121,15 @@ def view(page: Page, name: str) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text(name.capitalize())
 
 
+def serious_faults(page: Page) -> list[tuple[Any, ...]]:
+    """What would keep some people from using it."""
+    return [
+        (one["id"], one["nodes"][0]["html"], one["nodes"][0].get("failureSummary"))
+        for one in Axe().run(page).response["violations"]
+        if one["impact"] in ("serious", "critical")
+    ]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
 def test_every_view(served: Served, browser: Browser, size: tuple[int, int], scheme: str) -> None:
@@ -129,13 +140,7 @@ def test_every_view(served: Served, browser: Browser, size: tuple[int, int], sch
             it.page.wait_for_load_state("networkidle") if name != "now" else it.page.wait_for_timeout(500)
             width = it.page.evaluate("document.documentElement.scrollWidth - innerWidth")
             assert width <= 0, f"{name} is {width} px too wide"
-            found = Axe().run(it.page)
-            serious = [
-                (one["id"], one["nodes"][0]["html"], one["nodes"][0].get("failureSummary"))
-                for one in found.response["violations"]
-                if one["impact"] in ("serious", "critical")
-            ]
-            assert serious == [], name
+            assert serious_faults(it.page) == [], name
 
 
 def test_the_smallest_screen(served: Served, browser: Browser) -> None:
@@ -276,6 +281,28 @@ def test_no_address_of_others() -> None:
     for file in (*static.glob("*.js"), *static.glob("*.html"), *static.glob("*.css")):
         found = re.findall(r"https?://[^\s\"'`)]+", file.read_text(encoding="utf-8"))
         assert found == [], file.name
+
+
+def test_a_threshold_is_tried(served: Served, browser: Browser) -> None:
+    """What another would have done is shown, event by event, to a screen reader as well; nothing is set."""
+    before = served.get("control")
+    deadline = time.monotonic() + 90
+    while not list(served.folder.rglob("*.scores")):  # a minute of scores is written at once
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    with opened(browser, f"{served.address}#/sounds", size=(360, 740)) as it:
+        card = it.page.get_by_role("article", name="Smoke alarm")
+        card.get_by_role("button", name="What would another threshold have done?").click()
+        card.get_by_role("button", name=re.compile("^0.95: ")).click(timeout=60_000)
+        card.get_by_role("button", name="Try it on the last 7 days").click()
+        found = card.get_by_role("region", name="Tried at 0.95")
+        expect(found).to_contain_text("With 0.95, the last 7 days:", timeout=60_000)
+        for summary in card.locator("summary").all():
+            summary.click()
+        width = it.page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert width <= 0
+        assert serious_faults(it.page) == []
+    assert served.get("control") == before
 
 
 def test_stopping_with_open_pages(served: Served, browser: Browser) -> None:

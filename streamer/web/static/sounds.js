@@ -78,10 +78,10 @@ class Sounds extends LitElement {
     const judged = [wrong && `${wrong} judged wrong`, right && `${right} judged right`].filter(Boolean).join(", ");
     const part = (n, kind) => html`<i class=${kind} .style=${`flex: ${n}`}></i>`;
     return html`<section class="trial" aria-label="Tried at ${trial.on.toFixed(2)}">
-      <p class="small">With <b>${trial.on.toFixed(2)}</b>, the last ${trial.days} days: ${same} as before, <b>${added}</b> new, <b>${gone}</b> gone${judged ? html` <span class="dim">(${judged})</span>` : nothing}.</p>
+      <p class="small">With <b>${trial.on.toFixed(2)}</b>, the last ${trial.days} days: ${added + gone ? html`${same} as before, <b>${added}</b> new, <b>${gone}</b> gone` : html`the same ${same} events`}${judged ? html` <span class="dim">(${judged})</span>` : nothing}.</p>
       <ul class="days">${days.map((day) => html`<li><span class="dim">${dayName(day.day).replace(/^(..)\S+ (\d+) (...).*/, "$1 $2 $3")}</span>
         <span class="parts" role="img" aria-label="${day.same} as before, ${day.new} new, ${day.gone} gone"><span .style=${`width: ${(100 * (day.same + day.new + day.gone)) / most}%`}>${part(day.same, "same")}${part(day.new, "new")}${part(day.gone, "gone")}</span></span>
-        <span class="value">${[day.same, day.new && `+${day.new}`, day.gone && `−${day.gone}`].filter((one) => one !== 0).join(" ") || "0"}</span></li>`)}</ul>
+        <span class="value">${[day.same, day.new && `+${day.new}`, day.gone && `−${day.gone}`].filter((one) => one !== 0).join(" · ") || "0"}</span></li>`)}</ul>
       ${[["Gone", gone, gone_events], ["New", added, new_events]].map(([name, n, events]) => (n ? html`<details><summary>${name} (${n})</summary><ul class="tried">${events.map((event) => html`<li>
         <span>${dayName(dayOf(event.onset)).replace(/^(..)\S+/, "$1")}, ${clock(event.onset)}<br><span class="dim">${nameOf("sources", event.source)} · ${duration(event.duration_s)} · ${event.peak.toFixed(2)}</span></span>
         ${name === "Gone" ? html`<a class="verdict ${event.verdict ?? ""}" href="#/events/${event.id}">${event.verdict ?? "look"}</a>` : nothing}</li>`)}</ul>${n > events.length ? html`<p class="small dim">The latest ${events.length} of ${n}.</p>` : nothing}</details>` : nothing))}
@@ -103,9 +103,9 @@ class Sounds extends LitElement {
     const false_alarms = chosen.false_alarms_a_day === null || chosen.reviewed < 10 ? "" : `, about ${chosen.false_alarms_a_day.toFixed(1)} false (${chosen.interval[0].toFixed(1)} to ${chosen.interval[1].toFixed(1)}, from ${chosen.reviewed} reviews)`;
     return html`<div class="curve" role="group" aria-label="Events a day by threshold">${curve.points.map((point) => html`
         <button aria-pressed=${point === chosen} aria-label="${point.on.toFixed(2)}: ${point.events_a_day.toFixed(1)} events a day" .style=${`height: ${Math.max(2, (100 * point.events_a_day) / most)}%`} @click=${() => { this.looked = { ...this.looked, [id]: point.on }; }}></button>`)}</div>
-      <p class="small">At <b>${chosen.on.toFixed(2)}</b>: ${chosen.events_a_day.toFixed(1)} events a day${false_alarms} <span class="dim">· over ${curve.days < 1 ? `${(24 * curve.days).toFixed(1)} hours` : `${curve.days.toFixed(1)} days`} of listening</span></p>
-      ${can("write") && Math.abs(chosen.on - threshold.on) > .02 ? html`<div class="row"><button class="button quiet small" ?disabled=${Object.values(trials).some(({ state }) => state === "running")} @click=${() => this.attempt(id, chosen.on)}>Try it on the last ${Math.min(this.days, 30)} days</button>
-        <button class="button quiet small" @click=${() => this.set(`threshold/${id}`, plain(threshold, chosen.on))}>Set it</button></div>${this.yaml(id, plain(threshold, chosen.on))}` : nothing}${this.trial(id)}`;
+      <p class="small outcome">At <b>${chosen.on.toFixed(2)}</b>: ${chosen.events_a_day.toFixed(1)} events a day${false_alarms} <span class="dim">· over ${curve.days < 1 ? `${(24 * curve.days).toFixed(1)} hours` : `${curve.days.toFixed(1)} days`} of listening</span></p>
+      ${can("write") && Math.abs(chosen.on - threshold.on) > .02 ? html`<div class="row"><button class="button small" ?disabled=${Object.values(trials).some(({ state }) => state === "running")} @click=${() => this.attempt(id, chosen.on)}>Try it on the last ${Math.min(this.days, 30)} days</button>
+        <button class="button small" @click=${() => this.set(`threshold/${id}`, plain(threshold, chosen.on))}>Set it</button></div>${this.yaml(id, plain(threshold, chosen.on))}` : nothing}${this.trial(id)}`;
   }
 
   card({ id, name, priority, heard }) {
