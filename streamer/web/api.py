@@ -38,8 +38,8 @@ class Api:
         routes = [
             *StaticFiles().routes,
             *Account(parts.sessions).routes,
-            ScopedRoute("/api/1/info", self.info, needs="look"),
-            ScopedRoute("/api/1/health", self.health, needs="look"),
+            ScopedRoute("/api/1/info", self.info, needs="look", answers="Info"),
+            ScopedRoute("/api/1/health", self.health, needs="look", answers="Health"),
             *Exports(parts).routes,
             *Events(parts).routes,
             *self.settings.routes,

@@ -57,17 +57,21 @@ class Events:
         self._parts = parts
         one = "/api/1/events/{event_id}"
         self.routes = [
-            ScopedRoute("/api/1/events", self.events, needs="look"),
-            ScopedRoute(one, self.event, needs="look"),
-            ScopedRoute(f"{one}/review", self.review, needs="write", methods=["PUT"]),
-            ScopedRoute(f"{one}/review", self.take_back, needs="write", methods=["DELETE"]),
-            ScopedRoute(f"{one}/scores", self.scores, needs="look"),
-            ScopedRoute(f"{one}/pin", self.pin, needs="write", methods=["PUT"]),
-            ScopedRoute("/api/1/clips/{event_id}.flac", self.clip, needs="hear"),
-            ScopedRoute("/api/1/clips/{event_id}/spectrum", self.clip_spectrum, needs="hear"),
-            ScopedRoute("/api/1/sounds/{sound}/curve", self.curve, needs="look"),
-            ScopedRoute("/api/1/missed", self.missed, needs="write", methods=["POST"]),
-            ScopedRoute("/api/1/hours", self.hours, needs="look"),
+            ScopedRoute("/api/1/events", self.events, needs="look", answers="Events"),
+            ScopedRoute(one, self.event, needs="look", answers="EventPage"),
+            ScopedRoute(f"{one}/review", self.review, needs="write", answers="EventPage", methods=["PUT"]),
+            ScopedRoute(
+                f"{one}/review", self.take_back, needs="write", answers="EventPage", methods=["DELETE"]
+            ),
+            ScopedRoute(f"{one}/scores", self.scores, needs="look", answers="Scores"),
+            ScopedRoute(f"{one}/pin", self.pin, needs="write", answers="EventPage", methods=["PUT"]),
+            ScopedRoute("/api/1/clips/{event_id}.flac", self.clip, needs="hear", answers="audio/flac"),
+            ScopedRoute(
+                "/api/1/clips/{event_id}/spectrum", self.clip_spectrum, needs="hear", answers="Spectrum"
+            ),
+            ScopedRoute("/api/1/sounds/{sound}/curve", self.curve, needs="look", answers="Curve"),
+            ScopedRoute("/api/1/missed", self.missed, needs="write", answers="Missed", methods=["POST"]),
+            ScopedRoute("/api/1/hours", self.hours, needs="look", answers="Hours"),
         ]
 
     async def events(self, request: Request) -> Response:

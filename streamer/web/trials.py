@@ -70,8 +70,8 @@ class Trials:
         self._parts = parts
         self._latest: _Running | None = None
         self.routes = [
-            ScopedRoute("/api/1/replay", self.begin, needs="write", methods=["POST"]),
-            ScopedRoute("/api/1/replay/{job}", self.show, needs="write"),
+            ScopedRoute("/api/1/replay", self.begin, needs="write", answers="Trial", methods=["POST"]),
+            ScopedRoute("/api/1/replay/{job}", self.show, needs="write", answers="Trial"),
             ScopedRoute("/api/1/replay/{job}", self.cancel, needs="write", methods=["DELETE"]),
         ]
 

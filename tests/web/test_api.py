@@ -385,6 +385,10 @@ def test_the_description_is_whole(site: Site) -> None:
         needs = served[key].needs
         assert one["security"] == ([] if needs is None else [{"session": [needs]}, {"token": [needs]}])
     assert len({one["operationId"] for one in described.values()}) == len(described)
+    text = json.dumps(document)
+    referenced = set(re.findall(r'"#/components/schemas/(\w+)"', text))
+    schemas = document["components"]["schemas"]
+    assert referenced | {name for name in schemas if name.startswith("Live")} == set(schemas)
 
 
 def test_a_script_cannot_weaken_an_alarm(guarded: Site) -> None:
