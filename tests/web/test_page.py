@@ -275,6 +275,14 @@ def test_without_audio_of_the_browser(served: Served, browser: Browser) -> None:
         assert it.page.evaluate("typeof AudioContext") == "undefined"
 
 
+def test_every_module_is_asked_for_at_once() -> None:
+    """The page names all that it consists of, so that none waits until another has been read."""
+    static = Path(__file__).parents[2] / "streamer/web/static"
+    index = (static / "index.html").read_text(encoding="utf-8")
+    modules = {path.relative_to(static).as_posix() for path in static.rglob("*.js")}
+    assert set(re.findall(r'"static/(\S+\.js)"', index)) == modules
+
+
 def test_no_address_of_others() -> None:
     """Nothing that the page consists of names another host."""
     static = Path(__file__).parents[2] / "streamer/web/static"
