@@ -12,13 +12,16 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
+from streamer.store.query import reading
 from tests.daemon import Daemon, configuration, running
 
 pytestmark = pytest.mark.slow
@@ -210,6 +213,29 @@ def test_a_review_by_keys_alone(served: Served, browser: Browser) -> None:
             assert served.get(f"events/{event_id}")["event"]["verdict"] == verdict
         it.page.keyboard.press("Escape")
         expect(it.page.locator(".detail")).to_have_count(0)
+
+
+def test_what_was_missed(served: Served, browser: Browser) -> None:
+    """Is noted at the home's time, wherever the browser is; Esc closes."""
+    with opened(browser, f"{served.address}#/events", timezone_id="Pacific/Auckland", size=(360, 740)) as it:
+        for _ in range(2):
+            it.page.get_by_role("button", name="Missed one").click()
+            dialog = it.page.get_by_role("dialog", name="What was missed?")
+            expect(dialog).to_be_in_viewport()
+            assert serious_faults(it.page) == []
+            it.page.keyboard.press("Escape")
+            expect(dialog).to_have_count(0)
+        it.page.get_by_role("button", name="Missed one").click()
+        dialog.get_by_label("Sound").select_option("siren")
+        dialog.get_by_label("At").fill("00:00:01")
+        dialog.get_by_role("button", name="Note it").click()
+        expect(dialog).to_have_count(0)
+    info = served.get("info")
+    midnight = datetime.fromisoformat(info["today"]).replace(tzinfo=ZoneInfo(info["zone"])).timestamp()
+    with reading(served.folder) as reader:
+        (missed,) = reader.missed()
+    assert (missed.source, missed.sound) == ("room", "siren")
+    assert (missed.onset - midnight, missed.offset - missed.onset) == (1.0, 3.0)
 
 
 def test_a_threshold(served: Served, browser: Browser) -> None:
