@@ -67,7 +67,7 @@ quality:  ## SOUNDSCAPES=… DATA=…: how well events are found, beside a peer
 	@scripts/venv dev
 	@.venv/bin/python -m tools.quality --soundscapes "$(SOUNDSCAPES)" --data "$(DATA)" $(QUALITY_ARGS)
 
-bench-web:  ## what the page costs: processor, memory, answers (five minutes, on a quiet machine)
+bench-web:  ## what the page costs: processor, memory, loop, paints, answers (eight minutes, on a quiet machine)
 	@scripts/venv dev
 	@.venv/bin/python -m tools.bench_web $(BENCH_ARGS)
 

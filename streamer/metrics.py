@@ -7,6 +7,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
+BROKER = "mqtt"
+"""the consumer of the event log that publishes over MQTT"""
+
 
 @dataclass(slots=True)
 class SourceMetrics:
@@ -38,18 +41,34 @@ class SourceMetrics:
 
 @dataclass(slots=True)
 class OutboxMetrics:
-    """What is in the event log, and waits for the slowest of its consumers."""
+    """What is in the event log, and waits for its consumers."""
 
-    depth: int = 0
-    """messages"""
+    waiting: dict[str, int] = field(default_factory=dict)
+    """messages, by consumer"""
     in_memory: int = 0
     """messages that the disk has not taken yet"""
     on_disk: bool = False
     """a crash would lose none of them"""
     oldest_at: float | None = None
-    """monotonic, of the oldest"""
+    """monotonic, of the oldest that waits for the broker"""
     refused: int = 0
     """events that the broker did not want"""
+
+    @property
+    def depth(self) -> int:
+        """Messages that wait for the broker."""
+        return self.waiting.get(BROKER, 0)
+
+
+@dataclass(slots=True)
+class AlertMetrics:
+    """Of one target of alerts."""
+
+    sent: int = 0
+    expired: int = 0
+    """that were too old before the target took them"""
+    problem: str = ""
+    """why it takes none now; empty where it does"""
 
 
 @dataclass(slots=True)
@@ -74,6 +93,8 @@ class Metrics:
     loop_lag_s: float = 0.0
     """seconds by which the event loop was late at the last check"""
     outbox: OutboxMetrics = field(default_factory=OutboxMetrics)
+    alerts: dict[str, AlertMetrics] = field(default_factory=dict)
+    """by target"""
     log_lines_lost: Callable[[], int] = lambda: 0
     """lines of the log for which there was no room"""
     latencies_s: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
@@ -86,6 +107,9 @@ class Metrics:
 
     def source(self, source_id: str) -> SourceMetrics:
         return self.sources.setdefault(source_id, SourceMetrics())
+
+    def alerts_to(self, target: str) -> AlertMetrics:
+        return self.alerts.setdefault(target, AlertMetrics())
 
     def drop(self, sink: str, n: int = 1) -> None:
         self.dropped[sink] = self.dropped.get(sink, 0) + n
@@ -120,6 +144,7 @@ class Metrics:
             "log_lines_lost": self.log_lines_lost(),
             "reconnects": self.reconnects,
             "sounds": dict(self.sounds),
+            "alerts": {name: asdict(alerts) for name, alerts in self.alerts.items()},
             "outbox": {
                 "depth": self.outbox.depth,
                 "in_memory": self.outbox.in_memory,

@@ -22,7 +22,7 @@ ORDER = [
     {"store"},
     {"mqtt"},
     {"home_assistant"},
-    {"sinks"},
+    {"sinks", "alerts"},
     {"ops"},
     {"data"},
     {"web"},
@@ -48,9 +48,10 @@ ONLY_IMPORTERS = {
     "av": "capture/stream.py data/paths.py store/flac.py",
     "aiomqtt": "mqtt/aiomqtt_internals.py mqtt/connection.py",
     "amqtt": "mqtt/broker.py",
+    "apprise": "alerts/targets.py",
     "starlette": "web/account.py web/api.py web/events.py web/exports.py web/guard.py web/live.py "
     "web/metrics.py web/openapi.py "
-    "web/request.py web/server.py web/settings.py web/static_files.py",
+    "web/request.py web/server.py web/settings.py web/static_files.py web/trials.py",
     "uvicorn": "web/server.py",
     "prometheus_client": "ops/prometheus.py",
     "soundfile": "nodes/flac.py",

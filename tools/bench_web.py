@@ -1,4 +1,4 @@
-"""What the page costs: processor and memory of the daemon with and without it and its viewers, and answers.
+"""What the page costs the daemon (processor, memory, loop), with viewers and without; its paints and answers.
 
 `make bench-web`, on a quiet machine: a daemon that plays its own recording, with the page and without.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -22,12 +23,16 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # it has no types
 import yaml
+from playwright.sync_api import ViewportSize, sync_playwright
 
 from streamer.metrics import Metrics
 from streamer.store.log import Log, Recorded
 from streamer.types import SoundEvent
 
-PORT = 8951
+PORT, HEALTH_PORT = 8951, 8952
+SLOWER = 4
+"""times that the browser's processor is slowed down: a phone"""
+PHONE: ViewportSize = {"width": 360, "height": 740}
 START_S = 60.0
 SOUNDS = {"siren": {"labels": ["Siren"]}, "doorbell": {"labels": ["Doorbell"]}}
 BASE = f"http://127.0.0.1:{PORT}/"
@@ -41,6 +46,7 @@ def daemon(folder: Path, *, page: bool) -> Iterator[psutil.Process]:
         "mqtt": {"enabled": False},
         "state_dir": str(folder / "state"),
         "web": {"enabled": page, "port": PORT},
+        "health": {"port": HEALTH_PORT},
     }
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
@@ -63,6 +69,37 @@ def usage(process: psutil.Process, seconds: float) -> tuple[float, float]:
     after, elapsed = process.cpu_times(), time.monotonic() - began
     spent = after.user + after.system - before.user - before.system
     return 100 * spent / elapsed, process.memory_full_info().pss / 1e6
+
+
+def lag(seconds: float) -> tuple[float, float]:
+    """Median and 99th percentile of milliseconds in which the event loop answers the smallest request."""
+    times, ends = [], time.monotonic() + seconds
+    while time.monotonic() < ends:
+        began = time.perf_counter()
+        with urllib.request.urlopen(f"http://127.0.0.1:{HEALTH_PORT}/healthz", timeout=30) as answer:
+            answer.read()
+        times.append(1000 * (time.perf_counter() - began))
+        time.sleep(0.05)
+    return statistics.median(times), statistics.quantiles(times, n=100)[-1]
+
+
+def paints(n: int = 7) -> dict[str, list[float]]:
+    """Milliseconds from an address to a page, in a slowed-down browser that has nothing of it yet."""
+    found: dict[str, list[float]] = {"first paint": [], "levels and spectrogram": []}
+    with sync_playwright() as playwright:
+        path = shutil.which("chromium")
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        for _ in range(n):
+            page = browser.new_context(viewport=PHONE, bypass_csp=True).new_page()
+            page.context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": SLOWER})
+            page.goto(BASE, wait_until="commit")
+            page.wait_for_function("document.querySelector('canvas.spectrum')?.width > 300")
+            found["levels and spectrogram"].append(page.evaluate("performance.now()"))
+            paint = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
+            found["first paint"].append(page.evaluate(paint))
+            page.context.close()
+        browser.close()
+    return found
 
 
 def view(stop: threading.Event, spectrum: str) -> None:
@@ -132,15 +169,13 @@ def until_served() -> None:
 
 def main(seconds: float, n_events: int, viewers: int) -> None:
     print(f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}; {seconds:g} s a row")
-    print(f"{'':<34}{'% of a core':>12}{'PSS, MB':>10}")
+    print(f"{'':<34}{'% of a core':>12}{'PSS, MB':>10}{'/healthz, ms':>14}{'p99':>8}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for page in (False, True):
             with daemon(folder, page=page) as process, ExitStack() as stack:
                 time.sleep(25)  # the model is loaded, the ring begins to fill
-                share, memory = usage(process, seconds)
-                row = "page on, nobody looks" if page else "without the page"
-                print(f"{row:<34}{share:>12.2f}{memory:>10.1f}")
+                show("page on, nobody looks" if page else "without the page", process, seconds)
                 if not page:
                     continue
                 until_served()
@@ -149,8 +184,11 @@ def main(seconds: float, n_events: int, viewers: int) -> None:
                 for _ in range(viewers):
                     threading.Thread(target=view, args=(stop, "room"), daemon=True).start()
                 time.sleep(2)
-                share, memory = usage(process, seconds)
-                print(f"{f'{viewers} viewers of a spectrogram':<34}{share:>12.2f}{memory:>10.1f}")
+                show(f"{viewers} viewers of a spectrogram", process, seconds)
+                stop.set()
+                print(f"\n{f'Chromium, {SLOWER} times slower':<34}{'median, ms':>12}{'worst, ms':>10}")
+                for what, times in paints().items():
+                    print(f"{what:<34}{statistics.median(times):>12.0f}{max(times):>10.0f}")
         fill(folder, n_events)
         with daemon(folder, page=True):
             until_served()
@@ -164,6 +202,13 @@ def main(seconds: float, n_events: int, viewers: int) -> None:
             ):
                 median, worst = answers(path)
                 print(f"{row:<34}{median:>12.1f}{worst:>10.1f}")
+
+
+def show(row: str, process: psutil.Process, seconds: float) -> None:
+    """One row: first what it uses, then, apart from that, how late its loop is."""
+    share, memory = usage(process, seconds)
+    median, worst = lag(seconds)
+    print(f"{row:<34}{share:>12.2f}{memory:>10.1f}{median:>14.1f}{worst:>8.1f}")
 
 
 def _days_ago(days: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -13,6 +14,9 @@ SIZES = {"desktop": (1280, 800), "phone": (390, 800)}
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 EVENT = 12
 """of the list, the newest is 0: one whose scores are on the disk"""
+SOUND, TRIED = "Doorbell", "0.90"
+"""of the recording that is played without a microphone: some of its events would be gone"""
+TRIAL_MS = 300_000
 WAIT_MS = 9000
 """until sounds of the recording are in the spectrogram"""
 
@@ -29,6 +33,8 @@ def main(address: str, folder: Path) -> None:
                 for view in ("now", "events", "sounds", "health"):
                     _show(page, address, view)
                     page.screenshot(path=folder / f"{view}-{size}-{scheme}.png")
+                if (size, scheme) == ("desktop", "light"):
+                    _show_trial(page, address, folder / "trial.png")
                 page.close()
         browser.close()
 
@@ -39,6 +45,19 @@ def _show(page: Page, address: str, view: str) -> None:
     if view == "events":
         page.locator(".entry").nth(EVENT).click()
         page.wait_for_timeout(1000)
+
+
+def _show_trial(page: Page, address: str, path: Path) -> None:
+    """What a higher threshold would have done."""
+    page.goto(f"{address}#/sounds")
+    card = page.get_by_role("article", name=SOUND)
+    card.get_by_role("button", name="What would another threshold have done?").click()
+    card.get_by_role("button", name=re.compile(f"^{TRIED}: ")).click(timeout=TRIAL_MS)
+    card.get_by_role("button", name="Try it on").click()
+    card.locator("section.trial").wait_for(timeout=TRIAL_MS)
+    for summary in card.locator("section.trial summary").all():
+        summary.click()
+    card.screenshot(path=path)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from streamer.config.schema import Config, MqttSettings, example, load_config
+from streamer.config.schema import AlertSettings, Config, MqttSettings, example, load_config
 from streamer.config.sources import NodeSettings, SourceSettings
 from streamer.core.logs import LineFormatter, LogThread, terminal_in_threads
 from streamer.data.synthesis import write_demo
@@ -116,8 +116,18 @@ def check(config: ConfigOption) -> None:
         report("gateway", _outcome(lambda: _gateway_line(settings)))
     if settings.web.enabled:
         report("page", _outcome(lambda: _page_line(settings)))
+    if settings.alerts is not None:
+        report("alerts", _outcome(lambda: _alerts_line(settings.alerts)))
     if failures:
         raise typer.Exit(failures[0].exit_code)
+
+
+def _alerts_line(settings: AlertSettings | None) -> str:
+    """Where alerts would go; nothing is sent."""
+    from streamer.alerts.targets import read_targets  # noqa: PLC0415  # an extra
+
+    targets = read_targets(None if settings is None else settings.urls_file)
+    return f"to {', '.join(target.name for target in targets)}"
 
 
 def _page_line(settings: Config) -> str:

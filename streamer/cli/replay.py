@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,8 @@ import typer
 
 from streamer.cli.events import SoundOption, SourceOption
 from streamer.cli.times import duration, local
-from streamer.config.schema import load_config
+from streamer.config.schema import Config, load_config
+from streamer.errors import UsageError
 from streamer.store.directory import state_directory
 
 LastOption = Annotated[str, typer.Option("--last", help="So far back: 24h, 7d.", metavar="TIME")]
@@ -28,27 +30,45 @@ def replay(
     last: LastOption = "7d",
     source: SourceOption = None,
     sound: SoundOption = None,
+    threshold: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Try another threshold of a sound, and compare this sound alone.", metavar="SOUND=ON"
+        ),
+    ] = None,
+    most: Annotated[
+        int | None, typer.Option(help="At most so many new and gone events, the latest.", min=1, hidden=True)
+    ] = None,
+    progress: Annotated[
+        bool, typer.Option("--progress", help="Lines of stderr: the share that is done.", hidden=True)
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Say which events another configuration would have made of the past: new, gone, the same, and per day.
 
     Decides again on the scores that the daemon has kept. Thresholds that were set by command hold here, too.
 
-    Example: streamer replay --last 7d --config new.yaml
+    Example: streamer replay --last 7d --config home.yaml --threshold dog_bark=0.7
     """
     from streamer.run import replay as replaying  # noqa: PLC0415  # loads numpy
 
     settings = load_config(config)
     until = time.time()
     found = replaying.compare(
-        state_directory(settings.state_dir), settings, until - duration(last), until, source=source
+        state_directory(settings.state_dir),
+        settings,
+        until - duration(last),
+        until,
+        source=source,
+        thresholds=_thresholds(settings, threshold or []),
+        progress=_print_share() if progress else lambda _: None,
     )
     if sound is not None:
         found.same = [pair for pair in found.same if pair[0].sound == sound]
         for name in ("new", "gone", "unknown"):
             setattr(found, name, [event for event in getattr(found, name) if event.sound == sound])
     if as_json:
-        typer.echo(replaying.as_json(found))
+        typer.echo(replaying.as_json(found, most=most))
         return
     coverage = found.coverage
     share = coverage.scored_s / coverage.listened_s if coverage.listened_s else 0.0
@@ -77,6 +97,38 @@ def replay(
             )
         if len(events) > SHOWN:
             typer.echo(f"and {len(events) - SHOWN} more: --json has them all")
+
+
+def _thresholds(config: Config, texts: list[str]) -> dict[str, float]:
+    """Of `SOUND=ON`, by sound. Raises UsageError."""
+    found = {}
+    for text in texts:
+        sound, _, value = text.partition("=")
+        if sound not in config.sounds or not config.sounds[sound].labels:
+            raise UsageError(f"--threshold {text}: there is no sound {sound!r} that has one")
+        try:
+            on = float(value)
+        except ValueError:
+            on = 0.0
+        if not 0 < on < 1:
+            raise UsageError(
+                f"--threshold {text}: a threshold is a number between 0 and 1, as in {sound}=0.7"
+            )
+        found[sound] = on
+    return found
+
+
+def _print_share() -> Callable[[float], None]:
+    """Prints a line at each whole percent."""
+    printed = -1
+
+    def share(done: float) -> None:
+        nonlocal printed
+        if (percent := int(100 * done)) > printed:
+            printed = percent
+            typer.echo(f"{percent} %", err=True)
+
+    return share
 
 
 def curve(

@@ -15,8 +15,10 @@ import typer
 
 import streamer
 from streamer.cli.events import forget_at_broker
-from streamer.config.schema import Config, load_config
+from streamer.cli.web import ask_password
+from streamer.config.schema import Config, WebSettings, load_config
 from streamer.config.sources import CommandSettings, StreamSettings
+from streamer.core.addresses import is_loopback
 from streamer.core.files import write_text
 from streamer.errors import ConfigError, InputError, StreamerError, UsageError
 
@@ -25,6 +27,12 @@ app = typer.Typer(help="Run at boot, under systemd.", no_args_is_help=True, rich
 UNIT = "streamer.service"
 GROWING_DELAY = 254
 """the systemd that can wait longer after each restart"""
+CREDENTIALS = {
+    "password": "etc/streamer/mqtt-password",
+    "web-password": "etc/streamer/web-password",
+    "alerts": "etc/streamer/alert-urls",
+}
+"""by drop-in: the file that root alone may read, and that it hands to the service"""
 HOMES = ("/home/", "/root/")
 """the unit does not see them"""
 
@@ -43,6 +51,10 @@ def install(
         typer.Option("--config", "-c", help="Becomes /etc/streamer/streamer.yaml.", metavar="FILE"),
     ] = None,
     cuda: Annotated[bool, typer.Option("--cuda", help="Give it the GPU as well.")] = False,
+    page_password: Annotated[
+        bool,
+        typer.Option("--page-password", help="Ask for a password of the page, or read it from a pipe."),
+    ] = False,
     root: RootOption = Path("/"),
 ) -> None:
     """Put unit and configuration in place, and start it. The user comes and goes with the service.
@@ -57,10 +69,19 @@ def install(
         _refuse_paths(config)
     elif not settings.exists():
         raise UsageError(f"{settings} does not exist: name a configuration with --config")
+    web = load_config(config or settings).web
+    if page_password:
+        line = ask_password()
+        _write(root / CREDENTIALS["web-password"], f"{line}\n", mode=0o600)
+    elif not _has_password(root, web):
+        raise ConfigError(
+            f"web.host is {web.host}, and there is no password: --page-password asks for one; "
+            "nothing was done"
+        )
     unit = _source(UNIT).read_text(encoding="utf-8")
     _write(root / "etc/systemd/system" / UNIT, unit)
     drop_ins = {"cuda": cuda, "restart": _systemd_version() >= GROWING_DELAY}
-    drop_ins["password"] = (root / "etc/streamer/mqtt-password").exists()
+    drop_ins |= {name: (root / path).exists() for name, path in CREDENTIALS.items()}
     folder = root / "etc/systemd/system" / f"{UNIT}.d"
     for name, wanted in drop_ins.items():
         if wanted:
@@ -75,6 +96,8 @@ def install(
     _systemctl(root, "enable", UNIT)
     _systemctl(root, "restart", UNIT)
     typer.echo(f"installed. State: streamer service status   Log: journalctl -u {UNIT}")
+    if web.enabled:
+        typer.echo(f"The page: http://{web.host}:{web.port}/")
 
 
 @app.command()
@@ -169,6 +192,8 @@ def _paths(config: Config) -> Iterator[tuple[str, Path]]:
     tls = config.mqtt.tls
     files = {"state_dir": config.state_dir, "mqtt.password_file": config.mqtt.password_file}
     files |= {f"web.{key}": getattr(config.web, key) for key in ("password_file", "guest_password_file")}
+    if config.alerts is not None:
+        files["alerts.urls_file"] = config.alerts.urls_file
     if config.gateway is not None:
         keys = [key for key in type(config.gateway).model_fields if key.endswith("_file")]
         files |= {f"gateway.{key}": getattr(config.gateway, key) for key in keys}
@@ -213,11 +238,22 @@ def _source(name: str) -> Path:
     raise InputError(f"{name} is missing from this installation: install it anew")
 
 
-def _write(path: Path, text: str) -> None:
-    """For root to change and all to read."""
+def _has_password(root: Path, web: WebSettings) -> bool:
+    """Whether the page may be served where the configuration says; the service would refuse to start."""
+    return (
+        not web.enabled
+        or is_loopback(web.host)
+        or web.password_file is not None
+        or (root / CREDENTIALS["web-password"]).exists()
+        or (root / "var/lib/private/streamer/web-password").exists()
+    )
+
+
+def _write(path: Path, text: str, mode: int = 0o644) -> None:
+    """For root to change and all to read, or as `mode` says."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, text)
-    path.chmod(0o644)  # whatever the umask is
+    write_text(path, text, mode=mode)
+    path.chmod(mode)  # whatever the umask is
     typer.echo(f"wrote {path}")
 
 

@@ -66,6 +66,9 @@ def _lines(report: dict[str, Any]) -> list[str]:
         f"{'event log':<16}{outbox['depth']} messages wait, {outbox['refused']} refused, "
         f"connected again {report['reconnects']} times"
     )
+    for name, own in report.get("alerts", {}).items():
+        problem = f"; {own['problem']}" if own["problem"] else ""
+        lines.append(f"{'alerts':<16}{name}: {own['sent']} sent, {own['expired']} too old{problem}")
     if lost := report.get("log_lines_lost"):
         lines.append(f"{'log':<16}{lost} lines lost: its reader is too slow")
     return lines

@@ -33,21 +33,27 @@ def password(
 
     It is asked for, or read from a pipe, and kept as a hash.
     """
-    from streamer.web.sessions import hashed, password_path  # noqa: PLC0415  # the server is not needed to start
+    from streamer.web.sessions import password_path  # noqa: PLC0415  # the server is not needed to start
 
     settings = None if config is None else load_config(config)
     path = password_path(
         *(_guest_of(settings) if guest else _owner_of(settings)),
         state_directory(None if settings is None else settings.state_dir),
     )
-    chosen = _ask() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
-    line = hashed(chosen)
+    line = ask_password()
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_text(path, f"{line}\n", mode=0o600)
     except OSError as error:
         raise StreamerError(f"{path}: the password was not changed: {error.strerror}") from None
     typer.echo(f"{path}: written. It holds at once, also for a daemon that runs.")
+
+
+def ask_password() -> str:
+    """The hash of a password that is asked for, or read from a pipe. Raises UsageError, ConfigError."""
+    from streamer.web.sessions import hashed  # noqa: PLC0415  # the server is not needed to start
+
+    return hashed(_ask() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n"))
 
 
 def _owner_of(settings: Config | None) -> tuple[Path | None, str]:

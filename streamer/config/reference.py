@@ -22,8 +22,8 @@ the JSON Schema, with which an editor completes the keys: the first line of the 
 is made by `streamer config docs`.
 
 Paths are relative to the directory in which the program is started. `SIGHUP` (`systemctl reload`) takes a
-changed file into use without a restart, except for `node`, `state_dir`, `model`, `health`, `store`, `clips`
-and `gateway`.
+changed file into use without a restart, except for `node`, `state_dir`, `model`, `health`, `web`, `store`,
+`clips`, `alerts` and `gateway`.
 """
 NODE = """\
 # Capture nodes

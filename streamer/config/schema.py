@@ -355,6 +355,44 @@ class WebSettings(Section):
         return proxies
 
 
+class AlertRule(Section):
+    """How one sound alerts, whatever its priority."""
+
+    send: bool = True
+    """Whether it alerts."""
+    cooldown_s: Annotated[float, Field(ge=0, le=86400)] | None = None
+    """Seconds after an alert without another of this sound and source; those of `alerts` where not set."""
+    in_quiet_hours: bool = False
+    """Whether it alerts in quiet hours, too."""
+
+
+QuietHours = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$")]
+
+
+class AlertSettings(Section):
+    """Present, even as `{}`: events are sent to phones and elsewhere, by Apprise (docs/alerts.md)."""
+
+    urls_file: File | None = None
+    """File with a line for each target: a name, a space, its address. systemd's credential `alert-urls` goes
+    before it; where neither is set, it is $STREAMER_ALERT_URLS."""
+    min_priority: Priority = "high"
+    """Sounds of this priority or a higher one alert. Those that are critical do at any time, and always."""
+    sounds: dict[Id, AlertRule] = Field(default_factory=dict)
+    """Sounds that alert in a way of their own, by name."""
+    quiet_hours: Annotated[tuple[QuietHours, ...], Field(strict=False)] = ()
+    """Times of the day without alerts, as in `22:00-07:00`."""
+    cooldown_s: Annotated[float, Field(ge=0, le=86400)] = 300.0
+    """Seconds after an alert without another of the same sound and source."""
+    at_most_an_hour: Annotated[int, Field(ge=1, le=1000)] = 20
+    """Alerts an hour; one more says that there were more."""
+    expire_s: Annotated[float, Field(ge=10, le=86400)] = 600.0
+    """Seconds after which an event is no alert any more: what was delayed for longer is left out."""
+    attach: Literal["spectrogram", "nothing"] = "spectrogram"
+    """What goes with the text. It shows the sound, and cannot be played."""
+    page_url: Annotated[str, Field(pattern=r"^https?://[^\s]+$")] | None = None
+    """Address at which a phone reaches this daemon's page: an alert then has a link to its event."""
+
+
 class GatewaySettings(Section):
     """Where capture nodes connect; present where a source is a `node`."""
 
@@ -415,6 +453,7 @@ class Config(Section):
     web: WebSettings = WebSettings()
     store: StoreSettings = StoreSettings()
     clips: ClipSettings = ClipSettings()
+    alerts: AlertSettings | None = None
     gateway: GatewaySettings | None = None
 
     @property
@@ -452,6 +491,9 @@ class Config(Section):
         clips = self.clips
         if unknown := [name for name in clips.sounds if name not in self.sounds]:
             raise ValueError(f"clips.sounds: {unknown[0]!r} is no sound of this file")
+        for name in self.alerts.sounds if self.alerts is not None else ():
+            if name not in self.sounds:
+                raise ValueError(f"alerts.sounds.{name}: there is no such sound in this file")
         needed = clips.before_s + clips.longest_s + clips.after_s + CLIP_SPARE_S
         if clips.enabled and needed > self.windows.ring_s:
             raise ValueError(

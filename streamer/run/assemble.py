@@ -16,18 +16,22 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from streamer.alerts.sink import AlertSink, consumer_name
+from streamer.alerts.targets import Target, read_targets
 from streamer.capture.sources import open_source
 from streamer.capture.tapes import Tapes
 from streamer.config.control import Control
-from streamer.config.schema import Config, MqttSettings
+from streamer.config.schema import AlertSettings, Config, MqttSettings
 from streamer.config.sources import NodeSettings, SourceSettings
 from streamer.core.json_file import JsonFile
 from streamer.core.tasks import in_background
+from streamer.core.zone import home_zone
 from streamer.data.synthesis import write_demo
 from streamer.errors import ConfigError, StreamerError
 from streamer.inference.process import open_worker
 from streamer.inference.worker import About
-from streamer.metrics import Metrics
+from streamer.language import Names
+from streamer.metrics import BROKER, Metrics
 from streamer.ops.health import Health, Problem
 from streamer.ops.prometheus import Exposition
 from streamer.ops.status import socket_path, status_server
@@ -49,15 +53,13 @@ from streamer.store.score_files import About as AboutScores
 from streamer.store.score_log import KeepScores, ScoreLog
 from streamer.store.writer import Writer
 from streamer.types import Hop, Sink, SoundEvent, Source
+from streamer.web.guard import ScopedRoute
 from streamer.web.metrics import metrics_routes
 
 if TYPE_CHECKING:
     from streamer.nodes.gateway import Gateway
 
 log = logging.getLogger(__name__)
-
-MQTT = "mqtt"
-"""the name of the consumer"""
 
 
 async def serve(
@@ -75,9 +77,7 @@ async def serve(
         directory = stack.enter_context(locked(state))
         await stack.enter_async_context(status_server(socket_path(state), health.report))
         metrics_page = metrics_routes(Exposition(metrics, health), health)
-        if config.health.port is not None:
-            server = metrics_server(config.health.port, metrics_page)
-            await stack.enter_async_context(in_background(server.run(), "metrics"))
+        await _serve_metrics(config.health.port, metrics_page, stack)
 
         is_auto = config.windows.hop_s == "auto"
         worker = open_worker(
@@ -95,17 +95,18 @@ async def serve(
 
         broker: BrokerLink | None = None
         control = Control(config, JsonFile(directory, "control.json"))
+        targets = [] if config.alerts is None else read_targets(config.alerts.urls_file)
         event_log = Log(
             directory,
             metrics,
-            consumers=[MQTT] if config.mqtt.enabled else [],
+            consumers=_consumers(config, targets),
             model=Model(config.model.path, model.labels, model.describe),
             keep=Keep(config.store.events_days, config.store.events_max),
         )
         writer = Writer(event_log, metrics, rule=lambda event: _rule(control, event))
         if config.mqtt.enabled:
             address = await _embedded(config.mqtt, stack) if config.mqtt.embedded else {}
-            broker = BrokerLink(config, directory, writer.consumer(MQTT), metrics, address, control)
+            broker = BrokerLink(config, directory, writer.consumer(BROKER), metrics, address, control)
             broker.count_earlier(await asyncio.to_thread(_began_today, directory))
             writer.sinks.append(broker.sink)
         tapes = Tapes()
@@ -115,6 +116,7 @@ async def serve(
                 config, lambda: daemon.config, directory, control, health.report, tapes, metrics_page
             )
             writer.sinks.append(page.feed)
+        writer.sinks += _alerts(config.alerts, targets, writer, lambda: daemon.config.names, tapes, metrics)
         writer.sinks.append(_display(config, terminal, model.describe, broker, page))
         gateway = await _gateway(config, metrics, stack, lambda: daemon.config.nodes)
         daemon = Daemon(
@@ -143,6 +145,13 @@ async def serve(
             health.stopping()
 
 
+async def _serve_metrics(port: int | None, routes: Sequence[ScopedRoute], stack: AsyncExitStack) -> None:
+    """Until the end of `stack`, where there is a port."""
+    if port is not None:
+        server = metrics_server(port, routes)
+        await stack.enter_async_context(in_background(server.run(), "metrics"))
+
+
 def _display(
     config: Config, terminal: bool, model: str, broker: BrokerLink | None, page: Page | None
 ) -> Sink:
@@ -152,6 +161,28 @@ def _display(
         return TerminalSink(config.node, model, where, page="" if page is None else page.server.address)
     log.info("events: %s", where)
     return LogSink()
+
+
+def _consumers(config: Config, targets: Sequence[Target]) -> list[str]:
+    """Who reads the event log, each with its own cursor."""
+    broker = [BROKER] if config.mqtt.enabled else []
+    return broker + [consumer_name(target.name) for target in targets]
+
+
+def _alerts(
+    settings: AlertSettings | None,
+    targets: Sequence[Target],
+    writer: Writer,
+    names: Callable[[], Names],
+    tapes: Tapes,
+    metrics: Metrics,
+) -> list[AlertSink]:
+    """One sink, each target of which is a consumer of the event log, by its name; none without settings."""
+    if settings is None:
+        return []
+    log.info("alerts: to %s", ", ".join(target.name for target in targets))
+    consumers = [(target, writer.consumer(consumer_name(target.name))) for target in targets]
+    return [AlertSink(settings, consumers, names, tapes, home_zone()[0], metrics)]
 
 
 def _watchers(

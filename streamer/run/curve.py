@@ -10,9 +10,9 @@ from streamer.config.control import Control
 from streamer.config.schema import Config
 from streamer.core.json_file import JsonFile
 from streamer.errors import InputError, UsageError
-from streamer.model.labels import descendants
 from streamer.model.support import bounds
 from streamer.run.replay import Coverage, Replayed, decided, logged_sources, match, of_one_model, replayed
+from streamer.run.trial import only_with, with_threshold
 from streamer.store.query import Event, Filter, reading
 
 THRESHOLDS = tuple(round(0.05 * number, 2) for number in range(1, 20))
@@ -83,7 +83,7 @@ def curve(
         for number, on in enumerate(thresholds):
             taken = coverage if number == 0 else Coverage()
             kept = of_one_model(directory, config, one, since, until, taken)
-            events = decided(kept, with_threshold(only_with(in_force, sound), sound, on))
+            events = decided(kept, with_threshold(only_with(in_force, {sound}), sound, on))
             found[on] += [event for event in replayed(events) if event.sound == sound]
     if not coverage.listened_s:
         raise InputError(f"{directory}: no scores were kept in this time; `store.scores` keeps them")
@@ -93,33 +93,6 @@ def curve(
     points = [_point(on, found[on], reviewed, since, until) for on in thresholds]
     n_right = sum(event.verdict == "right" for event in reviewed)
     return Curve(points, coverage.listened_s / 86400, n_right)
-
-
-def only_with(config: Config, sound: str) -> Config:
-    """A sound, and those that decide with it: its guards, and sounds of which one is a kind of the other."""
-    own = set(config.sounds[sound].labels)
-    kinds = descendants(tuple(own))
-    wanted, todo = {sound}, [sound]
-    wanted |= {
-        name
-        for name, other in config.sounds.items()
-        if kinds & set(other.labels) or descendants(other.labels) & own
-    }
-    todo = list(wanted)
-    while todo:
-        for guard in config.sounds[todo.pop()].unless:
-            if guard not in wanted:
-                wanted.add(guard)
-                todo.append(guard)
-    sounds = {name: rule for name, rule in config.sounds.items() if name in wanted}
-    return config.model_copy(update={"sounds": sounds})
-
-
-def with_threshold(config: Config, sound: str, on: float) -> Config:
-    """The same with another threshold, and `off` in proportion."""
-    rule = config.sound(sound)
-    changed = config.sounds[sound].model_copy(update={"on": on, "off": on * rule.off / rule.on})
-    return config.model_copy(update={"sounds": {**config.sounds, sound: changed}})
 
 
 def _point(

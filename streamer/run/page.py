@@ -17,11 +17,13 @@ from streamer.errors import ConfigError
 from streamer.model import hub
 from streamer.mqtt.messages import event_message
 from streamer.web.api import Api
+from streamer.web.commands import Commands
 from streamer.web.feed import Feed
 from streamer.web.guard import LOOPBACK, ScopedRoute
 from streamer.web.parts import Parts
 from streamer.web.server import WebServer, application
 from streamer.web.sessions import PasswordFile, Sessions, password_path
+from streamer.web.trials import Trials
 
 
 def open_sessions(web: WebSettings, directory: Path | None) -> Sessions:
@@ -47,11 +49,15 @@ class Page:
     feed: Feed
     """a sink"""
     routes: Sequence[ScopedRoute]
+    trials: Trials
 
     async def run(self) -> None:
         """At the end the streams end first, so that the server need not wait for them."""
         async with in_background(self.server.run(), "page"):
-            await self.feed.run()
+            try:
+                await self.feed.run()
+            finally:
+                await self.trials.close()
 
 
 def metrics_server(port: int, routes: Sequence[ScopedRoute]) -> WebServer:
@@ -83,6 +89,7 @@ def open_page(
         directory=directory,
         report=report,
         feed=feed,
+        commands=Commands(),
         sessions=sessions,
         zone=zone,
         zone_name=zone_name,
@@ -100,4 +107,4 @@ def open_page(
     )
     server = WebServer("page", app, web.host, web.port, next_free_port=web.next_free_port)
     server.bind()
-    return Page(server, feed, routes)
+    return Page(server, feed, routes, api.trials)

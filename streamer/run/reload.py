@@ -18,7 +18,7 @@ from streamer.run.broker_link import BrokerLink
 from streamer.run.daemon import Daemon
 from streamer.run.model import warn_of_unsupported_sounds, with_measured_hop
 
-NEEDS_RESTART = ("node", "state_dir", "model", "health", "web", "store", "clips", "gateway")
+NEEDS_RESTART = ("node", "state_dir", "model", "health", "web", "store", "clips", "alerts", "gateway")
 """sections that are used once, at the start"""
 READ_S = 10.0
 """seconds that reading the file may take: it may be a pipe, or on a drive that is gone"""

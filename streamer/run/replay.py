@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from streamer.detection.decider import Decider, Inspection
 from streamer.detection.explain import Explanation, explanation
 from streamer.detection.steps import scores_of
 from streamer.errors import InputError, UsageError
+from streamer.run.trial import only_with, with_threshold
 from streamer.store.query import Event, Filter, reading
 from streamer.store.score_files import About, minutes, sources
 from streamer.store.score_minutes import UNREADABLE, Minute
@@ -104,25 +106,55 @@ class Comparison:
 
 
 def compare(
-    directory: Path, config: Config, since: float, until: float, *, source: str | None = None
+    directory: Path,
+    config: Config,
+    since: float,
+    until: float,
+    *,
+    source: str | None = None,
+    thresholds: Mapping[str, float] = MappingProxyType({}),
+    progress: Callable[[float], None] = lambda _: None,
 ) -> Comparison:
     """Replay the sources of the log between two times by a configuration, with the commands in force.
 
+    With `thresholds`, by sound, these go before all others, and only the events of these sounds are compared.
+    `progress` is called with the share that is done.
     Raises InputError where there is nothing to replay, or where the configuration has another model.
     """
     control = Control(config, JsonFile(directory, "control.json"))
     coverage = Coverage()
     would_be: list[Replayed] = []
-    for one in logged_sources(directory, source):
+    known = logged_sources(directory, source)
+    for number, one in enumerate(known):
         in_force = control.in_force(one) if one in config.sources else config
-        found = of_one_model(directory, config, one, since, until, coverage)
+        tried = {name: on for name, on in thresholds.items() if name in in_force.sounds}
+        if tried:
+            in_force = only_with(in_force, tried)
+        elif thresholds:
+            continue  # all of them are switched off here
+        for name, on in tried.items():
+            in_force = with_threshold(in_force, name, on)
+        found = _followed(
+            of_one_model(directory, config, one, since, until, coverage),
+            lambda at, number=number: progress((number + (at - since) / (until - since)) / len(known)),  # type: ignore[misc]  # bound now
+        )
         would_be += replayed(decided(found, in_force))
     if not coverage.spans:
         raise InputError(f"{directory}: no scores were kept in this time; `store.scores` keeps them")
     with reading(directory) as reader:
         wanted = Filter(since=since - LEAD_S, until=until, source=source)
         were = [_as_replayed(event) for event in reader.events(wanted)]
+    if thresholds:
+        were = [event for event in were if event.sound in thresholds]
+        would_be = [event for event in would_be if event.sound in thresholds]
     return match(were, would_be, coverage, since, until)
+
+
+def _followed(found: Iterable[Minute], progress: Callable[[float], None]) -> Iterator[Minute]:
+    """The same minutes; `progress` is called with the end of each."""
+    for minute in found:
+        yield minute
+        progress(minute.end)
 
 
 def logged_sources(directory: Path, source: str | None) -> list[str]:
@@ -297,8 +329,8 @@ def _as_replayed(event: Event) -> Replayed:
     return Replayed(event.id, event.source, event.sound, event.onset, event.offset, event.peak)
 
 
-def as_json(comparison: Comparison) -> str:
-    """One line for programs; times are seconds since the Unix epoch."""
+def as_json(comparison: Comparison, *, most: int | None = None) -> str:
+    """One line for programs; times are seconds since the Unix epoch. At most so many new and gone events."""
 
     def plain(event: Replayed) -> dict[str, object]:
         return {
@@ -310,12 +342,15 @@ def as_json(comparison: Comparison) -> str:
             "peak": round(event.peak, 4),
         }
 
+    def latest(events: list[Replayed]) -> list[Replayed]:
+        return events if most is None else events[-most:]
+
     coverage = comparison.coverage
     return json.dumps(
         {
             "same": len(comparison.same),
-            "new": [plain(event) for event in comparison.new],
-            "gone": [plain(event) for event in comparison.gone],
+            "new": [plain(event) for event in latest(comparison.new)],
+            "gone": [plain(event) for event in latest(comparison.gone)],
             "not_in_log": len(comparison.unknown),
             "per_day": comparison.per_day(),
             "listened_s": round(coverage.listened_s),

@@ -249,7 +249,7 @@ class Database:
             self._back_up_before(layout)
         for version, script in enumerate(layouts[layout:], layout + 1):
             with self.transaction():
-                for statement in script.split(";"):
+                for statement in _statements(script):
                     db.execute(statement)
                 if version == 1:
                     db.execute("CREATE TABLE room (id INTEGER PRIMARY KEY, zeros BLOB NOT NULL)")
@@ -319,6 +319,16 @@ def check(db: sqlite3.Connection) -> None:
     """Read all of it. Raises DamagedError, which names the first thing that is wrong."""
     if (found := str(db.execute("PRAGMA quick_check(1)").fetchone()[0])) != "ok":
         raise DamagedError(found.splitlines()[-1])
+
+
+def _statements(script: str) -> Iterator[str]:
+    """One by one; a trigger has more than one within it."""
+    statement = ""
+    for part in script.split(";"):
+        statement += f"{part};"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
 
 
 def back_up(db: sqlite3.Connection, to: Path) -> None:

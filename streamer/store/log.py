@@ -20,7 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from streamer.metrics import Metrics
+from streamer.metrics import BROKER, Metrics
 from streamer.store import history
 from streamer.store.codec import NOT_AS_WRITTEN, checked, decode_event, encode_event, ended
 from streamer.store.cursors import CursorFile, Progress
@@ -230,7 +230,7 @@ class Log:
             entries += [self._entry(row, row.recorded.event) for row in islice(waiting, n - len(entries))]
         if entries:
             cursor.handed = entries[-1].seq
-        if is_first:
+        if is_first and consumer == BROKER:
             self._metrics.outbox.oldest_at = entries[0].created_at if entries else None
         return entries
 
@@ -660,7 +660,7 @@ class Log:
 
     def _count(self) -> None:
         outbox = self._metrics.outbox
-        outbox.depth = max((cursor.depth for cursor in self._cursors.values()), default=0)
+        outbox.waiting = {name: cursor.depth for name, cursor in self._cursors.items()}
         outbox.in_memory = len(self._unwritten)
         outbox.on_disk = self._database is not None and not self._unwritten
 

@@ -290,15 +290,21 @@ class Reader:
     ) -> list[Hour]:
         """The hours between two times as a zone has them (local time where that is None), oldest first.
 
-        An hour is there where it was listened, or where events began; those judged wrong are left out.
+        The times are those of quarters, with which hours begin in every zone. An hour is there where it was
+        listened, or where events began; those judged wrong are left out.
         """
         of_source, values = ("AND source = ?", (source,)) if source is not None else ("", ())
         found: dict[tuple[float, str], Hour] = {}
 
+        starts: dict[int, float] = {}
+
         def hour(quarter: int, source: str) -> Hour:
-            local = datetime.fromtimestamp(quarter * QUARTER_S, UTC).astimezone(zone)
-            start = quarter * QUARTER_S - 60 * local.minute - local.second
-            return found.setdefault((start, source), Hour(float(start), source))
+            if (start := starts.get(quarter)) is None:
+                local = datetime.fromtimestamp(quarter * QUARTER_S, UTC).astimezone(zone)
+                start = starts[quarter] = float(quarter * QUARTER_S - 60 * local.minute - local.second)
+            if (one := found.get((start, source))) is None:
+                one = found[start, source] = Hour(start, source)
+            return one
 
         for quarter, name, seconds in self._db.execute(
             f"SELECT * FROM listened WHERE quarter >= ? AND quarter < ? {of_source}",  # noqa: S608  constants
@@ -306,13 +312,12 @@ class Reader:
         ):
             hour(quarter, name).listened_s += seconds
         for quarter, name, sound, n, seconds in self._db.execute(
-            f"SELECT CAST(onset / {QUARTER_S} AS INTEGER), source, sound, count(*), "  # noqa: S608  constants
-            "sum(coalesce(offset, seen_at) - onset) FROM event INDEXED BY event_time "
-            f"WHERE onset >= ? AND onset < ? AND verdict IS NOT 'wrong' {of_source} GROUP BY 1, 2, 3",
-            (since, until, *values),
+            f"SELECT * FROM counted WHERE quarter >= ? AND quarter < ? AND n > 0 {of_source}",  # noqa: S608  constants
+            (since // QUARTER_S, until / QUARTER_S, *values),
         ):
-            before = hour(quarter, name).sounds.get(sound, (0, 0.0))
-            hour(quarter, name).sounds[sound] = (before[0] + n, before[1] + seconds)
+            sounds = hour(quarter, name).sounds
+            before = sounds.get(sound, (0, 0.0))
+            sounds[sound] = (before[0] + n, before[1] + seconds)
         return [found[key] for key in sorted(found)]
 
     def event(self, event_id: str) -> Event:

@@ -147,7 +147,7 @@ class Writer:
     def depth(self, name: str) -> int:
         """Messages that wait for a consumer, without those that it has and the log has yet to count."""
         with self._lock:
-            return max(0, self._metrics.outbox.depth - self._uncounted.get(name, 0))
+            return max(0, self._metrics.outbox.waiting.get(name, 0) - self._uncounted.get(name, 0))
 
     async def _write(self) -> None:
         while True:

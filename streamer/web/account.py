@@ -19,10 +19,10 @@ class Account:
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
         self.routes = [
-            ScopedRoute("/api/1/session", self.sign_in, needs=None, methods=["POST"]),
+            ScopedRoute("/api/1/session", self.sign_in, needs=None, answers="SignedIn", methods=["POST"]),
             ScopedRoute("/api/1/session", self.sign_out, needs="look", methods=["DELETE"]),
-            ScopedRoute("/api/1/tokens", self.tokens, needs="owner"),
-            ScopedRoute("/api/1/tokens", self.add_token, needs="owner", methods=["POST"]),
+            ScopedRoute("/api/1/tokens", self.tokens, needs="owner", answers="Tokens"),
+            ScopedRoute("/api/1/tokens", self.add_token, needs="owner", answers="NewToken", methods=["POST"]),
             ScopedRoute("/api/1/tokens/{session_id}", self.end_session, needs="owner", methods=["DELETE"]),
         ]
 

@@ -25,6 +25,7 @@ from streamer.web.parts import Parts
 from streamer.web.request import answered, caller_of
 from streamer.web.settings import Settings
 from streamer.web.static_files import StaticFiles
+from streamer.web.trials import Trials
 
 
 class Api:
@@ -33,14 +34,16 @@ class Api:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self.settings = Settings(parts.control)
+        self.trials = Trials(parts)
         routes = [
             *StaticFiles().routes,
             *Account(parts.sessions).routes,
-            ScopedRoute("/api/1/info", self.info, needs="look"),
-            ScopedRoute("/api/1/health", self.health, needs="look"),
+            ScopedRoute("/api/1/info", self.info, needs="look", answers="Info"),
+            ScopedRoute("/api/1/health", self.health, needs="look", answers="Health"),
             *Exports(parts).routes,
             *Events(parts).routes,
             *self.settings.routes,
+            *self.trials.routes,
             *Live(parts.config, parts.feed).routes,
         ]
         self.routes = [*routes, *OpenApi(routes).routes]

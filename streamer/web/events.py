@@ -15,13 +15,13 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from streamer.capture.stream import read_file
 from streamer.detection.timeline import CELL_S
 from streamer.errors import InputError, StreamerError
+from streamer.signal.spectrogram import COLUMNS_S, columns
 from streamer.store import history
 from streamer.store.clips import clip_path
 from streamer.store.edit import editing
 from streamer.store.event_files import event_fields
 from streamer.store.query import Event, reading
 from streamer.store.score_files import scores_between
-from streamer.web.commands import Commands
 from streamer.web.guard import RefusedError, ScopedRoute
 from streamer.web.parts import Parts
 from streamer.web.reasons import explain
@@ -37,7 +37,6 @@ from streamer.web.request import (
     position_of,
     time_of,
 )
-from streamer.web.spectrum import COLUMNS_S, columns
 
 PAGE_MAX = 200
 """events of one answer"""
@@ -56,20 +55,23 @@ class Events:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._commands = Commands()
         one = "/api/1/events/{event_id}"
         self.routes = [
-            ScopedRoute("/api/1/events", self.events, needs="look"),
-            ScopedRoute(one, self.event, needs="look"),
-            ScopedRoute(f"{one}/review", self.review, needs="write", methods=["PUT"]),
-            ScopedRoute(f"{one}/review", self.take_back, needs="write", methods=["DELETE"]),
-            ScopedRoute(f"{one}/scores", self.scores, needs="look"),
-            ScopedRoute(f"{one}/pin", self.pin, needs="write", methods=["PUT"]),
-            ScopedRoute("/api/1/clips/{event_id}.flac", self.clip, needs="hear"),
-            ScopedRoute("/api/1/clips/{event_id}/spectrum", self.clip_spectrum, needs="hear"),
-            ScopedRoute("/api/1/sounds/{sound}/curve", self.curve, needs="look"),
-            ScopedRoute("/api/1/missed", self.missed, needs="write", methods=["POST"]),
-            ScopedRoute("/api/1/hours", self.hours, needs="look"),
+            ScopedRoute("/api/1/events", self.events, needs="look", answers="Events"),
+            ScopedRoute(one, self.event, needs="look", answers="EventPage"),
+            ScopedRoute(f"{one}/review", self.review, needs="write", answers="EventPage", methods=["PUT"]),
+            ScopedRoute(
+                f"{one}/review", self.take_back, needs="write", answers="EventPage", methods=["DELETE"]
+            ),
+            ScopedRoute(f"{one}/scores", self.scores, needs="look", answers="Scores"),
+            ScopedRoute(f"{one}/pin", self.pin, needs="write", answers="EventPage", methods=["PUT"]),
+            ScopedRoute("/api/1/clips/{event_id}.flac", self.clip, needs="hear", answers="audio/flac"),
+            ScopedRoute(
+                "/api/1/clips/{event_id}/spectrum", self.clip_spectrum, needs="hear", answers="Spectrum"
+            ),
+            ScopedRoute("/api/1/sounds/{sound}/curve", self.curve, needs="look", answers="Curve"),
+            ScopedRoute("/api/1/missed", self.missed, needs="write", answers="Missed", methods=["POST"]),
+            ScopedRoute("/api/1/hours", self.hours, needs="look", answers="Hours"),
         ]
 
     async def events(self, request: Request) -> Response:
@@ -194,7 +196,7 @@ class Events:
             raise RefusedError(HTTPStatus.NOT_FOUND, "no such source")
         arguments = ["curve", sound, "--last", f"{days}d"]
         try:
-            found = await self._commands.run(
+            found = await self._parts.commands.run(
                 self._parts.config(), directory_of(self._parts.directory), arguments, source
             )
         except StreamerError as error:

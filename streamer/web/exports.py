@@ -25,9 +25,9 @@ class Exports:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self.routes = [
-            ScopedRoute("/api/1/events.csv", self.as_table, needs="look"),
-            ScopedRoute("/api/1/events.jsonl", self.as_lines, needs="look"),
-            ScopedRoute("/api/1/events.audacity", self.as_labels, needs="look"),
+            ScopedRoute("/api/1/events.csv", self.as_table, needs="look", answers="text/csv"),
+            ScopedRoute("/api/1/events.jsonl", self.as_lines, needs="look", answers="application/jsonl"),
+            ScopedRoute("/api/1/events.audacity", self.as_labels, needs="look", answers="text/plain"),
         ]
 
     async def as_table(self, request: Request) -> Response:

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 
 from streamer.capture.ring import Ring
 from streamer.capture.tapes import Tapes
+from streamer.signal.spectrogram import COLUMNS_S, columns
 from streamer.types import Hearing, Report, SoundEvent, SourceState, Stats
-from streamer.web.spectrum import COLUMNS_S, columns
 
 QUEUE_MAX = 32
 """messages that wait for one page"""

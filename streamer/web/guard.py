@@ -50,7 +50,7 @@ class RefusedError(Exception):
 
 
 class ScopedRoute(Route):
-    """A route, and what a caller must be allowed to do to reach it; None is for everybody."""
+    """A route, what a caller must be allowed to do to reach it (None: for everybody), and what it answers."""
 
     def __init__(
         self,
@@ -59,9 +59,12 @@ class ScopedRoute(Route):
         *,
         needs: Scope | None,
         methods: Sequence[str] = ("GET",),
+        answers: str = "",
     ) -> None:
+        """`answers` is a schema of `answers.json`, or the type of a file; empty where nothing is answered."""
         super().__init__(path, endpoint, methods=list(methods))
         self.needs = needs
+        self.answers = answers
 
 
 @dataclass(frozen=True, slots=True)

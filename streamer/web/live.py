@@ -27,7 +27,7 @@ class Live:
     def __init__(self, config: Callable[[], Config], feed: Feed) -> None:
         self._config = config
         self._feed = feed
-        self.routes = [ScopedRoute("/api/1/live", self.live, needs="look")]
+        self.routes = [ScopedRoute("/api/1/live", self.live, needs="look", answers="text/event-stream")]
 
     async def live(self, request: Request) -> Response:
         """Server-sent events."""

@@ -6,8 +6,10 @@ https://spec.openapis.org/oas/v3.1.0
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
@@ -16,17 +18,10 @@ from starlette.responses import JSONResponse, Response
 from streamer import __version__
 from streamer.web.guard import COOKIE, ScopedRoute
 
+SCHEMAS = Path(__file__).with_name("answers.json")
 _ERROR = {
     "description": "one sentence that says what is right",
-    "content": {
-        "application/json": {
-            "schema": {
-                "type": "object",
-                "required": ["error"],
-                "properties": {"error": {"type": "string"}},
-            }
-        }
-    },
+    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
 }
 
 
@@ -34,7 +29,7 @@ class OpenApi:
     """One route; `routes` are those that the document describes, itself included."""
 
     def __init__(self, routes: Sequence[ScopedRoute]) -> None:
-        self.routes = [ScopedRoute("/api/1/openapi.json", self.document, needs="look")]
+        self.routes = [ScopedRoute("/api/1/openapi.json", self.document, needs="look", answers="OpenApi")]
         self._described = [*routes, *self.routes]
 
     async def document(self, _: Request) -> Response:
@@ -54,10 +49,11 @@ def document(routes: Sequence[ScopedRoute]) -> dict[str, Any]:
         "info": {"title": "streamer", "version": __version__},
         "paths": paths,
         "components": {
+            "schemas": json.loads(SCHEMAS.read_text(encoding="utf-8")),
             "securitySchemes": {
                 "session": {"type": "apiKey", "in": "cookie", "name": COOKIE},
                 "token": {"type": "http", "scheme": "bearer"},
-            }
+            },
         },
     }
 
@@ -70,7 +66,7 @@ def _operation(route: ScopedRoute, method: str) -> dict[str, Any]:
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
             for name in re.findall(r"{(\w+)", route.path)
         ],
-        "responses": {"2XX": {"description": "as docs/web.md says"}, "4XX": _ERROR, "5XX": _ERROR},
+        "responses": {"2XX": _answer(route.answers), "4XX": _ERROR, "5XX": _ERROR},
         "security": [] if route.needs is None else [{"session": [route.needs]}, {"token": [route.needs]}],
     }
     if method not in ("GET", "DELETE"):
@@ -83,3 +79,12 @@ def _operation(route: ScopedRoute, method: str) -> dict[str, Any]:
             {"name": "X-Streamer", "in": "header", "required": True, "schema": {"const": "1"}}
         )
     return operation
+
+
+def _answer(answers: str) -> dict[str, Any]:
+    if not answers:
+        return {"description": "done; nothing is answered"}
+    if "/" in answers:
+        return {"description": "as docs/web.md says", "content": {answers: {"schema": {"type": "string"}}}}
+    schema = {"$ref": f"#/components/schemas/{answers}"}
+    return {"description": "as docs/web.md says", "content": {"application/json": {"schema": schema}}}

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from streamer.config.control import Control
 from streamer.config.schema import Config
+from streamer.web.commands import Commands
 from streamer.web.feed import Feed
 from streamer.web.sessions import Sessions
 
@@ -25,6 +26,7 @@ class Parts:
     report: Callable[[], Mapping[str, object]]
     """of `streamer status`"""
     feed: Feed
+    commands: Commands
     sessions: Sessions
     zone: ZoneInfo
     zone_name: str

@@ -9,9 +9,11 @@ import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
@@ -149,7 +151,8 @@ def application(
     needs_password: bool = False,
 ) -> ASGIApp:
     """The routes behind the guard; the rest as `Guard` has it."""
-    app = Starlette(routes=list(routes), exception_handlers={RefusedError: _refused, Exception: _fault})
+    handlers: dict[Any, Any] = {RefusedError: _refused, HTTPException: _no_such, Exception: _fault}
+    app = Starlette(routes=list(routes), exception_handlers=handlers)
     return Guard(
         app, routes, sessions, hosts=hosts, ingress_proxies=ingress_proxies, needs_password=needs_password
     )
@@ -157,6 +160,11 @@ def application(
 
 def _refused(_: Request, error: Exception) -> Response:
     return JSONResponse({"error": str(error)}, getattr(error, "status", 500))
+
+
+def _no_such(_: Request, error: HTTPException) -> Response:
+    """No such path, or not by this method."""
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
 
 def _fault(_: Request, error: Exception) -> Response:

@@ -31,8 +31,10 @@ class Settings:
     def __init__(self, control: Control) -> None:
         self._control = control
         at = "/api/1/control"
-        self.routes = [ScopedRoute(at, self.show_control, needs="look")] + [
-            ScopedRoute(f"{at}/{{source}}/{path}", endpoint, needs="write", methods=["PUT"])
+        self.routes = [ScopedRoute(at, self.show_control, needs="look", answers="Control")] + [
+            ScopedRoute(
+                f"{at}/{{source}}/{path}", endpoint, needs="write", answers="Control", methods=["PUT"]
+            )
             for path, endpoint in {
                 "listen": self.set_listen,
                 "profile": self.set_profile,

@@ -13,6 +13,7 @@ import yaml
 from tests.cli.test_store import streamer
 from tests.faults.program import watched, write
 from tests.faults.test_history import BEEPS
+from tests.web.site import served
 
 pytestmark = pytest.mark.slow
 
@@ -44,6 +45,21 @@ def test_what_a_daemon_has_heard(tmp_path: Path) -> None:
     other = json.loads(streamer(tmp_path, "replay", "--config", str(strict), "--last", "1h", "--json"))
     assert (other["same"], len(other["gone"])) == (0, len(events))
     assert f"{events[0]['id']}" in streamer(tmp_path, "replay", "--config", str(strict))
+
+    tried = streamer(tmp_path, "replay", "-c", str(config), "--threshold", "smoke_alarm=0.9", "--json")
+    assert json.loads(tried)["gone"] == other["gone"]
+    for wrong in ("smoke_alarm=2", "smoke_alarm", "cat=0.5"):
+        streamer(tmp_path, "replay", "-c", str(config), "--threshold", wrong, fails=64)
+
+    with served(tmp_path) as site:
+        job = site.ask("POST", "/api/1/replay", body={"thresholds": {"smoke_alarm": 0.9}}).fields["job"]
+        deadline = time.monotonic() + 60
+        while (trial := site.get(f"replay/{job}"))["state"] == "running":
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    assert (trial["found"]["same"], trial["found"]["gone"]) == (0, len(events))
+    assert [one["id"] for one in trial["found"]["gone_events"]] == [one["id"] for one in events]
+    assert trial["progress"] > 0.9
 
     streamer(tmp_path, "events", "review", events[0]["id"], "wrong")
     points = json.loads(streamer(tmp_path, "curve", "smoke_alarm", "-c", str(config), "--json"))["points"]

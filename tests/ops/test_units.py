@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -29,7 +30,8 @@ def unit(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, int]:
     path.write_text(text.replace("/opt/streamer/bin/streamer", "/usr/bin/env streamer"))
     drop_ins = tmp_path / "streamer.service.d"
     drop_ins.mkdir()
-    shutil.copy(UNITS / "password.conf", drop_ins)
+    for name in ("password", "web-password", "alerts"):
+        shutil.copy(UNITS / f"{name}.conf", drop_ins)
     if request.param == "cuda":
         shutil.copy(UNITS / "cuda.conf", drop_ins)
     return path, 16 if request.param == "cuda" else 15
@@ -67,9 +69,11 @@ def test_every_line_is_explained() -> None:
     assert {name for name in names if f"`{name}" not in said} == set()
 
 
-def service(*command: str) -> subprocess.CompletedProcess[str]:
+def service(*command: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    """`given` comes from a pipe."""
     return subprocess.run(
         [sys.executable, "-m", "streamer", "service", *command],
+        input=given,
         capture_output=True,
         text=True,
         check=False,
@@ -100,6 +104,33 @@ def test_install_and_uninstall(debian: Path) -> None:
     assert not unit.exists()
     assert (etc / "streamer/streamer.yaml").exists()
     assert not (etc / "systemd/system/multi-user.target.wants/streamer.service").is_symlink()
+
+
+def test_a_page_for_other_machines(debian: Path) -> None:
+    """It needs a password, which root alone may read and the service gets; so are the addresses of alerts."""
+    config, root = debian / "mine.yaml", f"--root={debian}"
+    config.write_text(
+        "sources: {yard: {command: [arecord]}}\nsounds: {dog: {labels: [Dog]}}\n"
+        "web: {enabled: true, host: 0.0.0.0}\n"
+    )
+    done = service("install", root, f"--config={config}")
+    assert done.returncode == 78
+    assert done.stderr == (
+        "streamer: web.host is 0.0.0.0, and there is no password: --page-password asks for one; "
+        "nothing was done\n"
+    )
+    assert not (debian / "etc/systemd").exists()
+    assert service("install", root, f"--config={config}", "--page-password", given="short").returncode == 78
+    (debian / "etc/streamer").mkdir(exist_ok=True)
+    (debian / "etc/streamer/alert-urls").write_text("phone ntfy://home/house\n")
+    done = service("install", root, f"--config={config}", "--page-password", given="correct horse battery\n")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "The page: http://0.0.0.0:8927/" in done.stdout
+    password = debian / "etc/streamer/web-password"
+    assert stat.S_IMODE(password.stat().st_mode) == 0o600
+    assert password.read_text().startswith("scrypt$")
+    drop_ins = debian / "etc/systemd/system/streamer.service.d"
+    assert {"web-password.conf", "alerts.conf"} <= {path.name for path in drop_ins.iterdir()}
 
 
 def test_files_that_the_service_does_not_find(debian: Path) -> None:

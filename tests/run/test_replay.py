@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
@@ -166,6 +167,14 @@ async def test_what_would_be_new_and_gone(tmp_path: Path) -> None:
         "gone": len(other.gone),
     }
     assert '"new": []' in as_json(other)
+
+    shares: list[float] = []
+    tried = compare(tmp_path, CONFIG, BEGIN, BEGIN + 3600, thresholds={"rain": 0.97}, progress=shares.append)
+    assert tried.gone == other.gone
+    assert {was.sound for was, _ in tried.same} <= {"rain"}
+    assert shares == sorted(shares)
+    assert 0 < shares[-1] <= 1
+    assert len(json.loads(as_json(tried, most=1))["gone"]) == 1
 
 
 def test_an_event_that_moved_is_the_same_event() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -110,6 +111,38 @@ def test_they_go_with_what_is_forgotten_and_old(tmp_path: Path) -> None:
     old.close()
     with reading(tmp_path) as reader:
         assert reader.hours(0, 4e9) == []
+
+
+def test_counts_are_those_of_the_events(tmp_path: Path) -> None:
+    """Whatever is done to events, in whatever order: phases, reviews, their return, forgetting, retention."""
+    rng = random.Random(5)
+    log = Log(tmp_path, Metrics(), keep=Keep(most=60))
+    for number in range(120):
+        onset = MIDNIGHT + rng.uniform(0, 7200)
+        one = replace(
+            event("start", event_id=f"e{number}", sound=rng.choice("ab"), source=rng.choice("xy")),
+            onset=onset,
+            heard_at=onset + 1,
+        )
+        for phase in ("start", "update", "end")[: rng.randint(1, 3)]:
+            later = replace(one, phase=phase, onset=onset - rng.uniform(0, 900), heard_at=onset + 2)
+            log.append([Recorded(replace(later, offset=onset + 3 if phase == "end" else None))])
+        verdict = rng.choice(("right", "wrong", None))
+        with editing(tmp_path) as db:
+            history.review(db, f"e{rng.randint(0, number)}", verdict, sound=None, note=None)
+            if rng.random() < 0.1:
+                history.remove(db, [f"e{rng.randint(0, number)}"])
+    with editing(tmp_path) as db:
+        history.expire(db, before=MIDNIGHT + 1800, most=60)
+        events = db.execute(
+            "SELECT CAST(onset / 900 AS INTEGER), source, sound, count(*), "
+            "sum(coalesce(offset, seen_at) - onset) FROM event WHERE verdict IS NOT 'wrong' GROUP BY 1, 2, 3"
+        ).fetchall()
+        counted = db.execute("SELECT * FROM counted WHERE n > 0").fetchall()
+    log.close()
+    assert len(events) > 20
+    assert [row[:4] for row in counted] == [row[:4] for row in events]
+    assert [row[4] for row in counted] == pytest.approx([row[4] for row in events])
 
 
 def test_a_history_of_the_layout_before(tmp_path: Path) -> None:

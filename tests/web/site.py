@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from streamer.config.control import Control
 from streamer.config.schema import Config
 from streamer.core.json_file import JsonFile
 from streamer.run.page import Page, open_page
+from streamer.web.openapi import document
+from tests.contract.api import check_answer
 
 DEADLINE_S = 30.0
 WRITING = {"Content-Type": "application/json", "X-Streamer": "1"}
@@ -41,6 +44,11 @@ class Site:
     control: Control
     tapes: Tapes
     loop: asyncio.AbstractEventLoop
+
+    @cached_property
+    def _described(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        return document(self.page.routes)
 
     @property
     def port(self) -> int:
@@ -70,9 +78,12 @@ class Site:
                 connection.putheader(name, value)
             connection.endheaders(data)
             answer = connection.getresponse()
-            return Answer(answer.status, answer.headers, answer.read())
+            found = Answer(answer.status, answer.headers, answer.read())
         finally:
             connection.close()
+        bare = path.partition("?")[0]
+        check_answer(self._described, method, bare, found.status, found.headers, found.body)
+        return found
 
     def get(self, path: str, *, token: str = "") -> dict[str, Any]:
         answer = self.ask("GET", f"/api/1/{path}", token=token)

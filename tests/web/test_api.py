@@ -6,18 +6,20 @@ import csv
 import io
 import json
 import re
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from streamer.store.clips import clip_path
 from streamer.store.edit import editing
 from streamer.store.flac import encode
 from streamer.store.query import reading
-from tests.web.conftest import N
-from tests.web.site import Site
+from tests.web.conftest import N, fill
+from tests.web.site import Answer, Site, served
 from tests.web.test_guard import owner_token
 
 
@@ -307,6 +309,62 @@ def test_no_log_of_scores(site: Site) -> None:
     assert site.ask("GET", "/api/1/sounds/siren/curve?source=cellar").status == 404
 
 
+def trial_of(site: Site, **body: object) -> Answer:
+    return site.ask("POST", "/api/1/replay", body={"thresholds": {"siren": 0.7}, **body})
+
+
+def test_a_trial(site: Site) -> None:
+    """One runs at a time; it can be ended; one that fails says why; its answer stays until the next."""
+    first = trial_of(site, source="kitchen", days=3)
+    assert (first.status, first.fields["state"]) == (202, "running")
+    assert trial_of(site).status == 409
+    path = f"/api/1/replay/{first.fields['job']}"
+    assert site.ask("DELETE", path).status == 204
+    assert site.ask("GET", path).status == 404
+    second = trial_of(site).fields
+    deadline = time.monotonic() + 60
+    while (now := site.get(f"replay/{second['job']}"))["state"] == "running":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert now["state"] == "failed"
+    assert "no scores were kept" in now["error"]
+    assert site.get(f"replay/{second['job']}") == now
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"thresholds": None}, 400),
+        ({"thresholds": {}}, 400),
+        ({"thresholds": {"siren": "0.5"}}, 400),
+        ({"thresholds": {"siren": True}}, 400),
+        ({"thresholds": {"siren": 1e9}}, 400),
+        ({"thresholds": {"loud_noise": 0.5}}, 404),
+        ({"thresholds": {"--config=/etc/passwd": 0.5}}, 404),
+        ({"source": "cellar"}, 404),
+        ({"source": ["kitchen"]}, 404),
+        ({"days": 0}, 400),
+        ({"days": 31}, 400),
+        ({"days": 1.5}, 400),
+    ],
+)
+def test_a_trial_of_nonsense(site: Site, body: dict[str, object], status: int) -> None:
+    """Begins nothing: each value is one of the configuration's, or a number within its bounds."""
+    assert trial_of(site, **body).status == status
+
+
+def test_a_trial_ends_with_the_page(tmp_path: Path) -> None:
+    """No process of it is left, though it had only begun."""
+    fill(tmp_path, 1)
+    with served(tmp_path) as site:
+        assert trial_of(site).status == 202
+        deadline = time.monotonic() + 30
+        while not (children := psutil.Process().children()):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert not any(child.is_running() and child.status() != "zombie" for child in children)
+
+
 def test_the_description_is_whole(site: Site) -> None:
     """Every route of the API is in the OpenAPI document, with a sentence, its parameters and its scope."""
     document = site.get("openapi.json")
@@ -327,6 +385,10 @@ def test_the_description_is_whole(site: Site) -> None:
         needs = served[key].needs
         assert one["security"] == ([] if needs is None else [{"session": [needs]}, {"token": [needs]}])
     assert len({one["operationId"] for one in described.values()}) == len(described)
+    text = json.dumps(document)
+    referenced = set(re.findall(r'"#/components/schemas/(\w+)"', text))
+    schemas = document["components"]["schemas"]
+    assert referenced | {name for name in schemas if name.startswith("Live")} == set(schemas)
 
 
 def test_a_script_cannot_weaken_an_alarm(guarded: Site) -> None:

@@ -16,9 +16,11 @@ import pytest
 from streamer.capture.ring import Ring
 from streamer.capture.tapes import Tapes
 from streamer.mqtt.messages import event_message
+from streamer.signal.spectrogram import N_BANDS, columns
 from streamer.types import AudioBlock, Hearing, SourcePhase, SourceState
 from streamer.web.feed import ADDRESS_MAX, CLIENTS_MAX, QUEUE_MAX, Client, Feed, FullError
-from streamer.web.spectrum import N_BANDS, columns
+from tests.contract.api import check_value
+from tests.contract.wire import check
 from tests.reports import T0, event
 from tests.web.conftest import fill
 from tests.web.site import Site, served
@@ -31,8 +33,14 @@ def feed(tapes: Tapes | None = None) -> Feed:
 
 
 def waiting(client: Client) -> list[tuple[str, dict[str, object]]]:
-    """Kind and fields of what is not sent yet."""
-    return [(kind, json.loads(text.partition("data: ")[2])) for kind, text in client.waiting]
+    """Kind and fields of what is not sent yet; each is as its schema says."""
+    found = [(kind, json.loads(text.partition("data: ")[2])) for kind, text in client.waiting]
+    for kind, fields in found:
+        if kind == "event":
+            check(f"streamer/test/{fields['source']}/event/{fields['phase']}", json.dumps(fields))
+        elif kind not in ("resync", "bye", "stats", "control"):
+            check_value(f"Live{kind.capitalize()}", fields)
+    return found
 
 
 def n_columns(client: Client) -> int:
@@ -46,7 +54,7 @@ def hearing(k: int) -> Hearing:
 def test_what_a_page_gets() -> None:
     """The state of each source at once, then what happens; a faint sound is left out."""
     live = feed()
-    live.put(SourceState("kitchen", SourcePhase.LISTENING, "", T0))
+    live.put(SourceState("kitchen", SourcePhase.LISTENING, T0))
     with live.open("", None, None, "") as client:
         live.put(hearing(0))
         live.put(event())

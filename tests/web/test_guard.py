@@ -27,6 +27,7 @@ def filled(path: str) -> str:
         "{source}": "kitchen",
         "{sound}": "siren",
         "{session_id}": "0" * 64,
+        "{job}": "000000000001",
     }
     for name, value in values.items():
         path = path.replace(name, value)

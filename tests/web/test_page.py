@@ -7,17 +7,21 @@ import json
 import re
 import shutil
 import signal
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
+from streamer.store.query import reading
 from tests.daemon import Daemon, configuration, running
 
 pytestmark = pytest.mark.slow
@@ -32,6 +36,7 @@ WEIGHT = 90_000
 class Served:
     daemon: Daemon
     address: str
+    folder: Path
 
     def get(self, path: str) -> dict[str, Any]:
         with urllib.request.urlopen(f"{self.address}api/1/{path}", timeout=30) as answer:  # noqa: S310  # http
@@ -49,10 +54,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         mqtt={"enabled": False},
         web={"enabled": True, "next_free_port": True},
     )
-    with running(config) as daemon:
+    with running(config, {"STATE_DIRECTORY": str(folder)}) as daemon:
         address = daemon.until_says("page: http://").rpartition(" ")[2].rstrip("/") + "/"
         daemon.until_says(" ended after ")
-        yield Served(daemon, address)
+        yield Served(daemon, address, folder)
         assert daemon.stop() == 0
 
 
@@ -119,6 +124,15 @@ def view(page: Page, name: str) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text(name.capitalize())
 
 
+def serious_faults(page: Page) -> list[tuple[Any, ...]]:
+    """What would keep some people from using it."""
+    return [
+        (one["id"], one["nodes"][0]["html"], one["nodes"][0].get("failureSummary"))
+        for one in Axe().run(page).response["violations"]
+        if one["impact"] in ("serious", "critical")
+    ]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
 def test_every_view(served: Served, browser: Browser, size: tuple[int, int], scheme: str) -> None:
@@ -129,13 +143,7 @@ def test_every_view(served: Served, browser: Browser, size: tuple[int, int], sch
             it.page.wait_for_load_state("networkidle") if name != "now" else it.page.wait_for_timeout(500)
             width = it.page.evaluate("document.documentElement.scrollWidth - innerWidth")
             assert width <= 0, f"{name} is {width} px too wide"
-            found = Axe().run(it.page)
-            serious = [
-                (one["id"], one["nodes"][0]["html"], one["nodes"][0].get("failureSummary"))
-                for one in found.response["violations"]
-                if one["impact"] in ("serious", "critical")
-            ]
-            assert serious == [], name
+            assert serious_faults(it.page) == [], name
 
 
 def test_the_smallest_screen(served: Served, browser: Browser) -> None:
@@ -207,6 +215,29 @@ def test_a_review_by_keys_alone(served: Served, browser: Browser) -> None:
         expect(it.page.locator(".detail")).to_have_count(0)
 
 
+def test_what_was_missed(served: Served, browser: Browser) -> None:
+    """Is noted at the home's time, wherever the browser is; Esc closes."""
+    with opened(browser, f"{served.address}#/events", timezone_id="Pacific/Auckland", size=(360, 740)) as it:
+        for _ in range(2):
+            it.page.get_by_role("button", name="Missed one").click()
+            dialog = it.page.get_by_role("dialog", name="What was missed?")
+            expect(dialog).to_be_in_viewport()
+            assert serious_faults(it.page) == []
+            it.page.keyboard.press("Escape")
+            expect(dialog).to_have_count(0)
+        it.page.get_by_role("button", name="Missed one").click()
+        dialog.get_by_label("Sound").select_option("siren")
+        dialog.get_by_label("At").fill("00:00:01")
+        dialog.get_by_role("button", name="Note it").click()
+        expect(dialog).to_have_count(0)
+    info = served.get("info")
+    midnight = datetime.fromisoformat(info["today"]).replace(tzinfo=ZoneInfo(info["zone"])).timestamp()
+    with reading(served.folder) as reader:
+        (missed,) = reader.missed()
+    assert (missed.source, missed.sound) == ("room", "siren")
+    assert (missed.onset - midnight, missed.offset - missed.onset) == (1.0, 3.0)
+
+
 def test_a_threshold(served: Served, browser: Browser) -> None:
     """Moved in one page, it moves in another."""
     with (
@@ -270,12 +301,42 @@ def test_without_audio_of_the_browser(served: Served, browser: Browser) -> None:
         assert it.page.evaluate("typeof AudioContext") == "undefined"
 
 
+def test_every_module_is_asked_for_at_once() -> None:
+    """The page names all that it consists of, so that none waits until another has been read."""
+    static = Path(__file__).parents[2] / "streamer/web/static"
+    index = (static / "index.html").read_text(encoding="utf-8")
+    modules = {path.relative_to(static).as_posix() for path in static.rglob("*.js")}
+    assert set(re.findall(r'"static/(\S+\.js)"', index)) == modules
+
+
 def test_no_address_of_others() -> None:
     """Nothing that the page consists of names another host."""
     static = Path(__file__).parents[2] / "streamer/web/static"
     for file in (*static.glob("*.js"), *static.glob("*.html"), *static.glob("*.css")):
         found = re.findall(r"https?://[^\s\"'`)]+", file.read_text(encoding="utf-8"))
         assert found == [], file.name
+
+
+def test_a_threshold_is_tried(served: Served, browser: Browser) -> None:
+    """What another would have done is shown, event by event, to a screen reader as well; nothing is set."""
+    before = served.get("control")
+    deadline = time.monotonic() + 90
+    while not list(served.folder.rglob("*.scores")):  # a minute of scores is written at once
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    with opened(browser, f"{served.address}#/sounds", size=(360, 740)) as it:
+        card = it.page.get_by_role("article", name="Smoke alarm")
+        card.get_by_role("button", name="What would another threshold have done?").click()
+        card.get_by_role("button", name=re.compile("^0.95: ")).click(timeout=60_000)
+        card.get_by_role("button", name="Try it on the last 7 days").click()
+        found = card.get_by_role("region", name="Tried at 0.95")
+        expect(found).to_contain_text("With 0.95, the last 7 days:", timeout=60_000)
+        for summary in card.locator("summary").all():
+            summary.click()
+        width = it.page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert width <= 0
+        assert serious_faults(it.page) == []
+    assert served.get("control") == before
 
 
 def test_stopping_with_open_pages(served: Served, browser: Browser) -> None:

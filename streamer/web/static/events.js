@@ -1,8 +1,8 @@
 // What happened: a day at a glance, the list with its filters, and one event with its sound, its scores and its verdict.
 import { LitElement, html, nothing, repeat, svg } from "./vendor/lit.js";
-import { get, put, remove, url } from "./api.js";
+import { get, post, put, remove, url } from "./api.js";
 import { can, colour, model, nameOf, subscribe } from "./model.js";
-import { clips, clock, dayName, dayOf, duration, hourMinute, priorities, shift } from "./words.js";
+import { clips, clock, dayName, dayOf, duration, hourMinute, momentOf, priorities, shift } from "./words.js";
 import { drawSpectrum } from "./now.js";
 
 const PAGE = 50;
@@ -14,7 +14,7 @@ const icon = (name) => html`<svg viewBox="0 0 24 24" fill="none" stroke="current
 
 class Events extends LitElement {
   static properties = { place: {}, day: { state: true }, events: { state: true }, next: { state: true }, hours: { state: true },
-    sound: { state: true }, source: { state: true }, verdict: { state: true }, open: { state: true }, busy: { state: true }, help: { state: true } };
+    sound: { state: true }, source: { state: true }, verdict: { state: true }, open: { state: true }, busy: { state: true }, help: { state: true }, missed: { state: true } };
   constructor() { super(); this.events = []; this.next = null; this.hours = []; this.sound = this.source = this.verdict = ""; this.undo = []; }
   createRenderRoot() { return this; }
 
@@ -109,12 +109,34 @@ class Events extends LitElement {
     } catch (error) { tell(error.message); }
   }
 
+  async addMissed(submitted) {
+    submitted.preventDefault();
+    const { sound, source, time, seconds } = Object.fromEntries(new FormData(submitted.target)), onset = momentOf(this.day, time);
+    try {
+      await post("missed", { sound, source: source ?? model.info.sources[0].id, onset: new Date(onset).toISOString(), offset: new Date(onset + 1000 * seconds).toISOString() });
+      this.missed = false;
+      tell("Noted: streamer events missed lists it.");
+    } catch (error) { tell(error.message); }
+  }
+
+  missedForm() {
+    const of = (name, kind) => html`<select class="field" name=${name} aria-label=${name === "sound" ? "Sound" : "Source"}>${model.info[kind].map(({ id, name }) => html`<option value=${id}>${name}</option>`)}</select>`;
+    return html`<dialog open aria-label="What was missed?"><h2>What was missed?</h2><form class="stack missed" @submit=${this.addMissed}>
+      ${of("sound", "sounds")}${model.info.sources.length > 1 ? of("source", "sources") : nothing}
+      <label class="row spread">At<input class="field" type="time" step="1" name="time" required .value=${this.day === model.info.today ? clock(Date.now() - 60e3) : "12:00:00"}></label>
+      <label class="row spread">Seconds<input class="field" type="number" name="seconds" min="0.5" max="3600" step="0.5" value="3" required></label>
+      <div class="row"><button class="button primary">Note it</button><button class="button quiet" type="button" @click=${() => { this.missed = false; }}>Cancel</button></div></form></dialog>`;
+  }
+
   replace(event) {
     this.events = this.events.map((known) => (known.id === event.id ? { ...known, ...event } : known));
     if (this.open?.event.id === event.id) this.open = { ...this.open, event: { ...this.open.event, ...event } };
   }
 
+  updated(changed) { if ((changed.has("missed") && this.missed) || (changed.has("help") && this.help)) this.querySelector("dialog :is(select, button)").focus(); }
+
   key(event) {
+    if (event.key === "Escape" && (this.missed || this.help)) { this.missed = this.help = false; return; }
     if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
     const keys = { j: () => this.go(1), k: () => this.go(-1), r: () => this.review("right"), w: () => this.review("wrong"), u: () => this.takeBack(),
       n: () => this.nextUnreviewed(), Escape: () => { location.hash = "#/events"; }, "?": () => { this.help = true; },
@@ -197,6 +219,7 @@ class Events extends LitElement {
             <div class="row">
               <select class="field" aria-label="Sound" @change=${(event) => this.set({ sound: event.target.value })}><option value="">Every sound</option>${model.info.sounds.map(({ id, name }) => html`<option value=${id} ?selected=${is("sound", id)}>${name}</option>`)}</select>
               ${model.info.sources.length > 1 ? html`<select class="field" aria-label="Source" @change=${(event) => this.set({ source: event.target.value })}><option value="">Everywhere</option>${model.info.sources.map(({ id, name }) => html`<option value=${id}>${name}</option>`)}</select>` : nothing}
+              ${can("write") ? html`<button class="button" @click=${() => { this.missed = true; }}>Missed one</button>` : nothing}
               <a class="button" href=${url("events.csv", this.filters)} download>CSV</a>
             </div></div>
           <section class="panel tight" aria-busy=${this.busy}>
@@ -206,6 +229,7 @@ class Events extends LitElement {
         </div>
         ${this.open ? this.detail() : nothing}
       </div>
+      ${this.missed ? this.missedForm() : nothing}
       ${this.help ? html`<dialog open aria-label="Keys"><h2>Keys</h2><dl class="facts keys">
         ${[["j", "next event"], ["k", "event before"], ["space", "play the clip"], ["r", "right"], ["w", "wrong"], ["u", "undo"], ["n", "next one that is not reviewed"], ["Esc", "close"]].map(([key, what]) => html`<dt><kbd>${key}</kbd></dt><dd>${what}</dd>`)}</dl>
         <button class="button primary" @click=${() => { this.help = false; }}>Close</button></dialog>` : nothing}`;

@@ -21,8 +21,7 @@ export const subscribe = (changed) => { listeners.add(changed); return () => lis
 export const notify = (kind) => { for (const changed of listeners) changed(kind); };
 
 export async function load() {
-  model.info = await get("info");
-  model.control = await get("control");
+  [model.info, model.control] = await Promise.all([get("info"), get("control")]);
 }
 
 export async function refresh() {

@@ -1,14 +1,18 @@
 // Each sound: when it is heard, its threshold, and how many events a day another threshold would give.
 import { LitElement, html, nothing, svg } from "./vendor/lit.js";
-import { get, put } from "./api.js";
-import { can, colour, model, subscribe } from "./model.js";
-import { shift } from "./words.js";
+import { get, post, put, remove } from "./api.js";
+import { can, colour, model, nameOf, subscribe } from "./model.js";
+import { clock, dayName, dayOf, duration, shift } from "./words.js";
 
 const DAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 
 const odds = (score) => score / (1 - score);
 // The profile multiplies the odds of a threshold: what has to be set so that `on` is in force.
 const plain = (threshold, on) => { const wanted = odds(on) * odds(threshold.set) / odds(threshold.on); return Math.min(.99, Math.max(.01, wanted / (1 + wanted))); };
+
+// Trials go on, and what they found stays, while other views are open: by source and sound.
+const trials = {};
+const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 
 class Sounds extends LitElement {
   static properties = { days: { state: true }, counts: { state: true }, source: { state: true }, curves: { state: true }, looked: { state: true } };
@@ -48,6 +52,47 @@ class Sounds extends LitElement {
     catch (error) { this.curves = { ...this.curves, [id]: null }; dispatchEvent(new CustomEvent("toast", { detail: error.message })); }
   }
 
+  // Which events another threshold would have made: a job of the server's, one at a time.
+  async attempt(id, on) {
+    const key = `${this.source}/${id}`, show = (trial) => { trials[key] = { ...trial, on }; this.requestUpdate(); };
+    show({ state: "running", progress: 0 });
+    try {
+      let trial = await post("replay", { thresholds: { [id]: on }, source: this.source, days: Math.min(this.days, 30) });
+      for (show(trial); trial.state === "running"; show(trial)) { await wait(700); if (trials[key].stopped) break; trial = await get(`replay/${trial.job}`); }
+      if (!trials[key].stopped && !trial.error) return;
+      if (trials[key].stopped) await remove(`replay/${trial.job}`); else this.tell(trial.error);
+    } catch (error) { this.tell(error.message); }
+    delete trials[key];
+    this.requestUpdate();
+  }
+
+  tell(text) { dispatchEvent(new CustomEvent("toast", { detail: text })); }
+
+  trial(id) {
+    const trial = trials[`${this.source}/${id}`];
+    if (!trial) return nothing;
+    if (!trial.found) return html`<div class="row small trial"><progress max="1" .value=${trial.progress} aria-label="Progress"></progress><span class="dim">${Math.round(100 * trial.progress)} %</span>
+      <button class="button quiet small" ?disabled=${trial.stopped} @click=${() => { trial.stopped = true; this.requestUpdate(); }}>Stop</button></div>`;
+    const { same, new: added, gone, days, new_events, gone_events } = trial.found, most = Math.max(1, ...days.map((day) => day.same + day.gone + day.new));
+    const wrong = gone_events.filter(({ verdict }) => verdict === "wrong").length, right = gone_events.filter(({ verdict }) => verdict === "right").length;
+    const judged = [wrong && `${wrong} judged wrong`, right && `${right} judged right`].filter(Boolean).join(", ");
+    const part = (n, kind) => html`<i class=${kind} .style=${`flex: ${n}`}></i>`;
+    return html`<section class="trial" aria-label="Tried at ${trial.on.toFixed(2)}">
+      <p class="small">With <b>${trial.on.toFixed(2)}</b>, the last ${trial.days} days: ${added + gone ? html`${same} as before, <b>${added}</b> new, <b>${gone}</b> gone` : html`the same ${same} events`}${judged ? html` <span class="dim">(${judged})</span>` : nothing}.</p>
+      <ul class="days">${days.map((day) => html`<li><span class="dim">${dayName(day.day).replace(/^(..)\S+ (\d+) (...).*/, "$1 $2 $3")}</span>
+        <span class="parts" role="img" aria-label="${day.same} as before, ${day.new} new, ${day.gone} gone"><span .style=${`width: ${(100 * (day.same + day.new + day.gone)) / most}%`}>${part(day.same, "same")}${part(day.new, "new")}${part(day.gone, "gone")}</span></span>
+        <span class="value">${[day.same, day.new && `+${day.new}`, day.gone && `−${day.gone}`].filter((one) => one !== 0).join(" · ") || "0"}</span></li>`)}</ul>
+      ${[["Gone", gone, gone_events], ["New", added, new_events]].map(([name, n, events]) => (n ? html`<details><summary>${name} (${n})</summary><ul class="tried">${events.map((event) => html`<li>
+        <span>${dayName(dayOf(event.onset)).replace(/^(..)\S+/, "$1")}, ${clock(event.onset)}<br><span class="dim">${nameOf("sources", event.source)} · ${duration(event.duration_s)} · ${event.peak.toFixed(2)}</span></span>
+        ${name === "Gone" ? html`<a class="verdict ${event.verdict ?? ""}" href="#/events/${event.id}">${event.verdict ?? "look"}</a>` : nothing}</li>`)}</ul>${n > events.length ? html`<p class="small dim">The latest ${events.length} of ${n}.</p>` : nothing}</details>` : nothing))}
+    </section>`;
+  }
+
+  // What to write into the configuration for the same, whatever the sensitivity is.
+  yaml(id, on) {
+    return html`<details class="small"><summary>As YAML</summary><pre class="mono">sounds:\n  ${id}:\n    on: ${on.toFixed(2)}</pre></details>`;
+  }
+
   consequences(id, threshold) {
     const curve = this.curves[id];
     if (curve === "asked") return html`<p class="small dim" aria-busy="true">Deciding again on what was heard…</p>`;
@@ -58,8 +103,9 @@ class Sounds extends LitElement {
     const false_alarms = chosen.false_alarms_a_day === null || chosen.reviewed < 10 ? "" : `, about ${chosen.false_alarms_a_day.toFixed(1)} false (${chosen.interval[0].toFixed(1)} to ${chosen.interval[1].toFixed(1)}, from ${chosen.reviewed} reviews)`;
     return html`<div class="curve" role="group" aria-label="Events a day by threshold">${curve.points.map((point) => html`
         <button aria-pressed=${point === chosen} aria-label="${point.on.toFixed(2)}: ${point.events_a_day.toFixed(1)} events a day" .style=${`height: ${Math.max(2, (100 * point.events_a_day) / most)}%`} @click=${() => { this.looked = { ...this.looked, [id]: point.on }; }}></button>`)}</div>
-      <p class="small">At <b>${chosen.on.toFixed(2)}</b>: ${chosen.events_a_day.toFixed(1)} events a day${false_alarms} <span class="dim">· over ${curve.days < 1 ? `${(24 * curve.days).toFixed(1)} hours` : `${curve.days.toFixed(1)} days`} of listening</span>
-        ${can("write") && Math.abs(chosen.on - threshold.on) > .02 ? html`<button class="button quiet small" @click=${() => this.set(`threshold/${id}`, plain(threshold, chosen.on))}>Set it</button>` : nothing}</p>`;
+      <p class="small outcome">At <b>${chosen.on.toFixed(2)}</b>: ${chosen.events_a_day.toFixed(1)} events a day${false_alarms} <span class="dim">· over ${curve.days < 1 ? `${(24 * curve.days).toFixed(1)} hours` : `${curve.days.toFixed(1)} days`} of listening</span></p>
+      ${can("write") && Math.abs(chosen.on - threshold.on) > .02 ? html`<div class="row"><button class="button small" ?disabled=${Object.values(trials).some(({ state }) => state === "running")} @click=${() => this.attempt(id, chosen.on)}>Try it on the last ${Math.min(this.days, 30)} days</button>
+        <button class="button small" @click=${() => this.set(`threshold/${id}`, plain(threshold, chosen.on))}>Set it</button></div>${this.yaml(id, plain(threshold, chosen.on))}` : nothing}${this.trial(id)}`;
   }
 
   card({ id, name, priority, heard }) {

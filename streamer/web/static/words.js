@@ -23,6 +23,13 @@ export const dayOf = (iso) => {
   const parts = Object.fromEntries(format({ year: "numeric", month: "2-digit", day: "2-digit" }).formatToParts(new Date(iso)).map((p) => [p.type, p.value]));
   return `${parts.year}-${parts.month}-${parts.day}`;
 };
+// The moment at which a clock in the home shows this.
+export const momentOf = (day, time) => {
+  const wanted = Date.parse(`${day}T${time}Z`);
+  let at = wanted;
+  for (let i = 0; i < 2; i++) at += wanted - Date.parse(`${dayOf(at)}T${clock(at)}Z`);
+  return at;
+};
 export const shift = (day, by) => new Date(Date.parse(`${day}T12:00:00Z`) + by * 86400e3).toISOString().slice(0, 10);
 export const ago = (iso) => {
   const s = Math.max(0, (Date.now() - Date.parse(iso)) / 1000);

@@ -1,6 +1,6 @@
-"""The page's spectrogram: 64 mel bands, 16 columns a second, one byte each, computed only while it is shown.
+"""The spectrogram that people see: 64 mel bands, 16 columns a second, one byte each.
 
-The server computes it, since a page cannot everywhere: Safari plays no live audio into an analyser.
+Computed only where it is shown, and not by the page: Safari plays no live audio into an analyser.
 """
 
 from __future__ import annotations

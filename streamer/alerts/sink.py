@@ -1,0 +1,207 @@
+"""Sends alerts: each target is a consumer of the event log, so an outage of one delays its alerts alone.
+
+What a target has not taken is tried again until it has, or until it is too old to be an alert.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from streamer.alerts.picture import spectrogram
+from streamer.alerts.rules import Rules, Verdict
+from streamer.alerts.targets import Alert, FailedError, Target
+from streamer.capture.tapes import Tapes
+from streamer.config.schema import AlertSettings
+from streamer.core.backoff import Backoff
+from streamer.core.rate_limit import RateLimit
+from streamer.core.threads import in_thread
+from streamer.language import Names
+from streamer.metrics import Metrics
+from streamer.store.log import Entry
+from streamer.store.writer import Consumer
+from streamer.types import Report, SoundEvent
+
+DEADLINE_S = 60.0
+"""seconds that a target may take; its own bounds are shorter"""
+STOP_S = 1.0
+"""how long a stop waits for an alert that is on its way"""
+BEFORE_S, AFTER_S = 6.0, 4.0
+"""seconds of a spectrogram before and after the onset, as far as they are there yet"""
+SHORTEST_S = 1.0
+"""a spectrogram that is shorter shows nothing"""
+BACKOFF = Backoff(first_s=2.0, longest_s=60.0, jitter=0.5)
+
+log = logging.getLogger(__name__)
+
+
+def consumer_name(target: str) -> str:
+    """What the cursor of a target is called."""
+    return f"alerts/{target}"
+
+
+class AlertSink:
+    """A sink that is only woken by events: what it sends, it reads from the log."""
+
+    def __init__(
+        self,
+        settings: AlertSettings,
+        targets: Sequence[tuple[Target, Consumer]],
+        names: Callable[[], Names],
+        tapes: Tapes,
+        zone: ZoneInfo,
+        metrics: Metrics,
+        *,
+        backoff: Backoff = BACKOFF,
+    ) -> None:
+        """`names` gives those of a configuration that may change."""
+        self._deliveries = [
+            _Delivery(settings, target, consumer, names, tapes, zone, metrics, backoff)
+            for target, consumer in targets
+        ]
+
+    def put(self, report: Report) -> None:
+        """As a sink: never blocks."""
+        if isinstance(report, SoundEvent):
+            for delivery in self._deliveries:
+                delivery.wake.set()
+
+    async def run(self) -> None:
+        """Send until cancelled."""
+        async with asyncio.TaskGroup() as running:
+            for delivery in self._deliveries:
+                running.create_task(delivery.run(), name=delivery.name)
+
+
+class _Delivery:
+    """From the log to one target, in order."""
+
+    def __init__(
+        self,
+        settings: AlertSettings,
+        target: Target,
+        events: Consumer,
+        names: Callable[[], Names],
+        tapes: Tapes,
+        zone: ZoneInfo,
+        metrics: Metrics,
+        backoff: Backoff,
+    ) -> None:
+        self._settings = settings
+        self._target = target
+        self._events = events
+        self._names = names
+        self._tapes = tapes
+        self._zone = zone
+        self._metrics = metrics
+        self._counts = metrics.alerts_to(target.name)
+        self._backoff = backoff
+        self._rules = Rules(settings, zone)
+        self._logged = RateLimit()
+        self.name = consumer_name(target.name)
+        self.wake = asyncio.Event()
+
+    async def run(self) -> None:
+        passed: Entry | None = None
+        n_passed = 0
+        while True:
+            self.wake.clear()
+            entry = await self._events.next()
+            verdict = Verdict.LEAVE_OUT if entry is None else self._rules.judge(entry.event)
+            if entry is not None and verdict is Verdict.LEAVE_OUT:
+                passed, n_passed = entry, n_passed + 1
+                continue
+            if passed is not None:
+                self._events.delivered(passed, n_passed)
+                passed, n_passed = None, 0
+            if entry is None:
+                await self.wake.wait()
+            else:
+                await self._deliver(entry, verdict)
+
+    async def _deliver(self, entry: Entry, verdict: Verdict) -> None:
+        """Try until the target has it, or until nobody wants it any more. Only then the cursor moves on."""
+        failures = 0
+        while (left_s := self._settings.expire_s - self._age_s(entry)) > 0:
+            sending = asyncio.ensure_future(self._send(entry.event, verdict))
+            try:
+                is_sent = await asyncio.shield(sending)
+            except asyncio.CancelledError:
+                # What is on its way may arrive: a stop waits a moment, lest it be repeated after the start.
+                await asyncio.wait((sending,), timeout=STOP_S)
+                if sending.done() and sending.result():
+                    self._events.delivered(entry)
+                sending.cancel()
+                raise
+            if is_sent:
+                self._events.delivered(entry)
+                return
+            failures += 1
+            await asyncio.sleep(min(self._backoff.pause_s(failures), left_s))
+        self._counts.expired += 1
+        self._metrics.drop(self.name)
+        if self._logged.due("expired"):
+            log.error(
+                "alerts to %s: %d were left out, since they waited longer than %g s",
+                self._target.name,
+                self._counts.expired,
+                self._settings.expire_s,
+            )
+        self._events.delivered(entry)
+
+    def _age_s(self, entry: Entry) -> float:
+        """Also of what a capture node has kept while its link was down."""
+        return max(entry.age_s, time.time() - entry.event.onset)
+
+    async def _send(self, event: SoundEvent, verdict: Verdict) -> bool:
+        try:
+            await in_thread(lambda: self._target.send(self._alert(event, verdict)), self.name, DEADLINE_S)
+        except (FailedError, TimeoutError) as error:
+            reason = str(error) or f"it did not answer within {DEADLINE_S:g} s"
+        except Exception as error:  # a fault in a library for one target is no reason to stop all sinks
+            reason = f"a fault in the program ({type(error).__name__})"
+        else:
+            if self._counts.problem:
+                log.info("alerts to %s: it takes them again", self._target.name)
+                self._logged.forget("failed")
+            self._counts.problem = ""
+            self._counts.sent += 1
+            return True
+        self._counts.problem = reason
+        if self._logged.due("failed"):
+            log.warning("alerts to %s: %s; tried again", self._target.name, reason)
+        return False
+
+    def _alert(self, event: SoundEvent, verdict: Verdict) -> Alert:
+        """Blocks for a moment: it computes the spectrogram."""
+        names = self._names()
+        if verdict is Verdict.LIMIT:
+            text = names.text("alert_limit")
+            at = datetime.fromtimestamp(self._rules.free_at(), self._zone)
+            return Alert("streamer", text.format(n=self._settings.at_most_an_hour, time=f"{at:%H:%M}"))
+        onset, now = (datetime.fromtimestamp(at, self._zone) for at in (event.onset, time.time()))
+        when = f"{onset:%H:%M:%S}" if onset.date() == now.date() else f"{onset:%Y-%m-%d %H:%M:%S}"
+        lines = [f"{when} · {100 * event.peak:.0f} %"]
+        if self._settings.page_url is not None:
+            lines.append(f"{self._settings.page_url.rstrip('/')}/#/events/{event.id}")
+        return Alert(
+            f"{names.sound(event.sound)} · {names.source(event.source_id)}",
+            "\n".join(lines),
+            event.priority == "critical",
+            self._picture(event) if self._settings.attach == "spectrogram" else None,
+        )
+
+    def _picture(self, event: SoundEvent) -> bytes | None:
+        """None where the audio is not there any more."""
+        ring = self._tapes.ring(event.source_id)
+        if ring is None:
+            return None
+        begin = max(event.onset - BEFORE_S, ring.time(ring.start))
+        end = min(event.onset + AFTER_S, ring.time(ring.end))
+        if end <= event.onset or end - begin < SHORTEST_S:
+            return None
+        return spectrogram(ring.between(begin, end).samples, ring.sample_rate)
