@@ -11,7 +11,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -28,6 +28,7 @@ from streamer.config.schema import ClipSettings
 from streamer.core.clock import STEP_S
 from streamer.core.files import writing
 from streamer.core.rate_limit import RateLimit
+from streamer.detection.timeline import CELL_S
 from streamer.errors import ConfigError
 from streamer.metrics import Metrics
 from streamer.model.labels import descendants
@@ -44,12 +45,14 @@ SPEECH = ("Speech", "Whispering")
 VOICE = 0.1
 """score of a voice at which a clip is not kept"""
 VOICE_S = 120.0
-"""how long it is remembered when voices were heard"""
+"""how much longer than its audio it is remembered when voices were heard"""
 WAITING_MAX = 32
 """clips that wait for their end, or for the disk"""
 TURN_S = 0.5
 TEND_S = 600.0
 """how often old clips are looked for"""
+STOP_S = 1.0
+"""how long a stop waits for clips that can still be written"""
 SPARE_S = 3.0
 """of the ring: audio that is as near to be overwritten is taken at once"""
 TURN = 200
@@ -81,6 +84,8 @@ class _Scored:
 
     until: float = float("-inf")
     """all windows that began before have been scored"""
+    end: float = float("inf")
+    """of the latest window; before the first nothing is known to be skipped"""
     voices: deque[tuple[float, float]] = field(default_factory=deque)
     """spans in which a voice may be"""
     lost: deque[tuple[float, float]] = field(default_factory=deque)
@@ -139,15 +144,20 @@ class Clips:
 
     def watch(self, hop: Hop) -> None:
         """Take note of where voices are. Never blocks."""
-        scored = self._scored.setdefault(hop.source_id, _Scored())
-        scored.until = hop.sensed.start
+        scored, sensed = self._scored.setdefault(hop.source_id, _Scored()), hop.sensed
+        ring = self._tapes.ring(hop.source_id)
+        seen_until = ring.time(0) if hop.is_first and ring is not None else scored.end
+        if sensed.audio_start > seen_until + CELL_S:  # the windows between were skipped
+            scored.lost.append((seen_until, sensed.audio_start))
+        scored.until, scored.end = sensed.start, sensed.end
+        remembered_s = VOICE_S + (0.0 if ring is None else ring.seconds)
         for spans in (scored.voices, scored.lost):
-            while spans and spans[0][1] < hop.sensed.end - VOICE_S:
+            while spans and spans[0][1] < sensed.end - remembered_s:
                 spans.popleft()
         scores = hop.scores
         if scores is None:
-            if hop.sensed.is_wanted:
-                scored.lost.append((hop.sensed.start, hop.sensed.end))
+            if sensed.is_wanted:
+                scored.lost.append((sensed.start, sensed.end))
             return
         if not self._voices:
             return
@@ -175,7 +185,27 @@ class Clips:
                         log.exception("clips: a fault in the program; a clip is not kept")
                 await asyncio.sleep(TURN_S)
         finally:
-            self._thread.shutdown(wait=False, cancel_futures=True)
+            try:
+                await self._finish()
+            finally:
+                self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _finish(self) -> None:
+        """Cut what can still be cut: no more audio comes. Where windows have yet to be scored, say so."""
+        states = Counter[str]()
+        n_jobs = len(self._jobs)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_S):
+                while self._jobs:
+                    _, job = self._jobs.popitem()
+                    states[await self._cut(job)] += 1
+        n_left = n_jobs - states.total()
+        self._metrics.drop("clips", n_left)
+        if n_lost := n_left + states["failed"]:
+            log.warning(
+                "clips: no clip of %d events: the program ends before all windows that saw them were scored",
+                n_lost,
+            )
 
     async def _turn(self) -> None:
         for event_id in [key for key, job in self._jobs.items() if self._is_due(job)]:
@@ -192,16 +222,22 @@ class Clips:
         return event.onset - self._settings.before_s, end + self._settings.after_s
 
     def _is_due(self, job: _Job) -> bool:
-        """All is there, and every window that saw some of it was scored; or no more will come."""
+        """All is there, and every window that saw some of it was scored; or no more will come.
+
+        A clip that may hold voices waits for its audio alone, one that holds a voice for nothing.
+        """
         start, end = self._span(job.event)
         now = job.ring.time(job.ring.end)
         is_over = self._tapes.ring(job.event.source_id) is not job.ring
         if is_over or now - start > job.ring.seconds - SPARE_S:
             return True
-        return now >= end and self._scored.get(job.event.source_id, _Scored()).until >= end
+        if job.event.offset is not None and self._has_voice(job.event.source_id, start, end):
+            return True
+        is_scored = self._scored.get(job.event.source_id, _Scored()).until >= end
+        return now >= end and (is_scored or self._settings.speech == "keep")
 
-    async def _cut(self, job: _Job) -> None:
-        """Write a clip and its row, or the row that says why there is none."""
+    async def _cut(self, job: _Job) -> str:
+        """Write a clip and its row, or the row that says why there is none; returns what it says."""
         event = job.event
         start, end = self._span(event)
         state, clip_start, clip_end, size = "failed", None, None, 0
@@ -225,6 +261,7 @@ class Clips:
             await self._in_thread(
                 lambda: clip_path(self._directory, event.id, clip_start).unlink(missing_ok=True)
             )
+        return state
 
     def _has_voice(self, source_id: str, start: float, end: float) -> bool:
         return any(

@@ -190,6 +190,61 @@ async def test_windows_that_were_not_scored(tmp_path: Path) -> None:
         assert await one.state() == "kept"
 
 
+async def test_windows_that_were_skipped(tmp_path: Path) -> None:
+    """A model that stood still has left audio that no window saw: nobody knows whether somebody speaks."""
+    async with home(tmp_path / "a") as one:
+        await hear(one, hop(20), hop(32), hop(40))  # 20 to 22 is in none
+        assert await one.state() == "failed"
+        assert one.files() == []
+    async with home(tmp_path / "b") as one:
+        first = replace(hop(31), is_first=True)  # 0 to 21 is in none
+        await hear(one, first, hop(40))
+        assert await one.state() == "failed"
+
+
+async def test_a_voice_in_a_long_ring(tmp_path: Path) -> None:
+    """It is remembered for as long as its audio is, and longer."""
+    async with home(tmp_path, longest_s=300, after_s=0) as one:
+        one.ring = Ring(RATE, 400)
+        one.tapes.put("kitchen", one.ring)
+        one.ring.write(AudioBlock(np.tile(audio(40), 8), T0))
+        one.writer.put(bark("start", 20.5))
+        await until(lambda: bool(one.clips._jobs))
+        for end in range(10, 320, 10):
+            one.clips.watch(hop(end, (0.9, 0.9 if end == 30 else 0, 0, 0), at=25.0))
+        one.writer.put(bark("end", 20.5, 300.0))
+        assert await one.state() == "speech"
+
+
+async def test_a_clip_comes_as_soon_as_it_may(tmp_path: Path) -> None:
+    """One that may hold voices waits for its audio alone, and one that holds a voice for nothing."""
+    async with home(tmp_path / "a", speech="keep") as one:
+        await hear(one, hop(23))
+        assert await one.state() == "kept"
+    async with home(tmp_path / "b") as one:
+        await hear(one, hop(24, (0.9, 0.9, 0, 0), at=21.0))
+        assert await one.state() == "speech"
+
+
+async def test_an_event_that_ends_with_the_daemon(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its clip is written where all windows that saw it were scored; else its row and the log say so."""
+    async with home(tmp_path / "a") as one:
+        one.ring.write(AudioBlock(audio(), T0))
+        one.writer.put(bark("start"))
+        await until(lambda: bool(one.clips._jobs))
+        for found in (hop(30), hop(40)):
+            one.clips.watch(found)
+        one.writer.put(bark("end"))  # and the daemon stops
+    assert one.event().clip == "kept"
+    assert len(one.files()) == 1
+    async with home(tmp_path / "b") as one:
+        await hear(one, hop(23))
+    assert one.event().clip == "failed"
+    assert one.files() == []
+    assert one.metrics.dropped == {"clips": 1}
+    assert "no clip of 1 events: the program ends" in caplog.text
+
+
 def test_a_model_that_knows_no_speech(tmp_path: Path) -> None:
     """Cannot keep the promise that voices are dropped: that is said at the start."""
     writer = Writer(Log(tmp_path, Metrics()), Metrics())
