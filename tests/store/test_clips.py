@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import sys
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -24,10 +25,10 @@ from streamer.metrics import Metrics
 from streamer.store import clips as module
 from streamer.store import history
 from streamer.store.clips import Clips, clip_path
-from streamer.store.edit import editing
+from streamer.store.edit import editing, forget_missed, kept_clips
 from streamer.store.flac import encode
 from streamer.store.log import Log
-from streamer.store.query import Event, reading
+from streamer.store.query import Event, Missed, reading
 from streamer.store.retention import ClipBounds, KeptClip, clips_to_remove
 from streamer.store.writer import Writer
 from streamer.types import AudioBlock, Hop, Samples, Scores, Sensed, SoundEvent
@@ -322,6 +323,62 @@ async def test_files_and_rows_are_made_to_agree(tmp_path: Path) -> None:
     kept.unlink()
     async with home(tmp_path) as one:
         await until(lambda: one.event().clip == "expired")
+
+
+async def test_a_sound_that_was_missed(tmp_path: Path) -> None:
+    """A report brings a clip of what memory still holds, by the same rules; `forget` knows it."""
+    now = time.time()
+    async with home(tmp_path) as one:
+        begin = now - 40
+        one.ring.write(AudioBlock(audio(), begin))
+        for end in (10, 20, 30, 40):
+            scores = (0.0, 0.5 if end == 10 else 0.0, 0.0, 0.0)
+            one.clips.watch(_moved(hop(end, scores, at=5.0), begin - T0))
+        await one.writer.change(lambda _: None)  # the history is there
+        with editing(tmp_path) as db:
+            for onset, source in ((20, "kitchen"), (4, "kitchen"), (-60, "kitchen"), (20, "hall")):
+                history.add_missed(db, source, "bark", begin + onset, begin + onset + 1.5, None)
+        await until(lambda: sum(found.clip != "none" for found in _missed(tmp_path)) == 2)
+        states = {(found.source, round(found.onset - begin)): found for found in _missed(tmp_path)}
+        assert {key: found.clip for key, found in states.items()} == {
+            ("kitchen", 20): "kept",
+            ("kitchen", 4): "speech",
+            ("kitchen", -60): "none",
+            ("hall", 20): "none",
+        }
+        kept = states["kitchen", 20]
+        assert kept.clip_start == pytest.approx(begin + 17, abs=1e-3)
+        (path,) = one.files()
+        assert path == clip_path(tmp_path, kept.clip_id, kept.clip_start or 0)
+        samples, rate = read_file(path)
+        assert int(np.argmax(samples)) / rate == pytest.approx(3.0, abs=0.02)
+    async with home(tmp_path) as one:  # a start leaves it alone
+        await until(lambda: one.clips._tended_at > 0)
+        assert one.files() == [path]
+    with editing(tmp_path) as db:
+        assert kept_clips(db, since=begin, source="kitchen") == [(kept.clip_id, kept.clip_start)]
+        assert history.expire_clips(db, [kept.clip_id]) == 1
+        assert history.kept_clips(db) == []
+    with editing(tmp_path) as db:
+        assert forget_missed(db, since=begin) == 3
+
+
+def _moved(hop: Hop, by_s: float) -> Hop:
+    sensed, scores = hop.sensed, hop.scores
+    assert scores is not None
+    sensed = replace(
+        sensed,
+        start=sensed.start + by_s,
+        end=sensed.end + by_s,
+        audio_start=sensed.audio_start + by_s,
+        since=sensed.since + by_s,
+    )
+    return replace(hop, sensed=sensed, scores=replace(scores, start=sensed.start, end=sensed.end))
+
+
+def _missed(folder: Path) -> list[Missed]:
+    with reading(folder) as reader:
+        return reader.missed()
 
 
 def clip(name: str, sound: str = "dog", *, age_d: float = 1, size: int = 100, **rest: Any) -> KeptClip:
