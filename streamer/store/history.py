@@ -7,8 +7,8 @@ import json
 import math
 import sqlite3
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from streamer.store.codec import NOT_AS_WRITTEN, event_of
 from streamer.store.retention import KeptClip
@@ -41,10 +41,13 @@ class Model:
     labels: tuple[str, ...]
     describe: str = ""
     """one line for people; models that differ in it, or in their labels, are not the same"""
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    """of its weights and of heads of taught sounds: nor are those that differ in them"""
 
     @property
     def fingerprint(self) -> str:
-        return hashlib.sha256(json.dumps([self.name, self.describe, self.labels]).encode()).hexdigest()
+        values = [self.name, self.describe, self.labels, sorted(self.fingerprints.items())]
+        return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
 def add_model(db: sqlite3.Connection, model: Model | None) -> int | None:
