@@ -446,7 +446,7 @@ async def test_kills_leave_no_row_without_a_file_nor_a_file_without_a_row(tmp_pa
     n_files = 0
     for life in range(KILLS):
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.store.clip_process", str(tmp_path), str(life)),
+            *(sys.executable, "-m", "tests.faults.clip_process", str(tmp_path), str(life)),
             stdout=asyncio.subprocess.PIPE,
         )
         assert process.stdout is not None
