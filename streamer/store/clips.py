@@ -284,10 +284,10 @@ class Clips:
                 excerpt = job.ring.between(start, end)
                 state, size = await self._write(job.id, excerpt.samples, job.ring.sample_rate, excerpt.start)
                 clip_start, clip_end = excerpt.start, excerpt.end
-        if state == "failed":
-            self._metrics.drop("clips")
         place = (clip_start, clip_end, size) if state == "kept" else (None, None, 0)
         is_known = await self._rows.change(lambda db: history.set_clip(db, job.id, state, *place))
+        if state == "failed" or is_known is None:
+            self._metrics.drop("clips")
         if state == "kept" and not is_known and clip_start is not None:
             # The event was deleted meanwhile, or its row cannot be written.
             await self._in_thread(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
-import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -38,7 +36,6 @@ from tests.reports import event
 RATE = 16000
 T0 = 1_790_000_000.0
 LABELS = ("Bark", "Speech", "Male speech, man speaking", "Whispering")
-KILLS = max(6, int(os.environ.get("FAULTS_CYCLES", "0")) // 10)
 
 
 def audio(seconds: float = 40.0) -> Samples:
@@ -412,6 +409,7 @@ def test_which_clips_go() -> None:
     assert gone([], needed=10, size=5) == ("", False)
     # Something else fills the disk: all clips together would not free what is missing.
     assert gone(mixed, free=50, min_free=1000) == ("", False)
+    assert gone(mixed, free=0, min_free=1000, needed=100) == ("", False)
     assert gone([*mixed, clip("old", age_d=15)], free=50, min_free=1000) == ("old", False)
 
 
@@ -437,33 +435,3 @@ def test_flac_is_true_to_the_sample(tmp_path: Path, rate: int) -> None:
     found, found_rate = read_file(path)
     assert (len(found), found_rate) == (12345, rate)
     assert np.abs(found - samples).max() < 1e-4
-
-
-@pytest.mark.slow
-async def test_kills_leave_no_row_without_a_file_nor_a_file_without_a_row(tmp_path: Path) -> None:
-    """A process that cuts and removes clips as fast as it can is killed; after the next start all agrees."""
-    rng = random.Random(7)
-    n_files = 0
-    for life in range(KILLS):
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.faults.clip_process", str(tmp_path), str(life)),
-            stdout=asyncio.subprocess.PIPE,
-        )
-        assert process.stdout is not None
-        assert await process.stdout.readline() == b"ready\n"
-        await asyncio.sleep(rng.uniform(0, 1.5))
-        process.kill()
-        await process.wait()
-        n_files += bool(list((tmp_path / "clips").rglob("*.flac")))
-    assert n_files > KILLS // 2
-    async with home(tmp_path, per_sound=4) as one:
-        await until(lambda: one.clips._tended_at > 0)
-        await asyncio.sleep(1)
-    with reading(tmp_path) as reader:
-        kept = {
-            clip_path(tmp_path, found.id, found.clip_start or 0)
-            for found in reader.events()
-            if found.clip == "kept"
-        }
-    assert kept == set(one.files())
-    assert 0 < len(kept) <= 4
