@@ -17,7 +17,10 @@ from pathlib import Path
 
 import pytest
 
+from streamer.store import clips as module
+from streamer.store import history
 from streamer.store.clips import clip_path
+from streamer.store.edit import editing
 from streamer.store.layouts import FILE
 from streamer.store.query import reading
 from streamer.store.score_files import LAYOUT, minutes, segments
@@ -111,6 +114,39 @@ async def test_a_disk_that_is_full(disk: Path) -> None:
         score(one, 120)
         assert (len(one.files()), n_scored(disk)) == (2, 120)
     FAULTS.append(Fault("disk full", None, recovered_s, "clips and scores meanwhile, counted; no event"))
+
+
+async def test_clips_never_outgrow_their_bounds(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More events than there is room for: their clips, and the disk's free room, stay within what is set."""
+    monkeypatch.setattr(module, "TURN_S", 0.01)
+    used, free = list[int](), list[int]()
+
+    async def poll() -> None:
+        while True:
+            status = os.statvfs(disk)
+            used.append(sum(path.stat().st_size for path in (disk / "clips").rglob("*.flac")))
+            free.append(status.f_bavail * status.f_frsize)
+            await asyncio.sleep(0.005)
+
+    async with home(disk, max_mb=1) as one:
+        one.clips._bounds = replace(one.clips._bounds, min_free=MIN_FREE)
+        await hear(one)
+        assert await one.state() == "kept"
+        largest = one.event().clip_bytes
+        with editing(disk) as db:
+            assert history.pin(db, "a" * 12, True, most=1 << 19)
+        polling = asyncio.create_task(poll())
+        for number in range(40):
+            await becomes(one, await bark_again(one, number), "kept")
+        polling.cancel()
+        with reading(disk) as reader:
+            kept = [event for event in reader.events() if event.clip == "kept"]
+        paths = {clip_path(disk, event.id, event.clip_start or 0) for event in kept}
+        assert paths == set(one.files())
+        assert any(event.pinned for event in kept)
+    assert largest < max(used) <= (1 << 20) + largest
+    assert min(free) >= MIN_FREE
+    FAULTS.append(Fault("forty clips where six have room", lost="the oldest; never a pinned one"))
 
 
 async def test_a_disk_that_is_read_only(disk: Path) -> None:

@@ -18,7 +18,7 @@ from streamer.detection.steps import scores_in_steps, sensed_in_steps
 from streamer.errors import ConfigError, InputError, UsageError
 from streamer.inference.heads import Head
 from streamer.metrics import Metrics
-from streamer.run.curve import curve
+from streamer.run.curve import curve, with_threshold
 from streamer.run.fingerprints import MODEL, fingerprints
 from streamer.run.replay import (
     Coverage,
@@ -136,13 +136,13 @@ async def test_quiet_minutes_are_passed_over(tmp_path: Path, seed: int) -> None:
 
 
 async def test_other_rules(tmp_path: Path) -> None:
-    """Lower thresholds decide on what was kept as they would have live."""
+    """Lower thresholds, or a sound nobody listened for, decide on what was kept as they would have live."""
     lower = CONFIG.model_copy(
         update={
             "sounds": {
                 name: sound.model_copy(update={"on": 0.8 * CONFIG.sound(name).on, "off": 0.3})
                 for name, sound in CONFIG.sounds.items()
-                if sound.labels
+                if sound.labels and name != "rain"
             }
         }
     )
@@ -151,6 +151,7 @@ async def test_other_rules(tmp_path: Path) -> None:
 
     assert from_log(tmp_path, lower) == events
     assert from_log(tmp_path) == lived()[1]
+    assert any(event.sound == "rain" for event in lived()[1])
 
 
 async def test_what_would_be_new_and_gone(tmp_path: Path) -> None:
@@ -327,6 +328,14 @@ async def test_a_curve(tmp_path: Path) -> None:
     assert estimate is not None
     assert estimate[0] == pytest.approx(n_wrong / found.days)
     assert estimate[1] < estimate[0] < estimate[2]
+    higher = with_threshold(CONFIG, "knock", 0.7)
+    by_replay = compare(tmp_path, higher, BEGIN, BEGIN + 3600)
+    kept = [was.id for was, _ in by_replay.same if was.sound == "knock"]
+    n_new = sum(event.sound == "knock" for event in by_replay.new)
+    (at_07,) = (point for point in found.points if point.on == 0.7)
+    assert (at_07.n_events, at_07.n_reviewed) == (len(kept) + n_new, len(kept))
+    assert at_07.n_wrong == len(set(kept) & set(knocks[::3]))
+    assert 0 < at_07.n_wrong < now.n_wrong
     strict = found.points[-1]
     assert strict.n_events < now.n_events
     assert strict.n_right_kept < now.n_right_kept
