@@ -231,9 +231,11 @@ class Clips:
         for clip_id in [key for key, job in self._jobs.items() if self._is_due(job)]:
             await self._cut(self._jobs.pop(clip_id))
         if time.monotonic() - self._tended_at >= TEND_S:
-            self._tended_at = time.monotonic()
-            await self._reconcile()
-            await self._make_room(0)
+            try:
+                await self._reconcile()
+                await self._make_room(0)
+            finally:
+                self._tended_at = time.monotonic()
 
     async def _take_missed(self) -> None:
         """Have clips of what was reported as missed, where the moment is still in memory."""

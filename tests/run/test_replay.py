@@ -18,7 +18,7 @@ from streamer.detection.steps import scores_in_steps, sensed_in_steps
 from streamer.errors import ConfigError, InputError, UsageError
 from streamer.inference.heads import Head
 from streamer.metrics import Metrics
-from streamer.run.curve import curve, with_threshold
+from streamer.run.curve import curve
 from streamer.run.fingerprints import MODEL, fingerprints
 from streamer.run.replay import (
     Coverage,
@@ -31,6 +31,7 @@ from streamer.run.replay import (
     match,
     of_one_model,
 )
+from streamer.run.trial import with_threshold
 from streamer.store import history
 from streamer.store.edit import editing
 from streamer.store.log import Log, Recorded
