@@ -59,8 +59,13 @@ def as_chosen(settings: ModelSettings, kind: str | None) -> ModelSettings:
     return ModelSettings.model_validate({**settings.model_dump(), **is_open})
 
 
-def settings_of(config: Config, scorer: Scorer, kind: str, ending: str) -> dict[str, Any]:
-    """What the results depend on: results of others must not be mixed with them. `kind` is the engine's."""
+def settings_of(
+    config: Config, scorer: Scorer, kind: str, ending: str, fingerprints: Mapping[str, str]
+) -> dict[str, Any]:
+    """What the results depend on: results of others must not be mixed with them. `kind` is the engine's.
+
+    `fingerprints` are those of the model and of the heads of taught sounds.
+    """
     what = config.model_dump_json(
         include={"node", "language", "model", "windows", "detection", "sounds"},
         exclude={"model": {"engine", "device", "dtype", "threads", "batch_wait_s"}},
@@ -69,6 +74,7 @@ def settings_of(config: Config, scorer: Scorer, kind: str, ending: str) -> dict[
     return {
         "configuration": sha256(what.encode()).hexdigest()[:16],
         "model": config.model.path,
+        "weights": sha256(repr(sorted(fingerprints.items())).encode()).hexdigest()[:16],
         "engine": kind,
         "labels": sha256(labels.encode()).hexdigest()[:16],
         "format": ending.lstrip("."),

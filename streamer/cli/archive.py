@@ -42,6 +42,7 @@ def detect_folder(
     Raises UsageError, InputError, OutputError, ModelError, ConfigError, InferenceError.
     """
     from streamer.inference.engines import open_engine  # noqa: PLC0415  # loads torch
+    from streamer.run.fingerprints import fingerprints  # noqa: PLC0415
     from streamer.run.model import heads_of  # noqa: PLC0415
 
     part = Shard() if shard is None else Shard.parse(shard)
@@ -52,7 +53,7 @@ def detect_folder(
     with output.working():
         with output.engine() as kind:
             engine = open_engine(job.as_chosen(config.model, kind), heads=heads_of(config))
-            settings = job.settings_of(config, engine, engine.kind, ending)
+            settings = job.settings_of(config, engine, engine.kind, ending, fingerprints(config))
             found = output.survey(recordings, settings, resume=resume)
         output.take_up()
         with _bar() as progress:

@@ -174,14 +174,21 @@ def missed(
     last: LastOption = "all",
     config: ConfigOption = None,
 ) -> None:
-    """Report a sound of which no event was made; without one, list what was reported."""
+    """Report a sound of which no event was made; without one, list what was reported.
+
+    Where clips are switched on and the daemon still has the moment in memory, it keeps a clip of it.
+    """
     directory = _directory(config)
     if sound is None:
         with reading(directory) as reader:
             for one in reader.missed(Filter(since=since(last), source=source)):
                 length = f"{one.offset - one.onset:.1f} s"
-                note_ = f"  {one.note}" if one.note else ""
-                _say(f"{local(one.onset)}  {one.source:<16}{one.sound:<24}{length:>9}{note_}")
+                parts = [f"{local(one.onset)}  {one.source:<16}{one.sound:<24}{length:>9}"]
+                if one.note:
+                    parts.append(one.note)
+                if one.clip == "kept" and one.clip_start is not None:
+                    parts.append(str(clip_path(directory, one.clip_id, one.clip_start)))
+                _say("  ".join(parts))
         return
     if source is None or at is None:
         raise UsageError("say where and when: --source NAME --at TIME")
@@ -201,15 +208,21 @@ def export(
     source: SourceOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Copy the clips of reviewed events, in the form that `streamer train` takes.
+    """Copy the clips of reviewed events and of missed sounds, in the form that `streamer train` takes.
 
-    Right ones go under their sound, wrong ones under what they were instead, or under `other`.
+    Right and missed ones go under their sound, wrong ones under what they were instead, or under `other`.
     """
     directory = _directory(config)
     counts: dict[str, int] = {}
     n_reviewed = 0
+    wanted = Filter(since=since(last), source=source, sound=sound)
     with reading(directory) as reader:
-        for event in reader.events(Filter(since=since(last), source=source, sound=sound)):
+        for one in reader.missed(wanted):
+            if one.clip == "kept" and one.clip_start is not None:
+                clip = clip_path(directory, one.clip_id, one.clip_start)
+                _copy(clip, audio / _folder(one.sound, "a missed sound", "report") / clip.name)
+                counts[one.sound] = counts.get(one.sound, 0) + 1
+        for event in reader.events(wanted):
             if event.verdict is None:
                 continue
             n_reviewed += 1
@@ -217,11 +230,7 @@ def export(
             if event.clip != "kept" or not clip.is_file():
                 continue
             name = event.sound if event.verdict == "right" else event.verdict_sound or OTHER
-            if not re.fullmatch(NAME, name):  # it becomes a folder
-                raise InputError(
-                    f"{event.id} was reviewed as {printable(name)}: review it with a sound's name"
-                )
-            _copy(clip, audio / name / clip.name)
+            _copy(clip, audio / _folder(name, event.id, "review") / clip.name)
             counts[name] = counts.get(name, 0) + 1
     for name, n in sorted(counts.items()):
         typer.echo(f"{name:<24}{n:>6}")
@@ -350,6 +359,13 @@ def _rules(rule: dict[str, Any] | None) -> str:
 
 def _instead(sound: str | None) -> str:
     return "" if sound is None else f"it was {sound}"
+
+
+def _folder(name: str, what: str, do: str) -> str:
+    """The name of a sound as that of a folder. Raises InputError where it cannot be one."""
+    if not re.fullmatch(NAME, name):
+        raise InputError(f"{what} was {do}ed as {printable(name)}: {do} it with a sound's name")
+    return name
 
 
 def _copy(clip: Path, to: Path) -> None:

@@ -76,7 +76,10 @@ def replay(
         f"{coverage.listened_s / 3600:.1f} hours of listening: {share:.0%} were scored, the rest was quiet"
     )
     if coverage.other_model_until is not None:
-        typer.echo(f"before {local(coverage.other_model_until)} another model scored: that is left out")
+        when = local(coverage.other_model_until)
+        typer.echo(
+            f"before {when} another model, or another head of a taught sound, scored: that is left out"
+        )
     typer.echo(f"{len(found.same)} the same, {len(found.new)} new, {len(found.gone)} gone")
     if found.unknown:
         typer.echo(f"{len(found.unknown)} events are of times that the log of scores does not hold")

@@ -17,6 +17,8 @@ from streamer.detection.timeline import CELL_S
 from streamer.model.labels import descendants
 from streamer.types import Beeps, Priority, Samples, Scores, Sensed, SoundEvent
 
+_ROUNDING = 1e-3
+"""by which a mean may be above the highest of its scores"""
 _ORDER: tuple[Priority, ...] = ("critical", "high", "normal", "low")
 
 
@@ -191,17 +193,23 @@ class Decider:
     def _detect(
         self, memory: Memory, end: float, emitted_at: float, *, closing: bool = False
     ) -> list[SoundEvent]:
-        labels, above_db = memory.scores.means(), memory.levels.means(columns=slice(1, 2))
         # The usual case, cheaply: what stays below `on` in all its labels has no event, guarded or smoothed.
-        peaks = self._raw(labels.max(axis=0, keepdims=True), above_db.max(axis=0, keepdims=True))[0]
-        may_start = dict(zip(self._rules, (peaks >= self._on).tolist(), strict=True))
+        bounds = self._raw(memory.scores.bounds()[None], memory.levels.bounds()[None, 1:])[0]
+        may_start = dict(zip(self._rules, (bounds > self._on - _ROUNDING).tolist(), strict=True))
+        raw = {
+            name: self._raw_of(name, memory)
+            for name, detector in self._detectors.items()
+            if may_start[name] or not detector.is_quiet
+        }
         active = [
-            name for name, detector in self._detectors.items() if may_start[name] or not detector.is_quiet
+            name
+            for name, scores in raw.items()
+            if not self._detectors[name].is_quiet or scores.max() >= self._on[self._column[name]]
         ]
         if not active:
             return []
-        by_sound = self._guarded(self._raw(labels, above_db))
-        smoothed = median(by_sound[:, [self._column[name] for name in active]], self._width)
+        guarded = np.stack([self._guarded_of(name, raw, memory) for name in active], axis=1)
+        smoothed = median(guarded, self._width)
         levels = memory.levels.means(columns=slice(1))[:, 0]
         events = []
         for own, name in zip(smoothed.T, active, strict=True):
@@ -225,6 +233,26 @@ class Decider:
         for column, guards in self._guards.items():
             guarded[raw[:, guards].max(axis=1) > raw[:, column], column] = 0
         return guarded
+
+    def _raw_of(self, name: str, memory: Memory) -> Samples:
+        """(n,) one column of `_raw`."""
+        if self._rules[name].labels:
+            highest: Samples = memory.scores.means(columns=self._sounds.parts[name]).max(axis=1)
+            return highest
+        above_db = memory.levels.means(columns=slice(1, 2))[:, 0]
+        loud_db = self._above_db[self._column[name] - len(self._sounds.parts)]
+        return np.asarray(np.clip(LOUD * above_db / loud_db, 0, 1))
+
+    def _guarded_of(self, name: str, raw: dict[str, Samples], memory: Memory) -> Samples:
+        """(n,) one column of `_guarded`; `raw` is what is there of `_raw`, and takes what is added."""
+        own = raw[name]
+        guards = self._rules[name].unless
+        if not guards:
+            return own
+        for guard in guards:
+            if guard not in raw:
+                raw[guard] = self._raw_of(guard, memory)
+        return np.where(np.maximum.reduce([raw[guard] for guard in guards]) > own, np.float32(0), own)
 
     def _scores_of(
         self, name: str, memory: Memory, smoothed: Samples, levels: Samples, *, closing: bool

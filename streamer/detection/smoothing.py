@@ -17,11 +17,12 @@ def median_width(seconds: float) -> int:
 
 
 def median(scores: Samples, width: int) -> Samples:
-    """(n, …) -> (n, …): the median of the `width` (odd) rows around each; the first and last row go on."""
+    """(n,) or (n, k): the median of the `width` (odd) rows around each; the first and last row go on."""
     if width == 1 or not scores.size:
         return scores
-    around = np.moveaxis(scores, 0, -1)[..., _around(len(scores), width)]  # (…, n, width)
-    return np.asarray(np.moveaxis(np.partition(around, width // 2)[..., width // 2], -1, 0))
+    around = scores.T[..., _around(len(scores), width)]  # (k, n, width)
+    around.partition(width // 2)
+    return np.asarray(around[..., width // 2].T)
 
 
 @lru_cache(maxsize=16)

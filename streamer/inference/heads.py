@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -26,6 +27,12 @@ class Head:
     weights: list[float]
     """(size,)"""
     bias: float
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells it from another of its name."""
+        values = np.array([*self.centre, *self.weights, self.bias], np.float32)
+        return hashlib.sha256(values.tobytes()).hexdigest()
 
 
 class HeadedEngine:

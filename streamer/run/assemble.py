@@ -10,7 +10,7 @@ import asyncio
 import logging
 import signal
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
 from pathlib import Path
@@ -38,6 +38,7 @@ from streamer.ops.status import socket_path, status_server
 from streamer.ops.systemd import Notifier
 from streamer.run.broker_link import BrokerLink
 from streamer.run.daemon import Daemon
+from streamer.run.fingerprints import fingerprints
 from streamer.run.model import heads_of, warn_of_unsupported_sounds, with_measured_hop
 from streamer.run.page import Page, metrics_server, open_page
 from streamer.run.reload import Reloader
@@ -93,17 +94,22 @@ async def serve(
         warn_of_unsupported_sounds(config)
         config = with_measured_hop(config, model)
 
+        marks = await asyncio.to_thread(fingerprints, config)
+
         broker: BrokerLink | None = None
         control = Control(config, JsonFile(directory, "control.json"))
         targets = [] if config.alerts is None else read_targets(config.alerts.urls_file)
-        event_log = Log(
-            directory,
+        writer = Writer(
+            Log(
+                directory,
+                metrics,
+                consumers=_consumers(config, targets),
+                model=Model(config.model.path, model.labels, model.describe, marks),
+                keep=Keep(config.store.events_days, config.store.events_max),
+            ),
             metrics,
-            consumers=_consumers(config, targets),
-            model=Model(config.model.path, model.labels, model.describe),
-            keep=Keep(config.store.events_days, config.store.events_max),
+            rule=lambda event: _rule(control, event),
         )
-        writer = Writer(event_log, metrics, rule=lambda event: _rule(control, event))
         if config.mqtt.enabled:
             address = await _embedded(config.mqtt, stack) if config.mqtt.embedded else {}
             broker = BrokerLink(config, directory, writer.consumer(BROKER), metrics, address, control)
@@ -129,7 +135,7 @@ async def serve(
             metrics=metrics,
             control=control,
             tapes=tapes,
-            watch=_watchers(config, directory, tapes, model, writer, metrics, stack),
+            watch=_watchers(config, directory, tapes, model, marks, writer, metrics, stack),
         )
         if page is not None:
             await stack.enter_async_context(in_background(page.run(), "page"))
@@ -190,6 +196,7 @@ def _watchers(
     directory: Path | None,
     tapes: Tapes,
     model: About,
+    marks: Mapping[str, str],
     writer: Writer,
     metrics: Metrics,
     stack: AsyncExitStack,
@@ -199,7 +206,7 @@ def _watchers(
     store, watchers = config.store, list[Callable[[Hop], None]]()
     min_free = store.min_free_mb << 20
     if directory is not None and store.scores:
-        about = AboutScores(config.model.path, model.labels, model.window_s)
+        about = AboutScores(config.model.path, model.labels, model.window_s, marks)
         keep = KeepScores(store.scores_days, store.scores_max_mb << 20, min_free)
         score_log = ScoreLog(directory, about, metrics, keep)
         stack.push_async_callback(score_log.close)

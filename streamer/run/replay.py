@@ -20,6 +20,7 @@ from streamer.detection.decider import Decider, Inspection
 from streamer.detection.explain import Explanation, explanation
 from streamer.detection.steps import scores_of
 from streamer.errors import InputError, UsageError
+from streamer.run.fingerprints import MODEL, fingerprints
 from streamer.run.trial import only_with, with_threshold
 from streamer.store.query import Event, Filter, reading
 from streamer.store.score_files import About, minutes, sources
@@ -171,7 +172,8 @@ def of_one_model(
     """The minutes of a source, and of LEAD_S before; only those of the model that scored last.
 
     Labels that the configuration does not ask for may differ: a sound that was taught since adds one.
-    `coverage` takes note of those since `since`. Raises InputError where the configuration has another model.
+    `coverage` takes note of those since `since`. Raises InputError where the configuration has another model,
+    also one of the same name, or another head of a taught sound.
     """
     latest: About | None = None
     for about, _ in minutes(directory, source, since, until):
@@ -179,6 +181,11 @@ def of_one_model(
     if latest is not None and latest.model != config.model.path:
         raise InputError(
             f"{source} was scored by {latest.model}: what {config.model.path} would say is not known"
+        )
+    if latest is not None and (other := _other(latest.fingerprints, fingerprints(config), config)):
+        raise InputError(
+            f"{source} was scored by another {other} than is here now: what this one would say is not known;"
+            " it is of what the daemon scores after a restart"
         )
     for about, minute in minutes(directory, source, since - LEAD_S, until):
         if latest is None or not _is_same(about, latest, config):
@@ -191,10 +198,21 @@ def of_one_model(
 
 def _is_same(about: About, latest: About, config: Config) -> bool:
     """Whether both have the same model, and the same of the labels that are asked for."""
-    asked = {label for sound in config.sounds.values() for label in sound.labels}
-    return (about.model, about.window_s) == (latest.model, latest.window_s) and asked.intersection(
-        latest.labels
-    ) <= set(about.labels)
+    is_one_model = (about.model, about.window_s) == (latest.model, latest.window_s)
+    has_labels = _asked(config).intersection(latest.labels) <= set(about.labels)
+    return is_one_model and has_labels and not _other(about.fingerprints, latest.fingerprints, config)
+
+
+def _asked(config: Config) -> set[str]:
+    return {label for sound in config.sounds.values() for label in sound.labels}
+
+
+def _other(first: Mapping[str, str], second: Mapping[str, str], config: Config) -> str:
+    """What the configuration asks for of which both have one, and not the same; empty where there is none."""
+    for name in (MODEL, *sorted(_asked(config))):
+        if name in first and name in second and first[name] != second[name]:
+            return config.model.path if name == MODEL else f"head of {name!r}"
+    return ""
 
 
 def decided(

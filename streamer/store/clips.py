@@ -11,7 +11,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -28,6 +28,7 @@ from streamer.config.schema import ClipSettings
 from streamer.core.clock import STEP_S
 from streamer.core.files import writing
 from streamer.core.rate_limit import RateLimit
+from streamer.detection.timeline import CELL_S
 from streamer.errors import ConfigError
 from streamer.metrics import Metrics
 from streamer.model.labels import descendants
@@ -44,12 +45,18 @@ SPEECH = ("Speech", "Whispering")
 VOICE = 0.1
 """score of a voice at which a clip is not kept"""
 VOICE_S = 120.0
-"""how long it is remembered when voices were heard"""
+"""how much longer than its audio it is remembered when voices were heard"""
 WAITING_MAX = 32
 """clips that wait for their end, or for the disk"""
 TURN_S = 0.5
+ASK_S = 2.0
+"""how often is asked for reports of missed sounds"""
+REPORTED_S = 10.0
+"""how old a report may be: the audio is in memory, or it is not"""
 TEND_S = 600.0
 """how often old clips are looked for"""
+STOP_S = 1.0
+"""how long a stop waits for clips that can still be written"""
 SPARE_S = 3.0
 """of the ring: audio that is as near to be overwritten is taken at once"""
 TURN = 200
@@ -69,7 +76,12 @@ class Rows(Protocol):
 class _Job:
     """A clip that is to be cut."""
 
-    event: SoundEvent
+    id: str
+    """of its event, or of the report that a sound was missed"""
+    source_id: str
+    onset: float
+    offset: float | None
+    """None while it goes on"""
     ring: Ring
     began: float
     """of the ring's time line, when the event did"""
@@ -81,6 +93,8 @@ class _Scored:
 
     until: float = float("-inf")
     """all windows that began before have been scored"""
+    end: float = float("inf")
+    """of the latest window; before the first nothing is known to be skipped"""
     voices: deque[tuple[float, float]] = field(default_factory=deque)
     """spans in which a voice may be"""
     lost: deque[tuple[float, float]] = field(default_factory=deque)
@@ -117,37 +131,50 @@ class Clips:
             raise ConfigError("clips.speech: the model has no label of speech: set `keep` to have clips")
         self._scored: dict[str, _Scored] = {}
         self._jobs: dict[str, _Job] = {}
-        """by event"""
+        """by the clip's name"""
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="clips")
         self._logged = RateLimit(3600.0)
-        self._tended_at = float("-inf")
+        self._tended_at = self._asked_at = float("-inf")
+        self._reported = set[tuple[str, str, str, float, float]]()
+        """the latest reports of missed sounds, which were seen to"""
 
     def put(self, report: Report) -> None:
         """Take note of an event. Never blocks."""
         if not isinstance(report, SoundEvent):
             return
         if (job := self._jobs.get(report.id)) is not None:
-            job.event = report
+            job.onset, job.offset = report.onset, report.offset
             return
         if report.phase != "start" or (self._settings.sounds and report.sound not in self._settings.sounds):
             return
         ring = self._tapes.ring(report.source_id)
-        if ring is None or len(self._jobs) >= WAITING_MAX:
+        if ring is None:
             self._metrics.drop("clips")
             return
-        self._jobs[report.id] = _Job(report, ring, ring.time(0))
+        self._add(_Job(report.id, report.source_id, report.onset, report.offset, ring, ring.time(0)))
+
+    def _add(self, job: _Job) -> None:
+        if len(self._jobs) >= WAITING_MAX:
+            self._metrics.drop("clips")
+            return
+        self._jobs[job.id] = job
 
     def watch(self, hop: Hop) -> None:
         """Take note of where voices are. Never blocks."""
-        scored = self._scored.setdefault(hop.source_id, _Scored())
-        scored.until = hop.sensed.start
+        scored, sensed = self._scored.setdefault(hop.source_id, _Scored()), hop.sensed
+        ring = self._tapes.ring(hop.source_id)
+        seen_until = ring.time(0) if hop.is_first and ring is not None else scored.end
+        if sensed.audio_start > seen_until + CELL_S:  # the windows between were skipped
+            scored.lost.append((seen_until, sensed.audio_start))
+        scored.until, scored.end = sensed.start, sensed.end
+        remembered_s = VOICE_S + (0.0 if ring is None else ring.seconds)
         for spans in (scored.voices, scored.lost):
-            while spans and spans[0][1] < hop.sensed.end - VOICE_S:
+            while spans and spans[0][1] < sensed.end - remembered_s:
                 spans.popleft()
         scores = hop.scores
         if scores is None:
-            if hop.sensed.is_wanted:
-                scored.lost.append((hop.sensed.start, hop.sensed.end))
+            if sensed.is_wanted:
+                scored.lost.append((sensed.start, sensed.end))
             return
         if not self._voices:
             return
@@ -175,56 +202,100 @@ class Clips:
                         log.exception("clips: a fault in the program; a clip is not kept")
                 await asyncio.sleep(TURN_S)
         finally:
-            self._thread.shutdown(wait=False, cancel_futures=True)
+            try:
+                await self._finish()
+            finally:
+                self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _finish(self) -> None:
+        """Cut what can still be cut: no more audio comes. Where windows have yet to be scored, say so."""
+        states = Counter[str]()
+        n_jobs = len(self._jobs)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_S):
+                while self._jobs:
+                    _, job = self._jobs.popitem()
+                    states[await self._cut(job)] += 1
+        n_left = n_jobs - states.total()
+        self._metrics.drop("clips", n_left)
+        if n_lost := n_left + states["failed"]:
+            log.warning(
+                "clips: no clip of %d events: the program ends before all windows that saw them were scored",
+                n_lost,
+            )
 
     async def _turn(self) -> None:
-        for event_id in [key for key, job in self._jobs.items() if self._is_due(job)]:
-            await self._cut(self._jobs.pop(event_id))
+        if time.monotonic() - self._asked_at >= ASK_S:
+            self._asked_at = time.monotonic()
+            await self._take_missed()
+        for clip_id in [key for key, job in self._jobs.items() if self._is_due(job)]:
+            await self._cut(self._jobs.pop(clip_id))
         if time.monotonic() - self._tended_at >= TEND_S:
-            self._tended_at = time.monotonic()
-            await self._reconcile()
-            await self._make_room(0)
+            try:
+                await self._reconcile()
+                await self._make_room(0)
+            finally:
+                self._tended_at = time.monotonic()
 
-    def _span(self, event: SoundEvent) -> tuple[float, float]:
-        """Begin and end of what the clip of an event is to hold."""
-        longest = event.onset + self._settings.longest_s
-        end = longest if event.offset is None else min(event.offset, longest)
-        return event.onset - self._settings.before_s, end + self._settings.after_s
+    async def _take_missed(self) -> None:
+        """Have clips of what was reported as missed, where the moment is still in memory."""
+        found = await self._rows.change(lambda db: history.missed_without_clip(db, time.time() - REPORTED_S))
+        new, self._reported = [one for one in found or () if one not in self._reported], set(found or ())
+        for clip_id, source_id, sound, onset, offset in new:
+            ring = self._tapes.ring(source_id)
+            if (
+                (not self._settings.sounds or sound in self._settings.sounds)
+                and ring is not None
+                and ring.time(ring.start) <= onset <= ring.time(ring.end)
+            ):
+                self._add(_Job(clip_id, source_id, onset, offset, ring, ring.time(0)))
+
+    def _span(self, job: _Job) -> tuple[float, float]:
+        """Begin and end of what a clip is to hold."""
+        longest = job.onset + self._settings.longest_s
+        end = longest if job.offset is None else min(job.offset, longest)
+        return job.onset - self._settings.before_s, end + self._settings.after_s
 
     def _is_due(self, job: _Job) -> bool:
-        """All is there, and every window that saw some of it was scored; or no more will come."""
-        start, end = self._span(job.event)
+        """All is there, and every window that saw some of it was scored; or no more will come.
+
+        A clip that may hold voices waits for its audio alone, one that holds a voice for nothing.
+        """
+        start, end = self._span(job)
         now = job.ring.time(job.ring.end)
-        is_over = self._tapes.ring(job.event.source_id) is not job.ring
+        is_over = self._tapes.ring(job.source_id) is not job.ring
         if is_over or now - start > job.ring.seconds - SPARE_S:
             return True
-        return now >= end and self._scored.get(job.event.source_id, _Scored()).until >= end
+        if job.offset is not None and self._has_voice(job.source_id, start, end):
+            return True
+        is_scored = self._scored.get(job.source_id, _Scored()).until >= end
+        return now >= end and (is_scored or self._settings.speech == "keep")
 
-    async def _cut(self, job: _Job) -> None:
-        """Write a clip and its row, or the row that says why there is none."""
-        event = job.event
-        start, end = self._span(event)
+    async def _cut(self, job: _Job) -> str:
+        """Write a clip and its row, or the row that says why there is none; returns what it says."""
+        start, end = self._span(job)
         state, clip_start, clip_end, size = "failed", None, None, 0
-        if self._has_voice(event.source_id, start, end):
+        if self._has_voice(job.source_id, start, end):
             state = "speech"
         elif (
             abs(job.ring.time(0) - job.began) < STEP_S  # the clock was not set meanwhile
-            and (self._settings.speech == "keep" or self._is_scored(event.source_id, start, end))
+            and (self._settings.speech == "keep" or self._is_scored(job.source_id, start, end))
         ):
             start, end = max(start, job.ring.time(job.ring.start)), min(end, job.ring.time(job.ring.end))
             if end > start:
                 excerpt = job.ring.between(start, end)
-                state, size = await self._write(event, excerpt.samples, job.ring.sample_rate, excerpt.start)
+                state, size = await self._write(job.id, excerpt.samples, job.ring.sample_rate, excerpt.start)
                 clip_start, clip_end = excerpt.start, excerpt.end
-        if state == "failed":
-            self._metrics.drop("clips")
         place = (clip_start, clip_end, size) if state == "kept" else (None, None, 0)
-        is_known = await self._rows.change(lambda db: history.set_clip(db, event.id, state, *place))
+        is_known = await self._rows.change(lambda db: history.set_clip(db, job.id, state, *place))
+        if state == "failed" or is_known is None:
+            self._metrics.drop("clips")
         if state == "kept" and not is_known and clip_start is not None:
             # The event was deleted meanwhile, or its row cannot be written.
             await self._in_thread(
-                lambda: clip_path(self._directory, event.id, clip_start).unlink(missing_ok=True)
+                lambda: clip_path(self._directory, job.id, clip_start).unlink(missing_ok=True)
             )
+        return state
 
     def _has_voice(self, source_id: str, start: float, end: float) -> bool:
         return any(
@@ -236,7 +307,7 @@ class Clips:
         scored = self._scored.get(source_id, _Scored())
         return scored.until >= end and not any(first < end and start < last for first, last in scored.lost)
 
-    async def _write(self, event: SoundEvent, samples: Samples, rate: int, start: float) -> tuple[str, int]:
+    async def _write(self, clip_id: str, samples: Samples, rate: int, start: float) -> tuple[str, int]:
         """The state of the clip, and bytes."""
         try:
             data = await self._in_thread(lambda: encode(samples, rate))
@@ -244,7 +315,7 @@ class Clips:
                 if self._logged.due("full"):
                     log.error("%s: no clips are kept: the disk, or `clips.max_mb`, is full", self._directory)
                 return "full", 0
-            await self._in_thread(lambda: _write_file(clip_path(self._directory, event.id, start), data))
+            await self._in_thread(lambda: _write_file(clip_path(self._directory, clip_id, start), data))
         except (OSError, ValueError) as error:  # the disk, or a rate that FLAC does not have
             if self._logged.due("failed"):
                 log.error("%s: a clip is not kept: %s", self._directory, error)  # noqa: TRY400  # it says all
@@ -313,10 +384,10 @@ def _oldest_onset(db: sqlite3.Connection) -> float | None:
     return None if onset is None else float(onset)
 
 
-def clip_path(directory: Path, event_id: str, start: float) -> Path:
-    """Where the clip of an event is, by its id and the clip's own begin."""
+def clip_path(directory: Path, clip_id: str, start: float) -> Path:
+    """Where a clip is, by the id of its event, or of the missed sound, and the clip's own begin."""
     day = datetime.fromtimestamp(start, UTC).date().isoformat()
-    return directory / FOLDER / day / f"{event_id}.flac"
+    return directory / FOLDER / day / f"{clip_id}.flac"
 
 
 def remove_clips(directory: Path, clips: Sequence[tuple[str, float]]) -> None:

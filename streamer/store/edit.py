@@ -75,10 +75,16 @@ def forget(
 def kept_clips(
     db: sqlite3.Connection, *, since: float | None = None, source: str | None = None
 ) -> list[tuple[str, float]]:
-    """The clips of the events that `forget` would delete: id of the event, begin of the clip."""
-    where, values = _ended_since(since, source)
-    query = f"SELECT id, coalesce(clip_start, onset) FROM event WHERE {where} AND clip = 'kept'"  # noqa: S608  constants
-    return [(str(event_id), float(start)) for event_id, start in db.execute(query, values)]
+    """The clips of what `forget` and `forget_missed` would delete: name, begin."""
+    where, values = _ended_since(since, source)  # a missed sound has ended, too
+    return [
+        (str(name), float(start))
+        for table, name in history.CLIP_ID.items()
+        for name, start in db.execute(
+            f"SELECT {name}, coalesce(clip_start, onset) FROM {table} WHERE {where} AND clip = 'kept'",  # noqa: S608  constants
+            values,
+        )
+    ]
 
 
 def _ended_since(since: float | None, source: str | None) -> tuple[str, list[object]]:

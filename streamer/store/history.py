@@ -7,13 +7,17 @@ import json
 import math
 import sqlite3
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from streamer.store.codec import NOT_AS_WRITTEN, event_of
 from streamer.store.retention import KeptClip
 from streamer.types import SILENCE_DBFS, SoundEvent
 
+MISSED = "missed-"
+"""how the names of clips of missed sounds begin; a number follows. Those of events are called as the event"""
+CLIP_ID = {"event": "id", "missed": f"'{MISSED}' || seq"}
+"""the name of a clip, as SQL, by the table of its row"""
 TURN = 1000
 """rows that retention removes at a time"""
 
@@ -37,10 +41,13 @@ class Model:
     labels: tuple[str, ...]
     describe: str = ""
     """one line for people; models that differ in it, or in their labels, are not the same"""
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    """of its weights and of heads of taught sounds: nor are those that differ in them"""
 
     @property
     def fingerprint(self) -> str:
-        return hashlib.sha256(json.dumps([self.name, self.describe, self.labels]).encode()).hexdigest()
+        values = [self.name, self.describe, self.labels, sorted(self.fingerprints.items())]
+        return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
 def add_model(db: sqlite3.Connection, model: Model | None) -> int | None:
@@ -169,35 +176,53 @@ def review(
     return True
 
 
-def set_clip(
-    db: sqlite3.Connection, event_id: str, state: str, start: float | None, end: float | None, size: int
-) -> bool:
-    """What became of an event's clip: `kept`, with its begin, end and bytes, or why there is none.
+def _table_of(clip_id: str) -> str:
+    return "missed" if clip_id.startswith(MISSED) else "event"
 
-    False where there is no such event.
+
+def set_clip(
+    db: sqlite3.Connection, clip_id: str, state: str, start: float | None, end: float | None, size: int
+) -> bool:
+    """What became of a clip: `kept`, with its begin, end and bytes, or why there is none.
+
+    False where its event, or the report of what was missed, is not there.
     """
     changed = db.execute(
-        "UPDATE event SET clip = ?, clip_start = ?, clip_end = ?, clip_bytes = ? WHERE id = ?",
-        (state, start, end, size, event_id),
+        f"UPDATE {_table_of(clip_id)} SET clip = ?, clip_start = ?, clip_end = ?, clip_bytes = ? "  # noqa: S608  constants
+        f"WHERE {CLIP_ID[_table_of(clip_id)]} = ?",
+        (state, start, end, size, clip_id),
     )
     return changed.rowcount > 0
 
 
 def kept_clips(db: sqlite3.Connection) -> list[KeptClip]:
-    rows = db.execute(
-        "SELECT id, sound, coalesce(clip_start, onset), clip_bytes, pinned, verdict FROM event "
-        "INDEXED BY event_clip WHERE clip = 'kept'"
-    )
+    """Those of events, and those of missed sounds, which somebody has named."""
+    rows = [
+        *db.execute(
+            "SELECT id, sound, coalesce(clip_start, onset), clip_bytes, pinned, verdict FROM event "
+            "INDEXED BY event_clip WHERE clip = 'kept'"
+        ),
+        *db.execute(
+            f"SELECT {CLIP_ID['missed']}, sound, coalesce(clip_start, onset), clip_bytes, 0, 'right' "  # noqa: S608  constants
+            "FROM missed WHERE clip = 'kept'"
+        ),
+    ]
     return [
-        KeptClip(event_id, sound, start, size, bool(pinned), verdict)
-        for event_id, sound, start, size, pinned, verdict in rows
+        KeptClip(clip_id, sound, start, size, bool(pinned), verdict)
+        for clip_id, sound, start, size, pinned, verdict in rows
     ]
 
 
-def expire_clips(db: sqlite3.Connection, event_ids: Sequence[str]) -> int:
-    """The clips of these events are to go; their files may be removed after this."""
-    query = "UPDATE event SET clip = 'expired', clip_bytes = 0 WHERE id = ? AND clip = 'kept'"
-    return db.executemany(query, ((event_id,) for event_id in event_ids)).rowcount
+def expire_clips(db: sqlite3.Connection, clip_ids: Sequence[str]) -> int:
+    """These clips are to go; their files may be removed after this."""
+    return sum(
+        db.execute(
+            f"UPDATE {_table_of(clip_id)} SET clip = 'expired', clip_bytes = 0 "  # noqa: S608  constants
+            f"WHERE {CLIP_ID[_table_of(clip_id)]} = ? AND clip = 'kept'",
+            (clip_id,),
+        ).rowcount
+        for clip_id in clip_ids
+    )
 
 
 def pin(db: sqlite3.Connection, event_id: str, pinned: bool, *, most: int) -> bool:
@@ -221,6 +246,14 @@ def add_missed(
         "INSERT INTO missed (source, sound, onset, offset, note, at) VALUES (?, ?, ?, ?, ?, ?)",
         (source, sound, onset, offset, note, time.time()),
     )
+
+
+def missed_without_clip(db: sqlite3.Connection, since: float) -> list[tuple[str, str, str, float, float]]:
+    """What was reported as missed since then: name of its clip, source, sound, onset, offset."""
+    query = (
+        f"SELECT {CLIP_ID['missed']}, source, sound, onset, offset FROM missed WHERE clip = 'none' AND at > ?"  # noqa: S608  constants
+    )
+    return [tuple(row) for row in db.execute(query, (since,))]
 
 
 def _number(value: float, otherwise: float = 0.0) -> float:

@@ -138,7 +138,15 @@ END
 """  # noqa: S608  constants
 """Events that began in a quarter, without those judged wrong; whoever changes an event, it is right."""
 
-LAYOUTS = (LAYOUT_1, LAYOUT_2, LAYOUT_3)
+LAYOUT_4 = """
+ALTER TABLE missed ADD COLUMN clip TEXT NOT NULL DEFAULT 'none';
+ALTER TABLE missed ADD COLUMN clip_start REAL;
+ALTER TABLE missed ADD COLUMN clip_end REAL;
+ALTER TABLE missed ADD COLUMN clip_bytes INTEGER NOT NULL DEFAULT 0
+"""
+"""as in `event`"""
+
+LAYOUTS = (LAYOUT_1, LAYOUT_2, LAYOUT_3, LAYOUT_4)
 """the script from each version to the next; the first makes everything"""
 
 FILE = "events.sqlite3"

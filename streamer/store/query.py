@@ -16,6 +16,7 @@ from streamer.errors import InputError, StreamerError
 from streamer.store.codec import NOT_AS_WRITTEN, decode_event
 from streamer.store.cursors import read_progress
 from streamer.store.database import aside_of, back_up, check, text_of
+from streamer.store.history import CLIP_ID
 from streamer.store.layouts import CURSORS, FILE, LAYOUTS, QUARTER_S
 from streamer.types import SoundEvent
 
@@ -110,11 +111,15 @@ class Review:
 class Missed:
     """A sound of which no event was made."""
 
+    clip_id: str
     source: str
     sound: str
     onset: float
     offset: float
     note: str | None
+    clip: str
+    """as an event's"""
+    clip_start: float | None
 
 
 @dataclass(slots=True)
@@ -340,7 +345,10 @@ class Reader:
 
     def missed(self, wanted: Filter = Filter()) -> list[Missed]:
         """Newest first."""
-        query = "SELECT source, sound, onset, offset, note FROM missed WHERE onset >= ? AND onset < ? "
+        query = (
+            f"SELECT {CLIP_ID['missed']}, source, sound, onset, offset, note, clip, clip_start FROM missed "  # noqa: S608  constants
+            "WHERE onset >= ? AND onset < ?"
+        )
         values = (
             float("-inf") if wanted.since is None else wanted.since,
             float("inf") if wanted.until is None else wanted.until,

@@ -108,8 +108,7 @@ def clips_to_remove(
             if not clip.is_pinned:
                 left.setdefault(clip.sound, []).append(clip)
     is_hopeless = free + sum(clip.size for one in left.values() for clip in one) - needed < bounds.min_free
-    min_free = 0 if is_hopeless else bounds.min_free
-    while used + needed > bounds.size or free - needed < min_free:
+    while used + needed > bounds.size or (free - needed < bounds.min_free and not is_hopeless):
         if not left:
             return list(gone.values()), False
         sound = max(left, key=lambda name: size_of[name])

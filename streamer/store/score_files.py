@@ -11,9 +11,9 @@ import json
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -47,6 +47,8 @@ class About:
     """its name"""
     labels: tuple[str, ...]
     window_s: float
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    """of the model and of each label that was taught, where they are known: names are given anew"""
 
 
 def about_record(about: About) -> bytes:
@@ -55,6 +57,7 @@ def about_record(about: About) -> bytes:
         "model": about.model,
         "window_s": about.window_s,
         "labels": about.labels,
+        "fingerprints": dict(sorted(about.fingerprints.items())),
     }
     return _record(_ABOUT, zlib.compress(json.dumps(values, ensure_ascii=False).encode(), 9))
 
@@ -241,7 +244,9 @@ def _about(body: bytes) -> About:
     values = json.loads(zlib.decompress(body))
     if values["layout"] != LAYOUT:
         raise ValueError(values["layout"])
-    return About(str(values["model"]), tuple(map(str, values["labels"])), float(values["window_s"]))
+    fingerprints = {str(name): str(one) for name, one in values.get("fingerprints", {}).items()}
+    labels = tuple(map(str, values["labels"]))
+    return About(str(values["model"]), labels, float(values["window_s"]), fingerprints)
 
 
 def _record(kind: int, body: bytes) -> bytes:

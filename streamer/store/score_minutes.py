@@ -77,7 +77,7 @@ class Minute:
         sensed, is_scored = _unpack_sensed(zlib.decompress(self.sensed), self)
         shape = (len(self.ids), sum(is_scored), self.n_frames)
         steps = np.frombuffer(bz2.decompress(self.scored), np.uint8).reshape(shape)
-        values = iter(np.ascontiguousarray(scores_of(steps).transpose(1, 2, 0)))
+        values = iter(scores_of(np.ascontiguousarray(steps.transpose(1, 2, 0))))
         for number, (one, has_scores) in enumerate(zip(sensed, is_scored, strict=True)):
             scores = self._scores(one, next(values)) if has_scores else None
             yield Hop(self.source, one, scores, self.origin, self.hop_s, self.is_first and number == 0)
@@ -85,12 +85,14 @@ class Minute:
     def _scores(self, sensed: Sensed, values: Samples) -> Scores:
         frames: Samples = np.zeros((self.n_frames, len(self.labels)), np.float32)
         frames[:, self.ids] = values
+        clip: Samples = np.zeros(len(self.labels), np.float32)
+        clip[self.ids] = values.max(axis=0)
         return Scores(
             source_id=self.source,
             index=sensed.index,
             start=sensed.start,
             end=sensed.end,
-            clip=frames.max(axis=0),
+            clip=clip,
             frames=frames if self.has_frames else None,
             frame_s=self.frame_s,
         )

@@ -95,7 +95,7 @@ def detect(
     output = Output(out, Shard.parse(shard), ending)
     with output.working():
         with output.engine() as kind:
-            settings = job.settings_of(config, scorer, job.as_chosen(config.model, kind).engine, ending)
+            settings = job.settings_of(config, scorer, job.as_chosen(config.model, kind).engine, ending, {})
             found = output.survey(recordings, settings, resume=resume)
         output.take_up()
         return job.run(recordings, output, config, scorer, found, render, Silent())

@@ -80,3 +80,19 @@ def test_memory_is_bounded_and_the_oldest_goes_first() -> None:
     assert len(line.means()) == 300
     assert line.time(line.until) == pytest.approx(BEGIN + 3600, abs=CELL_S)
     assert np.isfinite(line.means()).all()
+
+
+def test_no_mean_is_above_its_bound() -> None:
+    """Nor far below it: what windows said that are forgotten, also by a leap, no longer counts."""
+    rng = np.random.default_rng(3)
+    line = Timeline(5, BEGIN, keep_s=12)
+    end = BEGIN + 10
+    for hop in range(400):
+        end += float(rng.choice([0.3, 1.0, 3.0]))
+        if hop % 50 == 49:
+            end += 40
+            line.leap(line.cell(end), 0.01)
+        line.add(rng.beta(0.2, 2, (64, 5)).astype(np.float32), max(BEGIN, end - 10), end, 0.16)
+        assert (line.means().max(axis=0) <= line.bounds() + 1e-6).all()
+    line.add(np.full((1, 5), 0.1, np.float32), end, end + 30, 30)
+    np.testing.assert_allclose(line.bounds(), 0.1)

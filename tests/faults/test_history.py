@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.faults.program import watched, write
+from tests.faults.program import QUICK, watched, write
 from tests.faults.table import FAULTS, Fault
 
 KILLS = int(os.environ.get("FAULTS_CYCLES", "10")) // 50 or 3
@@ -37,6 +37,21 @@ def events(state: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in streamer(state, "events", "--last", "all", "--json").splitlines()]
 
 
+def assert_second_is_refused(config: Path, state: Path) -> None:
+    """Another daemon with the same state ends at once, and says who has it."""
+    began = time.monotonic()
+    second = subprocess.run(
+        [sys.executable, "-m", QUICK, "run", "--config", str(config)],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "STATE_DIRECTORY": str(state)},
+    )
+    assert (second.returncode, "process" in second.stderr) == (78, True), second.stderr
+    noticed_s = time.monotonic() - began
+    FAULTS.append(Fault("second daemon with the same state: exit 78", noticed_s))
+
+
 def test_kills_leave_a_whole_history(tmp_path: Path) -> None:
     """Every event that the program has logged is in the history; none stays open; the file is whole."""
     source = {"command": [sys.executable, "-c", BEEPS]}
@@ -47,6 +62,7 @@ def test_kills_leave_a_whole_history(tmp_path: Path) -> None:
         with watched(config, {}, tmp_path) as program:
             program.says("room: smoke_alarm began", 0)
             if kill == KILLS:
+                assert_second_is_refused(config, tmp_path)
                 program.says("room: smoke_alarm ended", 0)
                 assert program.daemon.stop() == 0
             else:

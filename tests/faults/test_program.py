@@ -16,6 +16,8 @@ import yaml
 
 from streamer.mqtt import connection
 from streamer.run.listener import _SkippedHops
+from streamer.store.query import reading
+from streamer.store.score_files import minutes
 from tests.daemon import DEADLINE_S
 from tests.faults.program import BESIDE, Watched, watched, write
 from tests.faults.table import FAULTS, Fault
@@ -230,7 +232,10 @@ async def test_a_reload_changes_the_broker(
 
 @pytest.mark.parametrize("step", ["+1d", "-1d"])
 def test_a_clock_that_is_set(tmp_path: Path, step: str) -> None:
-    """The wall clock leaps by a day: no restart, no stall, no negative latency or length."""
+    """The wall clock leaps by a day: no restart, no stall, no negative latency or length.
+
+    The scores of before and after can be read.
+    """
     clock = tmp_path / "clock"
     clock.write_text("+0")
     environment = {
@@ -240,7 +245,7 @@ def test_a_clock_that_is_set(tmp_path: Path, step: str) -> None:
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
     source = {"command": ["env", "-u", "LD_PRELOAD", sys.executable, "-c", BEEPS]}
-    config = write(tmp_path, {"room": source}, detection={"on": 0.2})
+    config = write(tmp_path, {"room": source}, detection={"on": 0.2}, store={"min_free_mb": 0})
     with watched(config, environment, tmp_path) as program:
         program.says("smoke_alarm ended", 0)
         n_lines = len(program.daemon.lines)
@@ -257,6 +262,11 @@ def test_a_clock_that_is_set(tmp_path: Path, step: str) -> None:
         assert not any("after -" in line or "latency -" in line for line in program.daemon.lines)
         assert not any(word in line for line in program.daemon.lines for word in ("stalled", "reopening"))
         assert program.daemon.stop() == 0
+    with reading(tmp_path) as reader:
+        ended = [event for event in reader.events() if event.offset is not None]
+    spans = [(minute.start, minute.end) for _, minute in minutes(tmp_path, "room", 0, 4e9)]
+    for event in (ended[0], ended[-1]):
+        assert any(start <= event.onset <= end for start, end in spans)
     FAULTS.append(Fault(f"wall clock set by {step}", None, recovered_s, "no event, no restart"))
 
 

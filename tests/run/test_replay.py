@@ -12,23 +12,38 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamer.config.schema import Config
+from streamer.config.schema import Config, SoundSettings
 from streamer.detection.pipeline import Pipeline
 from streamer.detection.steps import scores_in_steps, sensed_in_steps
 from streamer.errors import ConfigError, InputError, UsageError
+from streamer.inference.heads import Head
 from streamer.metrics import Metrics
 from streamer.run.curve import curve
-from streamer.run.replay import Coverage, Replayed, _needed, as_json, compare, decided, explain_at, match
+from streamer.run.fingerprints import MODEL, fingerprints
+from streamer.run.replay import (
+    Coverage,
+    Replayed,
+    _needed,
+    as_json,
+    compare,
+    decided,
+    explain_at,
+    match,
+    of_one_model,
+)
+from streamer.run.trial import with_threshold
 from streamer.store import history
 from streamer.store.edit import editing
 from streamer.store.log import Log, Recorded
 from streamer.store.score_files import About, minutes
 from streamer.store.score_log import ScoreLog
+from streamer.teaching import record
 from streamer.types import Hop, SoundEvent, Window
 from tests.detection import test_golden as golden
 from tests.detection.test_golden import BEGIN, CONFIG, LABELS, SECONDS
 
 ABOUT = About("ast-tiny", LABELS, 10.0)
+NONE, CLIPS = np.zeros((1, 1), np.float32), np.zeros(1, np.int64)
 
 
 def live(
@@ -122,13 +137,13 @@ async def test_quiet_minutes_are_passed_over(tmp_path: Path, seed: int) -> None:
 
 
 async def test_other_rules(tmp_path: Path) -> None:
-    """Lower thresholds decide on what was kept as they would have live."""
+    """Lower thresholds, or a sound nobody listened for, decide on what was kept as they would have live."""
     lower = CONFIG.model_copy(
         update={
             "sounds": {
                 name: sound.model_copy(update={"on": 0.8 * CONFIG.sound(name).on, "off": 0.3})
                 for name, sound in CONFIG.sounds.items()
-                if sound.labels
+                if sound.labels and name != "rain"
             }
         }
     )
@@ -137,6 +152,7 @@ async def test_other_rules(tmp_path: Path) -> None:
 
     assert from_log(tmp_path, lower) == events
     assert from_log(tmp_path) == lived()[1]
+    assert any(event.sound == "rain" for event in lived()[1])
 
 
 async def test_what_would_be_new_and_gone(tmp_path: Path) -> None:
@@ -230,6 +246,56 @@ async def test_a_label_that_was_added(tmp_path: Path) -> None:
     assert found.coverage.other_model_until is not None
 
 
+async def test_a_head_or_a_model_that_was_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under its own name: what another one has scored is left out, and what it would say is not guessed."""
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    hops, events = lived()
+    half = len(hops) // 2
+    gong, labels = "taught: gong", (*LABELS, "taught: gong")
+    first, second = (record.Taught(_taught(), Head("gong", [0.0], [w], 0.0), NONE, CLIPS) for w in (1.0, 2.0))
+    asks = CONFIG.sounds | {"gong": SoundSettings.model_validate({"taught": "gong"})}
+    with_gong = CONFIG.model_copy(update={"sounds": asks})
+    record.write(tmp_path, first)
+    before = fingerprints(with_gong)
+    record.write(tmp_path, second)
+    after = fingerprints(with_gong)
+    assert set(before) == {MODEL, gong}
+    assert before[MODEL] == after[MODEL] == fingerprints(CONFIG)[MODEL]
+    assert before[gong] != after[gong]
+
+    await keep(tmp_path, map(_with_label, hops[:half]), About("ast-tiny", labels, 10.0, before))
+    with pytest.raises(InputError, match=r"scored by another head of 'taught: gong' than is here now"):
+        replayed_span(tmp_path, with_gong)
+    assert replayed_span(tmp_path, CONFIG).other_model_until is None  # nobody asks for that sound
+    await keep(tmp_path, map(_with_label, hops[half:]), About("ast-tiny", labels, 10.0, after))
+    event_log = Log(tmp_path, Metrics())
+    event_log.append([Recorded(event) for event in events])
+    event_log.close()
+    middle = hops[half - 1].sensed.end
+    assert compare(tmp_path, with_gong, BEGIN, BEGIN + SECONDS).coverage.other_model_until == middle
+    assert compare(tmp_path, CONFIG, BEGIN, BEGIN + SECONDS).coverage.other_model_until is None
+
+    other = tmp_path / "other"
+    other.mkdir()
+    await keep(other, hops, About("ast-tiny", LABELS, 10.0, {MODEL: "of other weights"}))
+    with pytest.raises(InputError, match="scored by another ast-tiny than is here now"):
+        replayed_span(other, CONFIG)
+    old = tmp_path / "old"
+    old.mkdir()
+    await keep(old, hops, ABOUT)  # as before fingerprints were kept
+    assert replayed_span(old, CONFIG).other_model_until is None
+
+
+def replayed_span(directory: Path, config: Config) -> Coverage:
+    coverage = Coverage()
+    assert list(of_one_model(directory, config, "room", BEGIN, BEGIN + SECONDS, coverage))
+    return coverage
+
+
+def _taught() -> record.About:
+    return record.About("gong", "ast-tiny", "0" * 64, 1.7e9, ["a.wav"], [], 1, 5, 0)
+
+
 def _with_label(hop: Hop) -> Hop:
     if hop.scores is None or hop.scores.frames is None:
         return hop
@@ -263,6 +329,14 @@ async def test_a_curve(tmp_path: Path) -> None:
     assert estimate is not None
     assert estimate[0] == pytest.approx(n_wrong / found.days)
     assert estimate[1] < estimate[0] < estimate[2]
+    higher = with_threshold(CONFIG, "knock", 0.7)
+    by_replay = compare(tmp_path, higher, BEGIN, BEGIN + 3600)
+    kept = [was.id for was, _ in by_replay.same if was.sound == "knock"]
+    n_new = sum(event.sound == "knock" for event in by_replay.new)
+    (at_07,) = (point for point in found.points if point.on == 0.7)
+    assert (at_07.n_events, at_07.n_reviewed) == (len(kept) + n_new, len(kept))
+    assert at_07.n_wrong == len(set(kept) & set(knocks[::3]))
+    assert 0 < at_07.n_wrong < now.n_wrong
     strict = found.points[-1]
     assert strict.n_events < now.n_events
     assert strict.n_right_kept < now.n_right_kept

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from dataclasses import replace
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,12 @@ RATE = 8000
 SETTINGS = ClipSettings(enabled=True, before_s=0.1, after_s=0.1, longest_s=1, per_sound=4)
 
 
-async def main(folder: Path, life: int) -> None:
+def live(folder: Path, life: int, ready: Event) -> None:
+    streamer.store.clips.TURN_S = 0.001
+    asyncio.run(_cut_for_ever(folder, life, ready))
+
+
+async def _cut_for_ever(folder: Path, life: int, ready: Event) -> None:
     log = Log(folder, Metrics())
     writer, tapes = Writer(log, Metrics()), Tapes()
     clips = Clips(folder, SETTINGS, tapes, ("Speech",), writer, Metrics(), min_free=0)
@@ -35,19 +40,14 @@ async def main(folder: Path, life: int) -> None:
     ring = Ring(RATE)
     tapes.put("kitchen", ring)
     clips._scored["kitchen"] = streamer.store.clips._Scored(until=float("inf"))
-    ring.write(AudioBlock(np.random.default_rng(0).uniform(-1, 1, 2 * RATE).astype(np.float32), now))
+    ring.write(AudioBlock(np.random.default_rng(0).uniform(-1, 1, 2 * RATE).astype(np.float32), now - 2))
     number = 0
-    print("ready", flush=True)
+    ready.set()
     while True:
         number += 1
         for phase in ("start", "end"):
             one = event(phase, event_id=f"{life:06x}{number:06x}")
-            offset = now + 1.2 if phase == "end" else None
-            writer.put(replace(one, onset=now + 1, offset=offset, heard_at=now + 1.2, emitted_at=now + 1.3))
+            offset = now - 0.8 if phase == "end" else None
+            writer.put(replace(one, onset=now - 1, offset=offset, heard_at=now - 0.8, emitted_at=now - 0.7))
         await asyncio.sleep(0.01)
         assert not running.done()
-
-
-if __name__ == "__main__":
-    streamer.store.clips.TURN_S = 0.001
-    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))
