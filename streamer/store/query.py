@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -164,11 +164,26 @@ class Contents:
     """names of damaged files, oldest first"""
 
 
-_COLUMNS = """
-event.seq, event.id, source, sound, onset, offset, seen_at, cut, peak, level_dbfs, event.labels, verified,
-notify, priority, latency_ms, model.name, rule.rule, clip, clip_start, clip_end, clip_bytes, pinned,
-verdict, verdict_sound, note
-"""
+_SQL = {
+    "seq": "event.seq",
+    "id": "event.id",
+    "is_cut": "cut",
+    "labels": "event.labels",
+    "model": "model.name",
+    "rule": "rule.rule",
+}
+"""what a field of `Event` is in the database, where it has another name there or several tables have it"""
+_READ: dict[str, Callable[[Any], Any]] = {
+    "is_cut": bool,
+    "labels": json.loads,
+    "verified": lambda value: None if value is None else bool(value),
+    "notify": bool,
+    "rule": lambda value: None if value is None else json.loads(value),
+    "pinned": bool,
+}
+"""how it is read, where it is not as SQLite has it"""
+_FIELDS = [field.name for field in fields(Event)]
+_COLUMNS = ", ".join(_SQL.get(name, name) for name in _FIELDS)
 _JOINED = "LEFT JOIN model ON model.id = event.model LEFT JOIN rule ON rule.id = event.rule"
 
 
@@ -405,33 +420,5 @@ class Reader:
 
 
 def _event(row: tuple[Any, ...]) -> Event:
-    seq, event_id, source, sound, onset, offset, seen_at, cut, peak, level_dbfs, labels, verified, *rest = row
-    notify, priority, latency_ms, model, rule, *clips, pinned, verdict, verdict_sound, note = rest
-    clip, clip_start, clip_end, clip_bytes = clips
-    return Event(
-        seq=seq,
-        id=event_id,
-        source=source,
-        sound=sound,
-        onset=onset,
-        offset=offset,
-        seen_at=seen_at,
-        is_cut=bool(cut),
-        peak=peak,
-        level_dbfs=level_dbfs,
-        labels=json.loads(labels),
-        verified=None if verified is None else bool(verified),
-        notify=bool(notify),
-        priority=priority,
-        latency_ms=latency_ms,
-        model=model,
-        rule=None if rule is None else json.loads(rule),
-        clip=clip,
-        clip_start=clip_start,
-        clip_end=clip_end,
-        clip_bytes=clip_bytes,
-        pinned=bool(pinned),
-        verdict=verdict,
-        verdict_sound=verdict_sound,
-        note=note,
-    )
+    values = dict(zip(_FIELDS, row, strict=True))
+    return Event(**values | {name: read(values[name]) for name, read in _READ.items()})
