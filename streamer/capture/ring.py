@@ -37,9 +37,11 @@ class Ring:
 
     A sample is known by its index, counted from the source's start, and its time is
     `anchor + index / sample_rate`. The anchor comes from the first block. From then on the
-    lateness of a block is its capture time less the time that the ring expects. Three things change it.
+    lateness of a block is its capture time less the time that the ring expects. Four things change it.
 
     * Blocks come late, often in bursts. None comes early, so the *least* lateness of a while is the true one.
+    * The first block of a stretch may be late itself. One after it that seems early shows that: the anchor
+      jumps back at once, as no window of the stretch, or few, have been scored.
     * The sample clock drifts: 50 ppm are 4 s a day. Outside of a dead zone the anchor is slewed after it.
     * The wall clock is set. Beyond a second the anchor jumps.
 
@@ -57,6 +59,7 @@ class Ring:
         self._anchor: float | None = None
         self._least_late_s = float("inf")
         self._surveyed = 0
+        self._settled = 0
         self._finished = False
         self._lock = threading.Lock()
         self._on_change: Callable[[], None] = lambda: None
@@ -133,6 +136,7 @@ class Ring:
         """Find where on the time line a block belongs, before it is appended."""
         if self._anchor is None:
             self._anchor = block.captured_at
+            self._settle()
             return
         late_s = block.captured_at - self.time(self._end)
         if block.discontinuity:
@@ -144,11 +148,19 @@ class Ring:
             else:  # nothing in the ring is near this block any more
                 self._samples[:], self._lost[:] = 0, True
                 self._move(late_s)
+            self._settle()
+            return
+        if -STEP_S <= late_s < -DEAD_ZONE_S and self._end < self._settled:
+            self._move(late_s)
             return
         self._least_late_s = min(self._least_late_s, late_s)
         self._surveyed += len(block.samples)
         if self._surveyed >= SURVEY_S * self.sample_rate or late_s < -STEP_S:
             self._follow_clock()
+
+    def _settle(self) -> None:
+        """A stretch begins: until the first survey of it is over, its first block may turn out to be late."""
+        self._settled = self._end + round(SURVEY_S * self.sample_rate)
 
     def _follow_clock(self) -> None:
         off_s = self._least_late_s

@@ -175,6 +175,23 @@ def test_a_burst_after_a_stall_moves_nothing() -> None:
     assert ring.read(0, 1).start == START
 
 
+@pytest.mark.parametrize("lost_s", [None, 2.0])
+def test_a_stretch_whose_first_block_is_late(lost_s: float | None) -> None:
+    """The blocks after it show when it was, at the start and after a hole: nothing lies in the future."""
+    ring = Ring(RATE, 30)
+    first, begin = 0, START
+    if lost_s is not None:
+        first, begin = feed(ring, 1), START + lost_s
+        ring.write(AudioBlock(ramp(first, first + 100), begin + first / RATE + 0.4, discontinuity=True))
+    else:
+        ring.write(AudioBlock(ramp(0, 100), START + 0.4))
+    end = first + 100
+    for index in range(end, end + 500, 100):
+        ring.write(AudioBlock(ramp(index, index + 100), begin + index / RATE))
+
+    assert ring.time(ring.end) == pytest.approx(begin + (end + 500) / RATE, abs=0.02)
+
+
 @pytest.mark.parametrize("step_s", [3600.0, -3600.0])
 def test_follows_a_clock_that_is_set(step_s: float) -> None:
     """When the wall clock is set, times are right again within 20 s of audio."""
