@@ -33,14 +33,13 @@ class SourceClock:
 
     def __init__(self) -> None:
         self._anchor = time.time() - time.monotonic()
-        self._end_anchor = 0.0
 
     def follow(self, window_end: float) -> float:
         """Now, on the time line of a window that has just been scored."""
         anchor, end_anchor = time.time() - time.monotonic(), window_end - time.monotonic()
-        if abs(anchor - self._anchor) < STEP_S or abs(end_anchor - self._end_anchor) > STEP_S:
+        # Where the clock was set, the window is on the time line on which it ended closest to now.
+        if abs(anchor - self._anchor) < STEP_S or abs(anchor - end_anchor) < abs(self._anchor - end_anchor):
             self._anchor = anchor
-        self._end_anchor = end_anchor
         return self.now()
 
     def now(self) -> float:

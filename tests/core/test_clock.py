@@ -47,3 +47,17 @@ def test_a_source_follows_when_its_windows_do(wall: list[float], step_s: float) 
     assert clock.now() == pytest.approx(began, abs=0.5)
     assert clock.follow(began + step_s) == pytest.approx(began + step_s, abs=0.5)
     assert clock.now() == pytest.approx(began + step_s, abs=0.5)
+
+
+@pytest.mark.parametrize("step_s", [-3600.0, 3600.0])
+def test_a_window_that_is_late_is_no_sign_that_the_source_has_followed(
+    wall: list[float], step_s: float
+) -> None:
+    """Its latency is what it is, on the old time, as long as its window is."""
+    clock = SourceClock()
+    began = time.time()
+    clock.follow(began)
+    wall[0] = step_s
+    assert clock.follow(began - 3) == pytest.approx(began, abs=0.5)
+    assert clock.follow(began) == pytest.approx(began, abs=0.5)
+    assert clock.follow(began + step_s - 3) == pytest.approx(began + step_s, abs=0.5)
