@@ -20,8 +20,9 @@ import typer
 from streamer.config.schema import AlertSettings, Config, MqttSettings, example, load_config
 from streamer.config.sources import NodeSettings, SourceSettings
 from streamer.core.logs import LineFormatter, LogThread, terminal_in_threads
+from streamer.core.open_files import allow_open_files
 from streamer.data.synthesis import write_demo
-from streamer.errors import ConfigError, SourceError, StreamerError, UsageError
+from streamer.errors import ConfigError, SourceError, StreamerError, UsageError, for_people
 from streamer.metrics import Metrics
 from streamer.store.directory import state_directory
 from streamer.types import AudioBlock, Window
@@ -147,6 +148,7 @@ def register(app: typer.Typer) -> None:
 def _run(config: Config, *, plain: bool, reread: Callable[[], Config] | None = None) -> None:
     from streamer.run.assemble import serve  # noqa: PLC0415  # loads everything
 
+    allow_open_files(len(config.sources))
     terminal = sys.stdout.isatty() and not plain
     faulthandler.enable()  # systemd's watchdog ends a daemon that hangs by SIGABRT: say where it hung
     with ExitStack() as stack:
@@ -163,10 +165,7 @@ def _run(config: Config, *, plain: bool, reread: Callable[[], Config] | None = N
         logging.basicConfig(level=logging.INFO, handlers=[handler])
         metrics = Metrics() if thread is None else Metrics(log_lines_lost=lambda: thread.dropped)
         daemon = serve(config, metrics, terminal=terminal, reread=None if terminal else reread)
-        try:
-            asyncio.run(_until_stopped(daemon))
-        except BaseExceptionGroup as group:
-            raise _for_people(group) from group
+        asyncio.run(_until_stopped(daemon))
 
 
 async def _until_stopped(daemon: Coroutine[Any, Any, None]) -> None:
@@ -189,20 +188,14 @@ async def _until_stopped(daemon: Coroutine[Any, Any, None]) -> None:
             raise
 
 
-def _for_people(group: BaseExceptionGroup) -> BaseException:
-    """The error for people among those of a group of tasks, if there is one."""
-    for error in group.exceptions:
-        found = _for_people(error) if isinstance(error, BaseExceptionGroup) else error
-        if isinstance(found, StreamerError):
-            return found
-    return group
-
-
 def _outcome(attempt: Callable[[], str]) -> str | StreamerError:
     try:
         return attempt()
-    except StreamerError as error:
-        return error
+    except Exception as error:
+        told = for_people(error)
+        if told is None:
+            raise
+        return told
 
 
 def _model_line(config: Config) -> str:
