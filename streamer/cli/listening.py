@@ -9,8 +9,8 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Coroutine
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,6 +34,7 @@ ConfigOption = Annotated[
 PlainOption = Annotated[bool, typer.Option("--plain", help="Log lines, even on a terminal.")]
 
 QUICKSTART = example("quickstart")
+STOP_SIGNALS = signal.SIGINT, signal.SIGTERM
 CHECK_S = 1.5
 """how long `check` listens to a source"""
 
@@ -43,7 +44,8 @@ def run(config: ConfigOption, plain: PlainOption = False) -> None:
 
     Example: streamer run --config configs/quickstart.yaml
     """
-    _run(load_config(config), plain=plain, reread=lambda: load_config(config))
+    with _stopped_at_once():
+        _run(load_config(config), plain=plain, reread=lambda: load_config(config))
 
 
 def listen(
@@ -58,15 +60,16 @@ def listen(
 
     Example: streamer listen --microphone USB
     """
-    settings = load_config(config).model_dump()
-    settings["mqtt"] = MqttSettings(enabled=False).model_dump()
     if microphone is not None and stream is not None:
         raise UsageError("name a microphone or a stream, not both")
-    if microphone is not None:
-        settings["sources"] = {"microphone": {"microphone": microphone}}
-    elif stream is not None:
-        settings["sources"] = {"stream": {"stream": stream}}
-    _run(Config.model_validate(settings), plain=plain)
+    with _stopped_at_once():
+        settings = load_config(config).model_dump()
+        settings["mqtt"] = MqttSettings(enabled=False).model_dump()
+        if microphone is not None:
+            settings["sources"] = {"microphone": {"microphone": microphone}}
+        elif stream is not None:
+            settings["sources"] = {"stream": {"stream": stream}}
+        _run(Config.model_validate(settings), plain=plain)
 
 
 def devices() -> None:
@@ -168,6 +171,17 @@ def _run(config: Config, *, plain: bool, reread: Callable[[], Config] | None = N
         asyncio.run(_until_stopped(daemon))
 
 
+@contextmanager
+def _stopped_at_once() -> Iterator[None]:
+    """In the block, until an event loop answers SIGINT and SIGTERM: nothing is open yet, they just end it."""
+    before = {number: signal.signal(number, lambda *_: os._exit(0)) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 async def _until_stopped(daemon: Coroutine[Any, Any, None]) -> None:
     """Run it; SIGINT and SIGTERM end it in order, and that is no error. A second signal changes nothing."""
     task = asyncio.create_task(daemon, name="daemon")
@@ -179,7 +193,7 @@ async def _until_stopped(daemon: Coroutine[Any, Any, None]) -> None:
             task.cancel()
 
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOP_SIGNALS:
         loop.add_signal_handler(number, stop)
     try:
         await task

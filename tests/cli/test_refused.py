@@ -37,8 +37,8 @@ def test_too_few_open_files(arguments: list[str], tmp_path: Path) -> None:
 
 def test_a_soft_limit_is_raised(tmp_path: Path) -> None:
     """Where the hard limit lets it, the program takes what it needs."""
-    ended = limited("-Sn 20", tmp_path, "detect", "nowhere.wav", *CONFIG)
-    assert ended.returncode == 66, ended.stderr
+    ended = limited("-Sn 20", tmp_path, "run", "--config", "nowhere.yaml")
+    assert ended.returncode == 78, ended.stderr
 
 
 def test_no_file_may_grow(tmp_path: Path) -> None:
