@@ -121,12 +121,9 @@ def _place(error: OSError) -> str:
     """The file, or the line of the program that asked for something without a name."""
     if error.filename is not None:
         return os.fsdecode(error.filename) if not isinstance(error.filename, int) else str(error.filename)
-    ours = Path(__file__).parent
-    frames = [
-        frame for frame in traceback.extract_tb(error.__traceback__) if ours in Path(frame.filename).parents
-    ]
-    return (
-        f"{Path(frames[-1].filename).relative_to(ours.parent)}:{frames[-1].lineno}"
-        if frames
-        else "the system"
-    )
+    frames = traceback.extract_tb(error.__traceback__)
+    if frames and frames[-1].name == "echo":
+        return "standard output"
+    root = Path(__file__).parent
+    ours = [frame for frame in frames if root in Path(frame.filename).parents]
+    return f"{Path(ours[-1].filename).relative_to(root.parent)}:{ours[-1].lineno}" if ours else "the system"

@@ -51,6 +51,22 @@ def test_no_file_may_grow(tmp_path: Path) -> None:
     assert ended.stderr == ""
 
 
+def test_standard_output_is_full() -> None:
+    """What cannot be printed is an error with the code of a full disk."""
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "streamer", "config", "example", "quickstart"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert ended.returncode == 74
+    assert ended.stderr == (
+        "streamer: standard output: No space left on device: make room, or name another place\n"
+    )
+
+
 def demo(folder: Path) -> Path:
     path = folder / "demo.yaml"
     path.write_text(
