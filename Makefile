@@ -1,7 +1,7 @@
 # `make` alone prints this list. Each target sets up what it needs: .venv, and Debian packages where apt can be used.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-avx2 test-fast chaos faults soak fuzz fleet-sim check quality screenshots vendor few-shot clean
+.PHONY: help run test test-avx2 test-fast chaos faults soak fuzz fleet-sim check sbom audit quality screenshots vendor few-shot clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -61,6 +61,17 @@ check:  ## format, lint, types
 	.venv/bin/ruff format --check
 	.venv/bin/ruff check
 	.venv/bin/mypy
+
+sbom:  ## what is installed, as CycloneDX: build/sbom.json
+	@scripts/venv
+	@scripts/tool cyclonedx-bom==7.5.0
+	@build/tools/cyclonedx-bom/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml -o build/sbom.json .venv/bin/python
+	@echo build/sbom.json
+
+audit:  ## known vulnerabilities of what is installed; asks the package index
+	@scripts/venv
+	@scripts/tool pip-audit==2.10.1
+	@.venv/bin/python -m tools.audit build/tools/pip-audit/bin/pip-audit
 
 quality:  ## SOUNDSCAPES=… DATA=…: how well events are found, beside a peer
 	@test -n "$(SOUNDSCAPES)" -a -n "$(DATA)" || { echo "make quality: say where the soundscape tools and the clips are: make quality SOUNDSCAPES=… DATA=…" >&2; exit 64; }

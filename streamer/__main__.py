@@ -1,5 +1,16 @@
-"""`python -m streamer` is `streamer`."""
+"""The program: `streamer`, which is `python -m streamer`."""
 
-from streamer.cli import main
+import signal
 
-main()
+
+def main() -> None:
+    """Run the command. Ctrl-C while it is loaded ends it as SIGTERM does: by the signal, without a stack."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from streamer.cli import main as command  # noqa: PLC0415  # takes a second, in which Ctrl-C may come
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    command()
+
+
+if __name__ == "__main__":
+    main()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import itertools
 import math
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ import numpy as np
 from av.audio.frame import AudioFrame
 
 from streamer.capture.channels import Channel, Mixer
+from streamer.capture.playlist import is_web, leads_to
 from streamer.core.clock import Clock
 from streamer.core.printable import address_for_people, printable, without_secrets
 from streamer.core.threads import in_thread
@@ -52,8 +52,6 @@ _ADDRESSES = {
     "protocol_whitelist": "crypto,data,http,https,httpproxy,tcp,tls",
 }
 _RTSP = {"allowed_media_types": "audio"}
-_PLAYLIST = re.compile(r"\.(asx|m3u|pls|wax|xspf)($|[?#])", re.IGNORECASE)
-"""an address that leads to other addresses"""
 
 
 class Decoder:
@@ -141,8 +139,7 @@ class Decoder:
             # `file:`, since a name may hold a colon.
             return av.open(f"file:{path}", options=_FILES, metadata_errors="replace")
         if not self._address.startswith("rtsp"):
-            is_web = self._address.startswith("http")
-            return self._connected(_ADDRESSES if is_web else {})
+            return self._connected(_ADDRESSES if is_web(self._address) else {})
         # Over TCP, since UDP loses packets; the sound alone, since a picture costs far more.
         try:
             return self._connected({**_RTSP, "rtsp_transport": "tcp"})
@@ -209,8 +206,11 @@ class Decoder:
         return (InputError if self.is_file else SourceError)(f"{self.name}: {what}")
 
     def _playlist_or(self, what: str) -> str:
-        is_playlist = not self.is_file and _PLAYLIST.search(self._address)
-        return "this is a playlist: name an address that stands in it" if is_playlist else what
+        first = leads_to(self._address)
+        if first is None:
+            return what
+        example = f", such as the one at {address_for_people(first)}" if first else ""
+        return f"this is a playlist: name an address that stands in it{example}"
 
     def _explained(self, error: Exception) -> StreamerError:
         match error:
@@ -223,7 +223,9 @@ class Decoder:
             case av.InvalidDataError() | av.EOFError():
                 what = self._playlist_or("this is not audio, or it is damaged")
             case av.ArgumentError() if self.is_file:
-                what = "it is damaged, or a playlist, which is not followed; name what it leads to"
+                what = self._playlist_or(
+                    "it is damaged, or a playlist, which is not followed; name what it leads to"
+                )
             case av.ArgumentError() if "@" in self._address:
                 what = "cannot be opened; write # / ? [ in a name or password as %23 %2F %3F %5B"
             case av.ArgumentError():
@@ -308,7 +310,18 @@ class Stream:
             self._decoder = None
 
     def _opened(self) -> Decoder:
-        return Decoder(self._address, self._channel)
+        """Follows a playlist on the web one step, to the web; none further, as it may lead to itself."""
+        address = str(self._address)
+        try:
+            return Decoder(address, self._channel)
+        except SourceError as error:
+            first = leads_to(address)
+            if first is None or not (is_web(address) and is_web(first)):
+                raise
+            try:
+                return Decoder(first, self._channel)
+            except SourceError as further:
+                raise SourceError(f"{error}; that fails, too: {further}") from further
 
     def _play(self, decoder: Decoder, write: Callable[[AudioBlock], None], stopped: threading.Event) -> None:
         clock = Clock()

@@ -29,8 +29,9 @@ from streamer.cli import (
     training,
     web,
 )
+from streamer.core.open_files import allow_open_files
 from streamer.core.printable import printable
-from streamer.errors import StreamerError, UsageError
+from streamer.errors import UsageError, for_people
 
 app = typer.Typer(
     help="Detects sounds, their beginnings and ends, and publishes them to MQTT.",
@@ -83,11 +84,8 @@ addon.register(app)
 def main() -> None:
     """Run the command. Errors for people become one line and the exit code that `errors` documents."""
     try:
+        allow_open_files()
         app()
-    except StreamerError as error:
-        lines = "\n".join(map(printable, str(error).split("\n")))
-        print(f"streamer: {lines}", file=sys.stderr)
-        sys.exit(error.exit_code)
     except ModuleNotFoundError as error:
         if error.name not in _EXTRAS:
             raise
@@ -96,3 +94,10 @@ def main() -> None:
         sys.exit(UsageError.exit_code)
     except SystemExit as stop:
         sys.exit(UsageError.exit_code if stop.code == _USAGE else stop.code)
+    except Exception as error:
+        told = for_people(error)
+        if told is None:
+            raise
+        lines = "\n".join(map(printable, str(told).split("\n")))
+        print(f"streamer: {lines}", file=sys.stderr)
+        sys.exit(told.exit_code)

@@ -9,8 +9,8 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Coroutine
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,8 +20,9 @@ import typer
 from streamer.config.schema import AlertSettings, Config, MqttSettings, example, load_config
 from streamer.config.sources import NodeSettings, SourceSettings
 from streamer.core.logs import LineFormatter, LogThread, terminal_in_threads
+from streamer.core.open_files import allow_open_files
 from streamer.data.synthesis import write_demo
-from streamer.errors import ConfigError, SourceError, StreamerError, UsageError
+from streamer.errors import ConfigError, SourceError, StreamerError, UsageError, for_people
 from streamer.metrics import Metrics
 from streamer.store.directory import state_directory
 from streamer.types import AudioBlock, Window
@@ -33,6 +34,7 @@ ConfigOption = Annotated[
 PlainOption = Annotated[bool, typer.Option("--plain", help="Log lines, even on a terminal.")]
 
 QUICKSTART = example("quickstart")
+STOP_SIGNALS = signal.SIGINT, signal.SIGTERM
 CHECK_S = 1.5
 """how long `check` listens to a source"""
 
@@ -42,7 +44,8 @@ def run(config: ConfigOption, plain: PlainOption = False) -> None:
 
     Example: streamer run --config configs/quickstart.yaml
     """
-    _run(load_config(config), plain=plain, reread=lambda: load_config(config))
+    with _stopped_at_once():
+        _run(load_config(config), plain=plain, reread=lambda: load_config(config))
 
 
 def listen(
@@ -57,15 +60,16 @@ def listen(
 
     Example: streamer listen --microphone USB
     """
-    settings = load_config(config).model_dump()
-    settings["mqtt"] = MqttSettings(enabled=False).model_dump()
     if microphone is not None and stream is not None:
         raise UsageError("name a microphone or a stream, not both")
-    if microphone is not None:
-        settings["sources"] = {"microphone": {"microphone": microphone}}
-    elif stream is not None:
-        settings["sources"] = {"stream": {"stream": stream}}
-    _run(Config.model_validate(settings), plain=plain)
+    with _stopped_at_once():
+        settings = load_config(config).model_dump()
+        settings["mqtt"] = MqttSettings(enabled=False).model_dump()
+        if microphone is not None:
+            settings["sources"] = {"microphone": {"microphone": microphone}}
+        elif stream is not None:
+            settings["sources"] = {"stream": {"stream": stream}}
+        _run(Config.model_validate(settings), plain=plain)
 
 
 def devices() -> None:
@@ -147,6 +151,7 @@ def register(app: typer.Typer) -> None:
 def _run(config: Config, *, plain: bool, reread: Callable[[], Config] | None = None) -> None:
     from streamer.run.assemble import serve  # noqa: PLC0415  # loads everything
 
+    allow_open_files(len(config.sources))
     terminal = sys.stdout.isatty() and not plain
     faulthandler.enable()  # systemd's watchdog ends a daemon that hangs by SIGABRT: say where it hung
     with ExitStack() as stack:
@@ -163,10 +168,18 @@ def _run(config: Config, *, plain: bool, reread: Callable[[], Config] | None = N
         logging.basicConfig(level=logging.INFO, handlers=[handler])
         metrics = Metrics() if thread is None else Metrics(log_lines_lost=lambda: thread.dropped)
         daemon = serve(config, metrics, terminal=terminal, reread=None if terminal else reread)
-        try:
-            asyncio.run(_until_stopped(daemon))
-        except BaseExceptionGroup as group:
-            raise _for_people(group) from group
+        asyncio.run(_until_stopped(daemon))
+
+
+@contextmanager
+def _stopped_at_once() -> Iterator[None]:
+    """In the block, until an event loop answers SIGINT and SIGTERM: nothing is open yet, they just end it."""
+    before = {number: signal.signal(number, lambda *_: os._exit(0)) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 async def _until_stopped(daemon: Coroutine[Any, Any, None]) -> None:
@@ -180,7 +193,7 @@ async def _until_stopped(daemon: Coroutine[Any, Any, None]) -> None:
             task.cancel()
 
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOP_SIGNALS:
         loop.add_signal_handler(number, stop)
     try:
         await task
@@ -189,20 +202,14 @@ async def _until_stopped(daemon: Coroutine[Any, Any, None]) -> None:
             raise
 
 
-def _for_people(group: BaseExceptionGroup) -> BaseException:
-    """The error for people among those of a group of tasks, if there is one."""
-    for error in group.exceptions:
-        found = _for_people(error) if isinstance(error, BaseExceptionGroup) else error
-        if isinstance(found, StreamerError):
-            return found
-    return group
-
-
 def _outcome(attempt: Callable[[], str]) -> str | StreamerError:
     try:
         return attempt()
-    except StreamerError as error:
-        return error
+    except Exception as error:
+        told = for_people(error)
+        if told is None:
+            raise
+        return told
 
 
 def _model_line(config: Config) -> str:

@@ -89,6 +89,8 @@ def _wrong(what: str) -> ConfigError:
 
 def _read(path: str | Path) -> str:
     try:
+        if Path(path).is_fifo() and Path(path).resolve().is_fifo():  # a shell's <(…) resolves to none
+            raise _wrong(f"{path}: this is a pipe, which may never end; name a file")
         with Path(path).open("rb") as file:
             content = file.read(LARGEST + 1)
     except FileNotFoundError:

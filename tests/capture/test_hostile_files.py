@@ -374,9 +374,13 @@ def test_a_file_without_permission(tmp_path: Path) -> None:
     [
         (fifo, "this is a pipe; listen to it with `command: [cat, …]`"),
         (playlist("a.ts"), "it is damaged, or a playlist, which is not followed; name what it leads to"),
+        (
+            holding(b"[playlist]\nFile1=http://radio.example/a?key=Hush\n"),
+            "this is a playlist: name an address that stands in it, such as the one at http://radio.example",
+        ),
         (holding(wav(1)), "no sound has 1 samples a second; it is damaged"),
     ],
-    ids=["pipe", "playlist", "rate"],
+    ids=["pipe", "playlist", "pls", "rate"],
 )
 def test_what_is_refused_says_what_to_do(tmp_path: Path, make: Make, words: str) -> None:
     """What would hang, or fill the memory, is refused with its reason."""

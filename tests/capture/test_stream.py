@@ -469,7 +469,33 @@ def raw_http(kind: str, pieces: Iterable[bytes]) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("name", "kind", "content", "words"),
     [
-        ("radio.m3u", "audio/x-mpegurl", b"http://127.0.0.1/a.mp3\n", "this is a playlist"),
+        (
+            "radio.m3u",
+            "audio/x-mpegurl",
+            b"http://127.0.0.1/a.mp3\n",
+            "such as the one at http://127.0.0.1; that fails, too: http://127.0.0.1: ",
+        ),
+        (
+            "tune?id=3",
+            "audio/x-mpegurl",
+            b"#EXTM3U\n#EXTINF:-1,\nrtsp://r/b.aac\n",
+            "such as the one at rtsp://r$",
+        ),
+        (
+            "a.xspf",
+            "text/xml",
+            b"<?xml version='1.0'?>\n<playlist xmlns='http://xspf.org/ns/0/'><trackList><track>"
+            b"<location>rtsp://r/x?t=Hush</location></track></trackList></playlist>",
+            "such as the one at rtsp://r$",
+        ),
+        (
+            "a.asx",
+            "video/x-ms-asf",
+            b"<asx version='3.0'><entry><ref href='rtsp://r/a'/></entry></asx>",
+            "such as the one at rtsp://r$",
+        ),
+        ("empty.m3u", "audio/x-mpegurl", b"\n", "name an address that stands in it"),
+        ("page", "text/html", b"<html><a href='http://r/a.mp3'>radio</a></html>", "cannot be read$"),
         (
             "radio.pls?a=b",
             "audio/x-scpls",
@@ -492,6 +518,23 @@ async def test_an_address_that_leads_elsewhere(name: str, kind: str, content: by
         with pytest.raises(SourceError, match=words):
             await Stream(f"{address}/{name}").open()
         assert time.monotonic() - began < 10
+
+
+async def test_a_playlist_on_the_web_is_followed_one_step(tmp_path: Path) -> None:
+    """A station's playlist is heard as what it leads to; one that leads to another playlist is not."""
+    path = write_audio(tmp_path / "a.aac", "aac", 48000, tone(48000, 2.0)[None], "mono")
+    with raw_http("audio/aac", [path.read_bytes()]) as radio:
+        lines = f"#EXTM3U\n#EXTINF:-1,Radio\n{radio}/a.aac\n".encode()
+        with raw_http("audio/x-mpegurl", [lines]) as station:
+            source = Stream(f"{station}/listen?id=3")
+            await source.open()
+            await source.close()
+            assert source.sample_rate == 48000
+            with (
+                raw_http("audio/x-scpls", [f"[playlist]\nFile1={station}/a.m3u\n".encode()]) as far,
+                pytest.raises(SourceError, match=r"that fails, too: .*: this is a playlist"),
+            ):
+                await Stream(f"{far}/a.pls").open()
 
 
 async def test_the_first_burst_is_dated_from_its_end(tmp_path: Path) -> None:

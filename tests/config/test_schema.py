@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 from collections.abc import Callable
@@ -271,6 +272,8 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     """Nor is a directory read as a file."""
     assert faults(tmp_path / "none.yaml") == ["none.yaml: no such file"]
     assert faults(tmp_path)[0].endswith(": cannot be read: Is a directory")
+    os.mkfifo(tmp_path / "pipe.yaml")
+    assert faults(tmp_path / "pipe.yaml") == ["pipe.yaml: this is a pipe, which may never end; name a file"]
 
 
 def test_a_path_is_text_in_the_file(write: Write) -> None:

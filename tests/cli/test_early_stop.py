@@ -1,0 +1,35 @@
+"""A daemon that is stopped while it starts ends in order: at once, without a stack."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("number", "after_s"), [(signal.SIGINT, 0.3), (signal.SIGINT, 1.0), (signal.SIGTERM, 2.0)]
+)
+def test_stopped_while_it_starts(number: signal.Signals, after_s: float, tmp_path: Path) -> None:
+    """While the program is loaded the signal itself ends it; from then on a stop is no error."""
+    daemon = subprocess.Popen(
+        [sys.executable, "-m", "streamer", "run", "--config", "configs/quickstart.yaml"],
+        env={**os.environ, "STATE_DIRECTORY": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        time.sleep(after_s)
+        daemon.send_signal(number)
+        output, _ = daemon.communicate(timeout=5)
+    finally:
+        daemon.kill()
+    assert daemon.returncode in {0, -number}
+    assert "Traceback" not in output
+    assert "KeyboardInterrupt" not in output
