@@ -16,7 +16,7 @@ TEST_PACKAGES := mosquitto mosquitto-clients openssl pulseaudio pulseaudio-utils
 test:  ## all tests; one of them: make test PYTEST_ARGS="tests/config -k nearest"
 	@scripts/venv dev
 	@scripts/debian-packages $(TEST_PACKAGES)
-	.venv/bin/pytest -n 3 $(PYTEST_ARGS)
+	.venv/bin/pytest -n 2 $(PYTEST_ARGS)
 
 test-avx2: export ONEDNN_MAX_CPU_ISA = AVX2
 test-avx2: export ATEN_CPU_CAPABILITY = avx2

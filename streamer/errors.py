@@ -3,7 +3,7 @@
 StreamerError
 ├── UsageError      the command line is off                    64
 ├── InputError      no such file, or not audio                 66
-├── RefusedError    the system refuses: open files, memory     71
+├── ResourceError   the system refuses: open files, memory     71
 ├── OutputError     results cannot be written: a full disk     74
 ├── SourceError     a source cannot be opened or read now      75
 │   └── StuckError  a driver never returned: only a new process can go on
@@ -35,7 +35,7 @@ class InputError(StreamerError):
     exit_code = 66
 
 
-class RefusedError(StreamerError):
+class ResourceError(StreamerError):
     exit_code = 71
 
 
@@ -88,7 +88,7 @@ def for_people(error: BaseException) -> StreamerError | None:
             if isinstance(cause, OSError) and cause.errno and (cause is leaf or cause.errno in _SHORT):
                 return _refusal(cause)
             if isinstance(cause, MemoryError):
-                return RefusedError(f"not enough memory: {_SHORT[errno.ENOMEM]}")
+                return ResourceError(f"not enough memory: {_SHORT[errno.ENOMEM]}")
     return None
 
 
@@ -114,7 +114,7 @@ def _refusal(error: OSError) -> StreamerError:
     if error.errno in _FULL:
         return OutputError(f"{_place(error)}: {what}: make room, or name another place")
     todo = _SHORT.get(error.errno or 0, "mend that, and start it again")
-    return RefusedError(f"{_place(error)}: {what}: {todo}")
+    return ResourceError(f"{_place(error)}: {what}: {todo}")
 
 
 def _place(error: OSError) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 
-from streamer.errors import RefusedError
+from streamer.errors import ResourceError
 
 PROGRAM = 64
 """descriptors that a command needs: its files, the engine, the broker, a few readers of the page"""
@@ -15,14 +15,14 @@ SOURCE = 8
 def allow_open_files(n_sources: int = 0) -> None:
     """See that the program may open what it needs; raises the soft limit where the hard one lets it.
 
-    Raises RefusedError where the hard limit is too low: without room, any part might fail in its own way.
+    Raises ResourceError where the hard limit is too low: without room, any part might fail in its own way.
     """
     wanted = PROGRAM + SOURCE * n_sources
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return
     if hard != resource.RLIM_INFINITY and hard < wanted:
-        raise RefusedError(
+        raise ResourceError(
             f"only {hard} files may be open at once, {wanted} are needed: "
             f"`ulimit -n {wanted}`, or LimitNOFILE={wanted} in the unit"
         )

@@ -55,7 +55,7 @@ _library_log = logging.getLogger(f"{__name__}.library")
 _library_log.setLevel(logging.CRITICAL)
 
 
-class RefusedError(Exception):
+class MessageRefusedError(Exception):
     """The broker has answered that it does not take a message."""
 
 
@@ -138,7 +138,7 @@ class Connection(ObservedClient):
         """Hand over a message with QoS 1 beside others: the future is done when the broker has it.
 
         They arrive in the order of the calls. Wait with `answered`. Raises ConnectionLostError, and
-        RefusedError for a message that is larger than the broker takes.
+        MessageRefusedError for a message that is larger than the broker takes.
         """
         properties = self._properties_of(message)
         self._check_size(message, properties)
@@ -150,7 +150,7 @@ class Connection(ObservedClient):
         return answer
 
     async def answered(self, answer: asyncio.Future[None]) -> None:
-        """Wait for the answer to what was posted. Raises RefusedError, or ConnectionLostError."""
+        """Wait for the answer to what was posted. Raises MessageRefusedError, or ConnectionLostError."""
         if not answer.done():
             await asyncio.wait(
                 (answer, self.disconnected),
@@ -165,7 +165,7 @@ class Connection(ObservedClient):
     async def send(self, message: Message) -> None:
         """Hand over one message at a time; with QoS 1 the broker has it when this returns.
 
-        Raises RefusedError, or ConnectionLostError.
+        Raises MessageRefusedError, or ConnectionLostError.
         """
         self._answer = None
         properties = self._properties_of(message)
@@ -192,7 +192,7 @@ class Connection(ObservedClient):
         rest = 2 + len(topic) + identifier + n_properties + len(payload)
         size = 1 + max(1, math.ceil(rest.bit_length() / 7)) + rest
         if size > self.packet_maximum:
-            raise RefusedError(
+            raise MessageRefusedError(
                 f"{message.topic}: {size} bytes are more than the {self.packet_maximum} that the broker takes"
                 ": raise its max_packet_size"
             )
@@ -208,7 +208,7 @@ class Connection(ObservedClient):
         return properties
 
     async def incoming(self, topics: Sequence[str]) -> AsyncIterator[Incoming]:
-        """Subscribe to topics, and yield their messages until the connection is lost. Raises RefusedError."""
+        """Subscribe to topics, and yield messages until the connection is lost. Raises MessageRefusedError."""
         # Not our own messages; and a message that was published as retained is marked as such.
         options = SubscribeOptions(qos=1, noLocal=True, retainAsPublished=True)
         try:
@@ -218,7 +218,7 @@ class Connection(ObservedClient):
                 else:
                     codes = await self.while_connected(self.subscribe(topic, qos=1))
                 if any(_is_failure(code) for code in codes):
-                    raise RefusedError(
+                    raise MessageRefusedError(
                         f"the broker does not let us subscribe to {topic}: mend its access rules"
                     )
             async for message in self.messages:
@@ -378,8 +378,8 @@ class Broker:
         return f"{self.address} refuses user {self._username!r} ({error.rc}): check the password"
 
 
-def _refusal(topic: str, answer: ReasonCode) -> RefusedError:
-    return RefusedError(f"the broker refuses {topic} ({answer}): mend its access rules")
+def _refusal(topic: str, answer: ReasonCode) -> MessageRefusedError:
+    return MessageRefusedError(f"the broker refuses {topic} ({answer}): mend its access rules")
 
 
 def _is_failure(code: ReasonCode | int) -> bool:

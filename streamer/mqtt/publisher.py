@@ -31,8 +31,8 @@ from streamer.mqtt.connection import (
     Connection,
     ConnectionLostError,
     Incoming,
+    MessageRefusedError,
     NoBrokerError,
-    RefusedError,
     passing_identifier,
 )
 from streamer.mqtt.messages import DEFAULT_NAMES, Message, encode, event_message
@@ -385,7 +385,7 @@ class MqttSink:
                 elif incoming.topic == self._discovery.birth_topic and incoming.payload == b"online":
                     # Not all daemons of a home at the same moment.
                     self._later(random.uniform(0, BIRTH_S), self._announce_later)  # noqa: S311  no secret
-        except RefusedError as refusal:
+        except MessageRefusedError as refusal:
             self._log_refusal("subscription", str(refusal))
 
     def _announce_later(self) -> None:
@@ -443,7 +443,7 @@ class MqttSink:
         try:
             await connection.send(message)
             self._set_aside.pop(message.topic, None)
-        except RefusedError as refusal:
+        except MessageRefusedError as refusal:
             self._set_aside[message.topic] = time.monotonic()
             self._log_refusal(kind, f"{refusal}")
         except ConnectionLostError as lost:
@@ -494,7 +494,7 @@ class MqttSink:
         entry, answer = self._flight[0]
         try:
             await connection.answered(answer)
-        except RefusedError as refusal:
+        except MessageRefusedError as refusal:
             self._narrow_until = time.monotonic() + NARROW_S
             self._failures = 0  # Mosquitto 2.0.11 then closes the connection: no outage to back off from
             times = self._refusals[1] + 1 if self._refusals[0] == entry.seq else 1
@@ -539,7 +539,7 @@ class MqttSink:
                     message_id=entry.message_id,
                 )
             )
-        except RefusedError as refusal:
+        except MessageRefusedError as refusal:
             refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             refused.set_exception(refusal)
             return refused

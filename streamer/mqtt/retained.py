@@ -13,8 +13,8 @@ from streamer.mqtt.connection import (
     Broker,
     Connection,
     ConnectionLostError,
+    MessageRefusedError,
     NoBrokerError,
-    RefusedError,
     passing_identifier,
 )
 from streamer.mqtt.messages import Message
@@ -52,7 +52,7 @@ async def clear_node(settings: MqttSettings, node: str, discovery_prefixes: Iter
     except NoBrokerError as failure:
         kind = ConfigError if failure.credentials else StreamerError
         raise kind(f"MQTT: {failure}") from None
-    except RefusedError as refusal:
+    except MessageRefusedError as refusal:
         raise StreamerError(f"MQTT: {refusal}") from None
     except TimeoutError:
         raise StreamerError(f"MQTT: {broker.address} was not done within {DEADLINE_S:.0f} s") from None

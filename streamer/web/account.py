@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from streamer.core.times import utc
-from streamer.web.guard import COOKIE, RefusedError, ScopedRoute
+from streamer.web.guard import COOKIE, RequestError, ScopedRoute
 from streamer.web.request import body_of, caller_of
 from streamer.web.sessions import OWNER, SESSION_S, Sessions, TooManyAttemptsError
 
@@ -31,14 +31,14 @@ class Account:
         password = (await body_of(request)).get("password")
         caller = caller_of(request)
         if not isinstance(password, str) or len(password) > 1000:
-            raise RefusedError(HTTPStatus.BAD_REQUEST, "a password is a text")
+            raise RequestError(HTTPStatus.BAD_REQUEST, "a password is a text")
         try:
             found = await self._sessions.sign_in(password, caller.address)
         except TooManyAttemptsError as error:
             answer = {"error": str(error)}
             return JSONResponse(answer, HTTPStatus.TOO_MANY_REQUESTS, {"Retry-After": str(error.retry_s)})
         if found is None:
-            raise RefusedError(HTTPStatus.UNAUTHORIZED, "wrong password")
+            raise RequestError(HTTPStatus.UNAUTHORIZED, "wrong password")
         secret, session = found
         response = JSONResponse({"scopes": sorted(session.scopes)})
         response.set_cookie(
@@ -80,17 +80,17 @@ class Account:
         body = await body_of(request)
         name, scopes = body.get("name"), body.get("scopes")
         if not isinstance(name, str) or not 0 < len(name) <= 60 or not isinstance(scopes, list):
-            raise RefusedError(
+            raise RequestError(
                 HTTPStatus.BAD_REQUEST, "a token has a name, at most 60 long, and a list of scopes"
             )
         unknown = [scope for scope in scopes if scope not in list(OWNER)]
         if unknown or not scopes:
-            raise RefusedError(HTTPStatus.BAD_REQUEST, f"scopes are: {', '.join(sorted(OWNER))}")
+            raise RequestError(HTTPStatus.BAD_REQUEST, f"scopes are: {', '.join(sorted(OWNER))}")
         secret, session = self._sessions.add_token(name, scopes)
         return JSONResponse({"token": secret, "id": session.id}, HTTPStatus.CREATED)
 
     async def end_session(self, request: Request) -> Response:
         """End a session or a token."""
         if not self._sessions.remove(request.path_params["session_id"]):
-            raise RefusedError(HTTPStatus.NOT_FOUND, "no such session or token")
+            raise RequestError(HTTPStatus.NOT_FOUND, "no such session or token")
         return Response(status_code=HTTPStatus.NO_CONTENT)

@@ -18,7 +18,7 @@ from streamer.store.query import reading
 from streamer.web.account import Account
 from streamer.web.events import Events
 from streamer.web.exports import Exports
-from streamer.web.guard import RefusedError, ScopedRoute
+from streamer.web.guard import RequestError, ScopedRoute
 from streamer.web.live import Live
 from streamer.web.openapi import OpenApi
 from streamer.web.parts import Parts
@@ -101,6 +101,6 @@ class Api:
 
         try:
             store = await answered(read)
-        except RefusedError as error:
+        except RequestError as error:
             store = {"problem": str(error)}
         return JSONResponse({**self._parts.report(), "streams": self._parts.feed.n_clients, "store": store})

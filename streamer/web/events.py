@@ -22,7 +22,7 @@ from streamer.store.edit import editing
 from streamer.store.event_files import event_fields
 from streamer.store.query import Event, reading
 from streamer.store.score_files import scores_between
-from streamer.web.guard import RefusedError, ScopedRoute
+from streamer.web.guard import RequestError, ScopedRoute
 from streamer.web.parts import Parts
 from streamer.web.reasons import explain
 from streamer.web.request import (
@@ -98,13 +98,13 @@ class Events:
         body = await body_of(request)
         verdict, sound, note = body.get("verdict"), body.get("sound"), body.get("note") or None
         if verdict not in ("right", "wrong"):
-            raise RefusedError(HTTPStatus.BAD_REQUEST, "a verdict is right or wrong")
+            raise RequestError(HTTPStatus.BAD_REQUEST, "a verdict is right or wrong")
         if sound is not None and sound not in list(self._parts.config().sounds):
-            raise RefusedError(HTTPStatus.BAD_REQUEST, "sound is none of the configuration's")
+            raise RequestError(HTTPStatus.BAD_REQUEST, "sound is none of the configuration's")
         if sound is not None and verdict == "right":
-            raise RefusedError(HTTPStatus.BAD_REQUEST, "sound says what a wrong event was instead")
+            raise RequestError(HTTPStatus.BAD_REQUEST, "sound says what a wrong event was instead")
         if note is not None and (not isinstance(note, str) or len(note) > NOTE_MAX):
-            raise RefusedError(HTTPStatus.BAD_REQUEST, f"a note is a text of at most {NOTE_MAX} characters")
+            raise RequestError(HTTPStatus.BAD_REQUEST, f"a note is a text of at most {NOTE_MAX} characters")
         return await self._judge(event_id_of(request), verdict, sound, note)
 
     async def take_back(self, request: Request) -> Response:
@@ -117,12 +117,12 @@ class Events:
         source, sound, note = body.get("source"), body.get("sound"), body.get("note") or None
         config = self._parts.config()
         if source not in list(config.sources) or sound not in list(config.sounds):
-            raise RefusedError(HTTPStatus.BAD_REQUEST, "source and sound are those of the configuration")
+            raise RequestError(HTTPStatus.BAD_REQUEST, "source and sound are those of the configuration")
         if note is not None and (not isinstance(note, str) or len(note) > NOTE_MAX):
-            raise RefusedError(HTTPStatus.BAD_REQUEST, f"a note is a text of at most {NOTE_MAX} characters")
+            raise RequestError(HTTPStatus.BAD_REQUEST, f"a note is a text of at most {NOTE_MAX} characters")
         onset, offset = time_of(body, "onset"), time_of(body, "offset")
         if not onset < offset <= onset + MISSED_MAX_S:
-            raise RefusedError(HTTPStatus.BAD_REQUEST, "offset is after onset, by an hour at most")
+            raise RequestError(HTTPStatus.BAD_REQUEST, "offset is after onset, by an hour at most")
         directory = directory_of(self._parts.directory)
 
         def write() -> None:
@@ -151,7 +151,7 @@ class Events:
         """Let an event and its clip stay, or go again."""
         value = (await body_of(request)).get("value")
         if not isinstance(value, bool):
-            raise RefusedError(HTTPStatus.BAD_REQUEST, "value is true or false")
+            raise RequestError(HTTPStatus.BAD_REQUEST, "value is true or false")
         directory, event_id = directory_of(self._parts.directory), event_id_of(request)
         most = self._parts.config().clips.max_mb * 500_000
 
@@ -161,7 +161,7 @@ class Events:
 
         await self._one(event_id)
         if not await answered(write):
-            raise RefusedError(HTTPStatus.CONFLICT, "pinned clips may take half of the room for clips")
+            raise RequestError(HTTPStatus.CONFLICT, "pinned clips may take half of the room for clips")
         return JSONResponse(await self._one(event_id))
 
     async def clip(self, request: Request) -> Response:
@@ -190,17 +190,17 @@ class Events:
         """What each threshold would have made of the past days, as `streamer curve --json` says it."""
         sound, days = request.path_params["sound"], int(number_of(request, "days", 7, 1, 30))
         if sound not in self._parts.control.sounds:
-            raise RefusedError(HTTPStatus.NOT_FOUND, "no such sound, or it has no threshold")
+            raise RequestError(HTTPStatus.NOT_FOUND, "no such sound, or it has no threshold")
         source = request.query_params.get("source") or None
         if source is not None and source not in self._parts.control.sources:
-            raise RefusedError(HTTPStatus.NOT_FOUND, "no such source")
+            raise RequestError(HTTPStatus.NOT_FOUND, "no such source")
         arguments = ["curve", sound, "--last", f"{days}d"]
         try:
             found = await self._parts.commands.run(
                 self._parts.config(), directory_of(self._parts.directory), arguments, source
             )
         except StreamerError as error:
-            raise RefusedError(HTTPStatus.CONFLICT, str(error)) from None
+            raise RequestError(HTTPStatus.CONFLICT, str(error)) from None
         return JSONResponse(found)
 
     async def hours(self, request: Request) -> Response:
@@ -208,7 +208,7 @@ class Events:
         zone = self._parts.zone
         first, last = day_of(request, "from"), day_of(request, "to")
         if not 0 <= (last - first).days < DAYS_MAX:
-            raise RefusedError(HTTPStatus.BAD_REQUEST, f"from and to are days, at most {DAYS_MAX} apart")
+            raise RequestError(HTTPStatus.BAD_REQUEST, f"from and to are days, at most {DAYS_MAX} apart")
         by_weekday = request.query_params.get("by") == "weekday"
         begin, end = midnight(first, zone), midnight(last + timedelta(days=1), zone)
         source, directory = request.query_params.get("source") or None, directory_of(self._parts.directory)
@@ -247,7 +247,7 @@ class Events:
                 return history.review(db, event_id, verdict, sound=sound, note=note)
 
         if not await answered(write):
-            raise RefusedError(HTTPStatus.NOT_FOUND, "no such event")
+            raise RequestError(HTTPStatus.NOT_FOUND, "no such event")
         found = await self._one(event_id)
         self._parts.feed.changed("review", {"id": event_id, "verdict": verdict})
         return JSONResponse(found)

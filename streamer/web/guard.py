@@ -41,7 +41,7 @@ CSP = (
 )
 
 
-class RefusedError(Exception):
+class RequestError(Exception):
     """An answer other than the one that was asked for."""
 
     def __init__(self, status: HTTPStatus, reason: str) -> None:
@@ -184,7 +184,7 @@ def _bounded(receive: Receive) -> Receive:
         message = await receive()
         received += len(message.get("body", b""))
         if received > BODY_MAX:
-            raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "at most 64 kB")
+            raise RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "at most 64 kB")
         return message
 
     return receiving

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from streamer.core.threads import in_thread
 from streamer.errors import InputError, StreamerError
 from streamer.store.query import Filter, Position
-from streamer.web.guard import Caller, RefusedError
+from streamer.web.guard import Caller, RequestError
 
 ANSWER_S = 2.0
 """a disk that takes longer is answered with 503"""
@@ -25,31 +25,31 @@ T = TypeVar("T")
 
 
 def directory_of(directory: Path | None) -> Path:
-    """The state directory. Raises RefusedError where there is none."""
+    """The state directory. Raises RequestError where there is none."""
     if directory is None:
-        raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, "nothing can be kept on disk: there is no history")
+        raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "nothing can be kept on disk: there is no history")
     return directory
 
 
 async def answered(read: Callable[[], T], timeout_s: float = ANSWER_S) -> T:
-    """Run something that waits for the disk. Raises RefusedError."""
+    """Run something that waits for the disk. Raises RequestError."""
     try:
         return await in_thread(read, "history", timeout_s)
     except TimeoutError:
-        raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, "the disk does not answer") from None
+        raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "the disk does not answer") from None
     except InputError as error:
-        raise RefusedError(HTTPStatus.NOT_FOUND, str(error).partition(": see")[0]) from None
+        raise RequestError(HTTPStatus.NOT_FOUND, str(error).partition(": see")[0]) from None
     except StreamerError as error:
-        raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, str(error)) from None
+        raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, str(error)) from None
 
 
 async def body_of(request: Request) -> dict[str, Any]:
     try:
         values = json.loads(await request.body())
     except (ValueError, RecursionError):
-        raise RefusedError(HTTPStatus.BAD_REQUEST, "the body is not JSON") from None
+        raise RequestError(HTTPStatus.BAD_REQUEST, "the body is not JSON") from None
     if not isinstance(values, dict):
-        raise RefusedError(HTTPStatus.BAD_REQUEST, "the body is a JSON object")
+        raise RequestError(HTTPStatus.BAD_REQUEST, "the body is a JSON object")
     return values
 
 
@@ -61,7 +61,7 @@ def caller_of(request: Request) -> Caller:
 def event_id_of(request: Request) -> str:
     event_id: str = request.path_params["event_id"]
     if len(event_id) != 12 or not set(event_id) <= set("0123456789abcdef"):
-        raise RefusedError(HTTPStatus.NOT_FOUND, "no such event")
+        raise RequestError(HTTPStatus.NOT_FOUND, "no such event")
     return event_id
 
 
@@ -74,7 +74,7 @@ def number_of(request: Request, name: str, default: float, least: float, most: f
     except ValueError:
         value = math.nan
     if not least <= value <= most:
-        raise RefusedError(HTTPStatus.BAD_REQUEST, f"{name} is a number from {least:g} to {most:g}")
+        raise RequestError(HTTPStatus.BAD_REQUEST, f"{name} is a number from {least:g} to {most:g}")
     return value
 
 
@@ -85,9 +85,9 @@ def position_of(text: str | None) -> Position | None:
     try:
         position = Position(float(onset), int(seq))
     except ValueError:
-        raise RefusedError(HTTPStatus.BAD_REQUEST, "after is the `next` of an earlier answer") from None
+        raise RequestError(HTTPStatus.BAD_REQUEST, "after is the `next` of an earlier answer") from None
     if not math.isfinite(position.onset) or abs(position.seq) > 1 << 62:
-        raise RefusedError(HTTPStatus.BAD_REQUEST, "after is the `next` of an earlier answer")
+        raise RequestError(HTTPStatus.BAD_REQUEST, "after is the `next` of an earlier answer")
     return position
 
 
@@ -95,9 +95,9 @@ def day_of(request: Request, name: str) -> date:
     try:
         day = date.fromisoformat(request.query_params.get(name, ""))
     except ValueError:
-        raise RefusedError(HTTPStatus.BAD_REQUEST, f"{name} is a day, as in 2026-11-25") from None
+        raise RequestError(HTTPStatus.BAD_REQUEST, f"{name} is a day, as in 2026-11-25") from None
     if not 1970 < day.year < 9999:
-        raise RefusedError(HTTPStatus.BAD_REQUEST, f"{name} is a day, as in 2026-11-25")
+        raise RequestError(HTTPStatus.BAD_REQUEST, f"{name} is a day, as in 2026-11-25")
     return day
 
 
@@ -106,11 +106,11 @@ def midnight(day: date, zone: ZoneInfo) -> float:
 
 
 def filter_of(request: Request, zone: ZoneInfo) -> Filter:
-    """Which events; of a day in the home's zone. Raises RefusedError."""
+    """Which events; of a day in the home's zone. Raises RequestError."""
     query = request.query_params
     verdict = query.get("verdict") or None
     if verdict not in (None, "right", "wrong", "none"):
-        raise RefusedError(HTTPStatus.BAD_REQUEST, "verdict is right, wrong or none")
+        raise RequestError(HTTPStatus.BAD_REQUEST, "verdict is right, wrong or none")
     since = until = None
     if query.get("day"):
         day = day_of(request, "day")
@@ -126,11 +126,11 @@ def filter_of(request: Request, zone: ZoneInfo) -> Filter:
 
 
 def time_of(body: dict[str, Any], name: str) -> float:
-    """Seconds since the epoch of a time in a body. Raises RefusedError."""
+    """Seconds since the epoch of a time in a body. Raises RequestError."""
     try:
         moment = datetime.fromisoformat(body[name])
     except (KeyError, TypeError, ValueError):
         moment = None
     if moment is None or moment.tzinfo is None or not 1970 < moment.year < 9999:
-        raise RefusedError(HTTPStatus.BAD_REQUEST, f"{name} is a time, as in 2026-11-25T03:00:00Z")
+        raise RequestError(HTTPStatus.BAD_REQUEST, f"{name} is a time, as in 2026-11-25T03:00:00Z")
     return moment.timestamp()

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp
 from streamer.core.backoff import Backoff
 from streamer.core.rate_limit import RateLimit
 from streamer.core.tasks import running
-from streamer.web.guard import Guard, RefusedError, ScopedRoute
+from streamer.web.guard import Guard, RequestError, ScopedRoute
 from streamer.web.sessions import Sessions
 
 PORTS = 20
@@ -151,7 +151,7 @@ def application(
     needs_password: bool = False,
 ) -> ASGIApp:
     """The routes behind the guard; the rest as `Guard` has it."""
-    handlers: dict[Any, Any] = {RefusedError: _refused, HTTPException: _no_such, Exception: _fault}
+    handlers: dict[Any, Any] = {RequestError: _refused, HTTPException: _no_such, Exception: _fault}
     app = Starlette(routes=list(routes), exception_handlers=handlers)
     return Guard(
         app, routes, sessions, hosts=hosts, ingress_proxies=ingress_proxies, needs_password=needs_password

@@ -21,7 +21,7 @@ from streamer.config.control import (
     SetProfile,
     SetThreshold,
 )
-from streamer.web.guard import RefusedError, ScopedRoute
+from streamer.web.guard import RequestError, ScopedRoute
 from streamer.web.request import body_of, caller_of
 
 
@@ -52,7 +52,7 @@ class Settings:
         """Listen to a source, or not."""
         source, value = self._source(request), (await body_of(request)).get("value")
         if not isinstance(value, bool):
-            raise RefusedError(HTTPStatus.BAD_REQUEST, "value is true or false")
+            raise RequestError(HTTPStatus.BAD_REQUEST, "value is true or false")
         self._apply(request, SetListen(source, value))
         return JSONResponse(self.control_fields())
 
@@ -60,7 +60,7 @@ class Settings:
         """For an hour, or no longer."""
         source, value = self._source(request), (await body_of(request)).get("value")
         if not isinstance(value, bool):
-            raise RefusedError(HTTPStatus.BAD_REQUEST, "value is true or false")
+            raise RequestError(HTTPStatus.BAD_REQUEST, "value is true or false")
         until = time.time() + MUTE_S if value else 0.0
         self._apply(request, SetMute(source, until))
         return JSONResponse(self.control_fields())
@@ -70,9 +70,9 @@ class Settings:
         source, sound = self._source(request), request.path_params["sound"]
         value = (await body_of(request)).get("value")
         if sound not in self._control.all_sounds:
-            raise RefusedError(HTTPStatus.NOT_FOUND, "no such sound")
+            raise RequestError(HTTPStatus.NOT_FOUND, "no such sound")
         if not isinstance(value, bool):
-            raise RefusedError(HTTPStatus.BAD_REQUEST, "value is true or false")
+            raise RequestError(HTTPStatus.BAD_REQUEST, "value is true or false")
         self._apply(request, SetListenFor(source, sound, value))
         return JSONResponse(self.control_fields())
 
@@ -80,7 +80,7 @@ class Settings:
         """How sensitive all sounds of a source are."""
         source, value = self._source(request), (await body_of(request)).get("value")
         if not isinstance(value, str) or value not in PROFILES:
-            raise RefusedError(HTTPStatus.BAD_REQUEST, f"value is one of: {', '.join(PROFILES)}")
+            raise RequestError(HTTPStatus.BAD_REQUEST, f"value is one of: {', '.join(PROFILES)}")
         self._apply(request, SetProfile(source, value))
         return JSONResponse(self.control_fields())
 
@@ -89,16 +89,16 @@ class Settings:
         source, sound = self._source(request), request.path_params["sound"]
         value = (await body_of(request)).get("value")
         if sound not in self._control.sounds:
-            raise RefusedError(HTTPStatus.NOT_FOUND, "no such sound, or it has no threshold")
+            raise RequestError(HTTPStatus.NOT_FOUND, "no such sound, or it has no threshold")
         if not isinstance(value, int | float) or isinstance(value, bool) or not LOWEST <= value <= HIGHEST:
-            raise RefusedError(HTTPStatus.BAD_REQUEST, f"value is a number from {LOWEST:g} to {HIGHEST:g}")
+            raise RequestError(HTTPStatus.BAD_REQUEST, f"value is a number from {LOWEST:g} to {HIGHEST:g}")
         self._apply(request, SetThreshold(source, sound, float(value)))
         return JSONResponse(self.control_fields())
 
     def _apply(self, request: Request, command: Command) -> None:
-        """Raises RefusedError where only an owner may: whoever weakens an alarm should have meant to."""
+        """Raises RequestError where only an owner may: whoever weakens an alarm should have meant to."""
         if self._control.weakens_critical(command) and "owner" not in caller_of(request).scopes:
-            raise RefusedError(HTTPStatus.FORBIDDEN, "a critical sound: this needs the scope owner")
+            raise RequestError(HTTPStatus.FORBIDDEN, "a critical sound: this needs the scope owner")
         self._control.apply(command)
 
     def control_fields(self) -> dict[str, object]:
@@ -125,5 +125,5 @@ class Settings:
     def _source(self, request: Request) -> str:
         source: str = request.path_params["source"]
         if source not in self._control.sources:
-            raise RefusedError(HTTPStatus.NOT_FOUND, "no such source")
+            raise RequestError(HTTPStatus.NOT_FOUND, "no such source")
         return source

@@ -10,7 +10,7 @@ from pathlib import Path
 from starlette.requests import Request
 from starlette.responses import Response
 
-from streamer.web.guard import RefusedError, ScopedRoute
+from streamer.web.guard import RequestError, ScopedRoute
 
 MEDIA = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".html": "text/html"}
 
@@ -34,7 +34,7 @@ class StaticFiles:
         name = request.path_params["name"]
         content = self._static.get(name)
         if content is None:
-            raise RefusedError(HTTPStatus.NOT_FOUND, "no such file")
+            raise RequestError(HTTPStatus.NOT_FOUND, "no such file")
         headers = {"Cache-Control": "no-cache"}
         return Response(content, media_type=MEDIA.get(Path(name).suffix, "text/plain"), headers=headers)
 

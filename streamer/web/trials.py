@@ -21,7 +21,7 @@ from streamer.core.tasks import cancel_and_wait
 from streamer.core.times import utc
 from streamer.errors import InputError, StreamerError
 from streamer.store.query import reading
-from streamer.web.guard import RefusedError, ScopedRoute
+from streamer.web.guard import RequestError, ScopedRoute
 from streamer.web.parts import Parts
 from streamer.web.request import answered, body_of, directory_of
 
@@ -80,25 +80,25 @@ class Trials:
         body = await body_of(request)
         thresholds, source, days = body.get("thresholds"), body.get("source"), body.get("days", 7)
         if not isinstance(thresholds, dict) or not thresholds:
-            raise RefusedError(HTTPStatus.BAD_REQUEST, "thresholds is an object, by sound")
+            raise RequestError(HTTPStatus.BAD_REQUEST, "thresholds is an object, by sound")
         for sound, value in thresholds.items():
             if sound not in self._parts.control.sounds:
-                raise RefusedError(HTTPStatus.NOT_FOUND, "no such sound, or it has no threshold")
+                raise RequestError(HTTPStatus.NOT_FOUND, "no such sound, or it has no threshold")
             if (
                 isinstance(value, bool)
                 or not isinstance(value, int | float)
                 or not LOWEST <= value <= HIGHEST
             ):
-                raise RefusedError(
+                raise RequestError(
                     HTTPStatus.BAD_REQUEST, f"a threshold is a number from {LOWEST:g} to {HIGHEST:g}"
                 )
         if source is not None and source not in list(self._parts.control.sources):
-            raise RefusedError(HTTPStatus.NOT_FOUND, "no such source")
+            raise RequestError(HTTPStatus.NOT_FOUND, "no such source")
         if isinstance(days, bool) or not isinstance(days, int) or not 1 <= days <= DAYS_MAX:
-            raise RefusedError(HTTPStatus.BAD_REQUEST, f"days is a whole number from 1 to {DAYS_MAX}")
+            raise RequestError(HTTPStatus.BAD_REQUEST, f"days is a whole number from 1 to {DAYS_MAX}")
         directory_of(self._parts.directory)
         if self._latest is not None and not self._latest.task.done():
-            raise RefusedError(HTTPStatus.CONFLICT, "another trial runs: wait until it is over, or end it")
+            raise RequestError(HTTPStatus.CONFLICT, "another trial runs: wait until it is over, or end it")
         trial = Trial(secrets.token_hex(6), thresholds, source, days)
         self._latest = _Running(trial, asyncio.create_task(self._run(trial), name="trial"))
         return JSONResponse(trial.fields(), HTTPStatus.ACCEPTED)
@@ -120,7 +120,7 @@ class Trials:
 
     def _known(self, request: Request) -> _Running:
         if self._latest is None or self._latest.trial.id != request.path_params["job"]:
-            raise RefusedError(HTTPStatus.NOT_FOUND, "no such trial; another may have taken its place")
+            raise RequestError(HTTPStatus.NOT_FOUND, "no such trial; another may have taken its place")
         return self._latest
 
     async def _run(self, trial: Trial) -> None:
@@ -141,7 +141,7 @@ class Trials:
                 said=said,
             )
             trial.found = await self._shown(found)
-        except (StreamerError, RefusedError, ValueError, KeyError) as error:
+        except (StreamerError, RequestError, ValueError, KeyError) as error:
             trial.error = str(error)
 
     async def _shown(self, found: Mapping[str, Any]) -> dict[str, Any]:

@@ -533,7 +533,7 @@ async def test_the_largest_packet_that_a_broker_takes(
         client = connection.Broker(settings(broker.port), identifier="c", will_topic=None)
         async with client.connect() as connected:
             if spare and size > 20:
-                with pytest.raises(connection.RefusedError, match=f"{size} bytes are more than"):
+                with pytest.raises(connection.MessageRefusedError, match=f"{size} bytes are more than"):
                     await connected.send(message)
             else:
                 await connected.send(message)
