@@ -98,9 +98,13 @@ class Control:
     def weakens_critical(self, command: Command) -> bool:
         """Whether it switches a critical sound off, or raises its threshold above that of the file.
 
-        A profile does so for all sounds at once: where one is critical, no command makes it less sensitive.
+        Closing a source and choosing a profile change all of its sounds, so one critical sound is enough.
         """
         match command:
+            case SetListen(_, listen):
+                return not listen and any(
+                    sound.priority == "critical" for sound in self._config.sounds.values()
+                )
             case SetListenFor(_, sound, listen):
                 return not listen and self._config.sounds[sound].priority == "critical"
             case SetThreshold(_, sound, on):

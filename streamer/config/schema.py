@@ -261,7 +261,7 @@ class MqttSettings(Section):
     """Keep-alive interval in seconds."""
     commands: Literal["all"] | bool = True
     """Whether commands on …/set topics are obeyed: listening, thresholds, profile. Only with `all` may they
-    switch a sound of priority critical off, or raise its threshold."""
+    switch a sound of priority critical off, raise its threshold, or close a source that listens for one."""
 
 
 class HomeAssistantSettings(Section):

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from streamer import __version__
 from streamer.config.control import HIGHEST, LOWEST, PROFILES
+from streamer.home_assistant.origin import ORIGIN
 from streamer.language import Names
 from streamer.mqtt.topics import Topics
 
@@ -420,7 +421,7 @@ def _shared(device: Device) -> dict[str, object]:
             about["sa"] = device.area
     if device.page_url is not None:
         about["cu"] = device.page_url
-    return {"dev": about, "o": {"name": "streamer", "sw": __version__}}
+    return {"dev": about, "o": ORIGIN}
 
 
 def _availability(device: Device) -> dict[str, object]:

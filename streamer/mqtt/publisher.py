@@ -412,7 +412,7 @@ class MqttSink:
         if self._control.weakens_critical(command) and not self._critical_commands:
             if self._logged.due(f"command {incoming.topic}"):
                 log.warning(
-                    "MQTT: %s: not applied: the sound is critical; mqtt.commands: all would allow it",
+                    "MQTT: %s: not applied: it weakens a critical sound; mqtt.commands: all would allow it",
                     incoming.topic,
                 )
             return

@@ -31,6 +31,7 @@ from streamer.home_assistant.addon import (
     write_configuration,
 )
 from streamer.language import Language
+from streamer.store.clips import clip_path
 from tests.daemon import Daemon
 from tests.home_assistant.supervisor import TOKEN, Supervisor, serving
 from tests.mosquitto import HOST, Mosquitto, Subscribe
@@ -145,6 +146,32 @@ def test_a_configuration_of_ones_own(tmp_path: Path) -> None:
     assert (config.mqtt.tls, config.state_dir) == (None, None)
     with pytest.raises(ConfigError, match=r"other\.yaml: no such file"):
         configured(tmp_path, {"configuration": "other.yaml"})
+
+
+def test_clips_have_a_place(tmp_path: Path) -> None:
+    """In the add-on's data: always there, writable also for AppArmor, and left out of backups."""
+    (tmp_path / "mine.yaml").write_text(
+        "state_dir: /elsewhere\nsources: {attic: {microphone: USB}}\nclips: {enabled: true, max_mb: 500}\n"
+        "sounds: {siren: {on: 0.4, labels: [Siren]}}\n",
+        encoding="utf-8",
+    )
+    config = configured(tmp_path, {"configuration": "mine.yaml"})
+    assert (config.clips.enabled, config.clips.max_mb, config.state_dir) == (True, 500, None)
+    last = (APP / "addon.Dockerfile").read_text(encoding="utf-8")
+    (state,) = re.findall(r"\bSTATE_DIRECTORY=(\S+)", last)
+    clip = clip_path(Path(state), "0123456789ab", 1.8e9)
+    mounted = {"/media": "media", "/config": "addon_config"}
+    read_only = {one["type"] for one in MANIFEST["map"] if one["read_only"]}
+    assert not [path for path, kind in mounted.items() if kind in read_only and clip.is_relative_to(path)]
+    assert clip.is_relative_to("/data")
+    assert re.search(r"^  /data/\*\* rwkl,$", (APP / "apparmor.txt").read_text(encoding="utf-8"), re.M)
+    # The supervisor matches these as pathlib does, from the right, and a folder that matches is not entered.
+    day = Path("data") / clip.parent.relative_to("/data")
+    assert any(day.match(pattern) for pattern in MANIFEST["backup_exclude"])
+    kept = Path("data") / clip.parents[2].relative_to("/data") / "events.db"
+    assert not any(
+        path.match(pattern) for path in (kept, kept.parent) for pattern in MANIFEST["backup_exclude"]
+    )
 
 
 def test_a_broker_with_tls_or_without_a_login(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from streamer.home_assistant.entities import (
     entities,
     entity_config,
 )
+from streamer.home_assistant.origin import origin
 from streamer.language import Language
 from streamer.mqtt.messages import Message, event_message
 from streamer.mqtt.topics import Topics
@@ -136,6 +137,29 @@ def test_without_commands() -> None:
     """Where nobody may command, there is nothing to command with."""
     ear = DiscoveryDevice(TOPICS, "living_room", SOUNDS, SOUNDS, commands=False)
     assert not [entity for entity in entities(ear) if "cmd_t" in entity.config]
+
+
+@pytest.mark.parametrize(
+    ("urls", "found"),
+    [
+        ([], None),
+        (["Source, https://example.com/source"], None),
+        (["Homepage, https://example.com/"], "https://example.com/"),
+        (["Homepage, https://example.com/", "Support,https://example.com/help"], "https://example.com/help"),
+    ],
+)
+def test_where_to_get_help(
+    urls: list[str], found: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The address that the package's own metadata names for it; none is made up."""
+    (tmp_path / "sample-1.dist-info").mkdir()
+    lines = ["Metadata-Version: 2.4", "Name: sample", "Version: 1", *(f"Project-URL: {url}" for url in urls)]
+    (tmp_path / "sample-1.dist-info" / "METADATA").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    about = {"name": "streamer", "sw": __version__}
+    assert origin("sample") == about | ({"url": found} if found else {})
+    assert origin("not-installed") == about
+    assert json.loads(told()[DEVICE])["o"] == origin()
 
 
 def test_the_form_of_an_entity() -> None:

@@ -599,7 +599,7 @@ async def test_events_go_before_states(mosquitto: Mosquitto, subscribe: Subscrib
 async def test_commands_to_what_is_critical(
     mosquitto: Mosquitto, subscribe: Subscribe, caplog: pytest.LogCaptureFixture, allowed: bool
 ) -> None:
-    """None switches it off or makes it deafer, unless the configuration says so; other sounds are free."""
+    """None switches it off, makes it deafer or closes its microphone, unless the configuration says so."""
     sounds = {
         "smoke_alarm": {"labels": ["Smoke detector, smoke alarm"], "on": 0.5, "priority": "critical"},
         "dog_bark": {"labels": ["Dog"], "on": 0.5},
@@ -617,6 +617,7 @@ async def test_commands_to_what_is_critical(
     async with telling(writer):
         await heard.until_heard(f"{BASE}/status", "online")
         async with aiomqtt.Client(HOST, mosquitto.port) as client:
+            await client.publish(f"{BASE}/kitchen/listen/set", "OFF", qos=1)
             for sound in sounds:
                 await client.publish(f"{BASE}/kitchen/sound/{sound}/threshold/set", "0.4", qos=1)
                 await client.publish(f"{BASE}/kitchen/sound/{sound}/threshold/set", "0.9", qos=1)
@@ -624,10 +625,14 @@ async def test_commands_to_what_is_critical(
         await until(lambda: not control.listens_for("kitchen", "dog_bark"))
         state = f"{BASE}/kitchen/sound/smoke_alarm/listen/state"
         await heard.until_heard(state, "OFF" if allowed else "ON")
+        await heard.until_heard(f"{BASE}/kitchen/listen/state", "OFF" if allowed else "ON")
+    assert control.listens("kitchen") is not allowed
     assert control.threshold("kitchen", "dog_bark") == 0.9
     assert control.threshold("kitchen", "smoke_alarm") == (0.9 if allowed else 0.4)
     assert control.listens_for("kitchen", "smoke_alarm") is not allowed
-    assert ("the sound is critical" in caplog.text) is not allowed
+    for topic in ("kitchen/listen/set", "kitchen/sound/smoke_alarm/listen/set"):
+        refusal = f"{BASE}/{topic}: not applied: it weakens a critical sound"
+        assert (refusal in caplog.text) is not allowed
 
 
 async def test_the_embedded_broker_loses_nothing(subscribe: Subscribe, tmp_path: Path) -> None:

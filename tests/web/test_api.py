@@ -395,7 +395,12 @@ def test_the_description_is_whole(site: Site) -> None:
 def test_a_script_cannot_weaken_an_alarm(guarded: Site) -> None:
     """A token that may write may not switch off what is critical, nor make it harder to hear."""
     token = owner_token(guarded, ("write",))
-    for path, value in (("sound/smoke_alarm", False), ("threshold/smoke_alarm", 0.9), ("profile", "low")):
+    for path, value in (
+        ("listen", False),
+        ("sound/smoke_alarm", False),
+        ("threshold/smoke_alarm", 0.9),
+        ("profile", "low"),
+    ):
         answer = guarded.ask("PUT", f"/api/1/control/kitchen/{path}", body={"value": value}, token=token)
         assert (answer.status, answer.fields["error"]) == (
             403,
