@@ -208,7 +208,7 @@ class Connection(ObservedClient):
         return properties
 
     async def incoming(self, topics: Sequence[str]) -> AsyncIterator[Incoming]:
-        """Subscribe to topics, and yield messages until the connection is lost. Raises MessageRefusedError."""
+        """Subscribe, and yield messages until the connection is lost. Raises MessageRefusedError."""
         # Not our own messages; and a message that was published as retained is marked as such.
         options = SubscribeOptions(qos=1, noLocal=True, retainAsPublished=True)
         try:
