@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -37,6 +38,8 @@ QUICKSTART = example("quickstart")
 STOP_SIGNALS = signal.SIGINT, signal.SIGTERM
 CHECK_S = 1.5
 """how long `check` listens to a source"""
+STOP_S = 10.0
+"""seconds after a signal at which the process is ended by force; in order it takes less than two"""
 
 
 def run(config: ConfigOption, plain: PlainOption = False) -> None:
@@ -168,7 +171,16 @@ def _run(config: Config, *, plain: bool, reread: Callable[[], Config] | None = N
         logging.basicConfig(level=logging.INFO, handlers=[handler])
         metrics = Metrics() if thread is None else Metrics(log_lines_lost=lambda: thread.dropped)
         daemon = serve(config, metrics, terminal=terminal, reread=None if terminal else reread)
-        asyncio.run(_until_stopped(daemon))
+        force = threading.Timer(STOP_S, _end_by_force)
+        force.daemon = True
+        stack.callback(force.cancel)
+        asyncio.run(_until_stopped(daemon, force))
+
+
+def _end_by_force() -> None:
+    print(f"streamer: it did not stop within {STOP_S:g} s: ended by force", file=sys.stderr)
+    faulthandler.dump_traceback(all_threads=True)
+    os._exit(StreamerError.exit_code)
 
 
 @contextmanager
@@ -182,8 +194,11 @@ def _stopped_at_once() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-async def _until_stopped(daemon: Coroutine[Any, Any, None]) -> None:
-    """Run it; SIGINT and SIGTERM end it in order, and that is no error. A second signal changes nothing."""
+async def _until_stopped(daemon: Coroutine[Any, Any, None], force: threading.Timer) -> None:
+    """Run it; SIGINT and SIGTERM end it in order, and that is no error. A second signal changes nothing.
+
+    `force` is started at the first signal.
+    """
     task = asyncio.create_task(daemon, name="daemon")
     stopped = asyncio.Event()
 
@@ -191,6 +206,7 @@ async def _until_stopped(daemon: Coroutine[Any, Any, None]) -> None:
         if not stopped.is_set():
             stopped.set()
             task.cancel()
+            force.start()
 
     loop = asyncio.get_running_loop()
     for number in STOP_SIGNALS:
