@@ -1,6 +1,7 @@
 """The program: `streamer`, which is `python -m streamer`."""
 
 import signal
+import sys
 
 
 def main() -> None:
@@ -8,8 +9,11 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     from streamer.cli import main as command  # noqa: PLC0415  # takes a second, in which Ctrl-C may come
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    command()
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        command()
+    except KeyboardInterrupt:  # in the moment before the command takes it over
+        sys.exit(128 + signal.SIGINT)
 
 
 if __name__ == "__main__":

@@ -178,6 +178,10 @@ def _run(config: Config, *, plain: bool, reread: Callable[[], Config] | None = N
 
 
 def _end_by_force() -> None:
+    # Standard error may be what hangs.
+    anyway = threading.Timer(1.0, os._exit, (StreamerError.exit_code,))
+    anyway.daemon = True
+    anyway.start()
     print(f"streamer: it did not stop within {STOP_S:g} s: ended by force", file=sys.stderr)
     faulthandler.dump_traceback(all_threads=True)
     os._exit(StreamerError.exit_code)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -39,3 +41,20 @@ def test_what_hangs_is_ended_by_force() -> None:
     assert process.returncode == 70
     assert "ended by force" in said
     assert "in serve" in said
+
+
+def test_what_hangs_is_ended_although_nobody_reads_what_it_says() -> None:
+    """A full pipe behind standard error holds nothing up."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x" * 4096)
+    os.set_blocking(writer, True)
+    process = subprocess.Popen([sys.executable, "-c", HANGS], stdout=subprocess.PIPE, stderr=writer)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 70
+    for end in (reader, writer):
+        os.close(end)
