@@ -52,8 +52,13 @@ def _head(address: str) -> bytes:
             return file.read(HEAD)
     if not address.lower().startswith(("http://", "https://")):  # what urlopen also has: file, ftp
         return b""
-    from urllib.request import urlopen  # noqa: PLC0415  # rarely needed
+    from urllib.request import HTTPRedirectHandler, build_opener  # noqa: PLC0415  # rarely needed
 
-    with urlopen(address, timeout=TIMEOUT_S) as answer:  # noqa: S310  # http and https alone
+    class Stay(HTTPRedirectHandler):
+        """A redirect may lead into the home: none is followed here."""
+
+        def redirect_request(self, *_: object) -> None: ...
+
+    with build_opener(Stay).open(address, timeout=TIMEOUT_S) as answer:
         head: bytes = answer.read1(HEAD)
     return head

@@ -19,6 +19,7 @@ from av.audio.frame import AudioFrame
 
 from streamer.capture.channels import Channel, Mixer
 from streamer.capture.playlist import is_web, leads_to
+from streamer.core.addresses import may_lead
 from streamer.core.clock import Clock
 from streamer.core.printable import address_for_people, printable, without_secrets
 from streamer.core.threads import in_thread
@@ -310,13 +311,16 @@ class Stream:
             self._decoder = None
 
     def _opened(self) -> Decoder:
-        """Follows a playlist on the web one step, to the web; none further, as it may lead to itself."""
+        """Follows a playlist on the web one step, to the web; none further, as it may lead to itself.
+
+        One on the internet leads nowhere into the home, nor to this machine.
+        """
         address = str(self._address)
         try:
             return Decoder(address, self._channel)
         except SourceError as error:
             first = leads_to(address)
-            if first is None or not (is_web(address) and is_web(first)):
+            if first is None or not (is_web(address) and is_web(first) and may_lead(address, first)):
                 raise
             try:
                 return Decoder(first, self._channel)
