@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from streamer.data.synthesis import write_wav
 from streamer.errors import InferenceError, InputError, OutputError, UsageError
 from streamer.types import Scores, Window
 from tests.cli.test_files import chained_ogg
+from tests.disk import mounted
 from tests.inference.engines import Quick
 
 RATE = 8000
@@ -332,13 +332,8 @@ def test_a_state_that_somebody_edited(recordings: Path, tmp_path: Path, name: st
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MiB."""
-    mount = shutil.which("mount", path="/bin:/usr/bin:/sbin")
-    assert mount is not None
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run([mount, "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], check=True)
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
+    with mounted(tmp_path, "1m") as disk:
+        yield disk
 
 
 @pytest.mark.slow

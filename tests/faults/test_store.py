@@ -6,7 +6,6 @@ import asyncio
 import multiprocessing
 import os
 import random
-import shutil
 import sqlite3
 import subprocess
 import time
@@ -25,6 +24,7 @@ from streamer.store.layouts import FILE
 from streamer.store.query import reading
 from streamer.store.score_files import LAYOUT, minutes, segments
 from streamer.store.score_log import KeepScores, ScoreLog
+from tests.disk import fill, mounted
 from tests.faults.clip_process import live
 from tests.faults.table import FAULTS, Fault
 from tests.mosquitto import until
@@ -41,26 +41,8 @@ MIN_FREE = 1 << 20
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 16 MiB, of which the event log takes 8."""
-    mount = shutil.which("mount", path="/bin:/usr/bin:/sbin")
-    assert mount is not None
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run([mount, "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(disk)], check=True)
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
-
-
-def fill(disk: Path) -> Path:
-    """Leave not a byte."""
-    file = disk / "filling"
-    with file.open("wb", buffering=0) as filling:
-        for block in (1 << 16, 1):
-            try:
-                while True:
-                    filling.write(bytes(block))
-            except OSError:
-                pass
-    return file
+    with mounted(tmp_path, "16m") as disk:
+        yield disk
 
 
 async def bark_again(one: Home, number: int) -> str:

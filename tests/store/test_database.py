@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -17,6 +16,7 @@ import pytest
 
 from streamer.store import database as module
 from streamer.store.database import Database, NewerError, Room, back_up, check
+from tests.disk import mounted
 
 pytestmark = pytest.mark.slow
 
@@ -29,13 +29,8 @@ SMALL = Room(reserve=512 << 10, log=256 << 10)
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 4 MiB."""
-    mount = shutil.which("mount", path="/bin:/usr/bin:/sbin")
-    assert mount is not None
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run([mount, "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], check=True)
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
+    with mounted(tmp_path, "4m") as disk:
+        yield disk
 
 
 def fill(disk: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import random
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -27,6 +26,7 @@ from streamer.store.log import Entry, Log, Recorded
 from streamer.store.query import reading
 from streamer.store.retention import BOUNDS, Bounds
 from streamer.types import SoundEvent
+from tests.disk import fill, mounted
 from tests.reports import event, occurrence
 
 pytestmark = pytest.mark.slow
@@ -476,26 +476,8 @@ def test_a_newer_file_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFix
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 2 MiB."""
-    mount = shutil.which("mount", path="/bin:/usr/bin:/sbin")
-    assert mount is not None
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run([mount, "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], check=True)
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
-
-
-def fill(disk: Path) -> Path:
-    """Leave not a byte."""
-    file = disk / "filling"
-    with file.open("wb", buffering=0) as filling:
-        for block in (4096, 1):
-            try:
-                while True:
-                    filling.write(bytes(block))
-            except OSError:
-                pass
-    return file
+    with mounted(tmp_path, "2m") as disk:
+        yield disk
 
 
 def test_a_full_disk(small_disk: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import threading
 import time
@@ -30,6 +29,7 @@ from streamer.store.score_files import (
 from streamer.store.score_log import KeepScores, ScoreLog
 from streamer.store.score_minutes import UNREADABLE, encode_minute, goes_on, pack
 from streamer.types import Beeps, Hop, Scores, Sensed
+from tests.disk import mounted
 
 T0 = 1_790_000_000.0
 LABELS = tuple(f"label {number}" for number in range(20))
@@ -248,13 +248,8 @@ def test_a_disk_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MiB."""
-    mount = shutil.which("mount", path="/bin:/usr/bin:/sbin")
-    assert mount is not None
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run([mount, "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], check=True)
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
+    with mounted(tmp_path, "1m") as disk:
+        yield disk
 
 
 def test_a_full_disk(small_disk: Path) -> None:
