@@ -33,10 +33,10 @@ chaos:  ## a thousand faults between microphone and subscriber, and what was los
 	@scripts/debian-packages mosquitto mosquitto-clients
 	.venv/bin/python -m tests.chaos $(CHAOS_ARGS)
 
-faults:  ## what goes wrong in months, one fault after the other, and a table of what it cost (twelve minutes)
+faults:  ## what goes wrong in months, one fault after the other, and a table of what it cost (half an hour)
 	@scripts/venv dev
-	@scripts/debian-packages mosquitto mosquitto-clients pulseaudio pulseaudio-utils libportaudio2 libasound2-plugins faketime
-	FAULTS_CYCLES=1000 .venv/bin/pytest tests/faults $(PYTEST_ARGS)
+	@scripts/debian-packages mosquitto mosquitto-clients pulseaudio pulseaudio-utils libportaudio2 libasound2-plugins faketime strace
+	FAULTS_CYCLES=1000 .venv/bin/pytest tests/faults tests/faults/traced.py $(PYTEST_ARGS)
 
 FUZZ_EXAMPLES ?= 250000
 

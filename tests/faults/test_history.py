@@ -1,4 +1,4 @@
-"""The history of a daemon that is killed while events arrive, with MQTT off."""
+"""The history of a daemon that is killed while events arrive, with MQTT off, and one of a million events."""
 
 from __future__ import annotations
 
@@ -9,13 +9,21 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from streamer.metrics import Metrics
+from streamer.store.log import Log, Recorded
+from streamer.store.query import reading
 from tests.faults.program import QUICK, watched, write
 from tests.faults.table import FAULTS, Fault
+from tests.store.test_query import MODEL, many
 
-KILLS = int(os.environ.get("FAULTS_CYCLES", "10")) // 50 or 3
+CYCLES = int(os.environ.get("FAULTS_CYCLES", "10"))
+KILLS = CYCLES // 50 or 3
+N_EVENTS = 1000 * CYCLES
+GROUP = 5000
 BEEPS = """
 import array, sys, time
 while True:
@@ -78,3 +86,26 @@ def test_kills_leave_a_whole_history(tmp_path: Path) -> None:
     assert sum(one["is_cut"] for one in found) == n_ended
     assert all(one["rule"]["on"] == 0.2 and one["model"] == "ast-tiny" for one in found)
     FAULTS.append(Fault(f"daemon killed while events arrive ({KILLS} times)", lost="no event of the history"))
+
+
+def test_a_walk_through_a_long_history(tmp_path: Path) -> None:
+    """Page after page to its end: every event that was there once, while others are appended."""
+    events = many(N_EVENTS)
+    log = Log(tmp_path, Metrics(), model=MODEL)
+    for first in range(0, N_EVENTS, GROUP):
+        log.append([Recorded(one) for one in events[first : first + GROUP]])
+    late = [replace(one, id=f"late {n}") for n, one in enumerate(many(2 * N_EVENTS // 500, seed=2))]
+    found, after = list[str](), None
+    with reading(tmp_path) as reader:
+        while True:
+            page = reader.page(after=after, n=500)
+            found += [one.id for one in page.events]
+            if (after := page.next) is None:
+                break
+            if late:
+                log.append([Recorded(late.pop())])
+    log.close()
+    there = {one.id for one in events}
+    assert sum(event_id in there for event_id in found) == N_EVENTS
+    assert len(set(found)) == len(found) >= N_EVENTS
+    assert there <= set(found)

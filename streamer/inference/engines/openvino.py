@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cache, partial
 from typing import ClassVar
-
-import openvino
 
 from streamer.inference.engines.graph import GraphEngine, Network
 from streamer.inference.engines.processor import bfloat16_units
 from streamer.inference.engines.scores import Floats
 from streamer.model.onnx_graph import make_file
 from streamer.model.weights import Model
+
+# With this package OpenVINO tells its makers of each import, over the network and unasked; it does without.
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # which makes its import fail
+
+import openvino  # noqa: E402  # after the line above
 
 
 class OpenVinoEngine(GraphEngine):
