@@ -19,6 +19,8 @@ from streamer.types import Beeps, Priority, Samples, Scores, Sensed, SoundEvent
 
 _ROUNDING = 1e-3
 """by which a mean may be above the highest of its scores"""
+_NAME_S = 1.0
+"""what is loud may be known by name so much later than by its level: scores rise slower"""
 _ORDER: tuple[Priority, ...] = ("critical", "high", "normal", "low")
 
 
@@ -62,12 +64,12 @@ class Decider:
             for name, rule in self._rules.items()
             if rule.unless
         }
-        # Child labels first: when a Bark and a Dog start together, only the more specific event is emitted.
+        # What yields comes last: of a Bark, a Dog and a loudness that start together the Bark is emitted.
         self._detectors = {
             name: SoundDetector(source_id, name, self._rules[name])
-            for name in sorted(config.sounds, key=lambda name: len(descendants(self._rules[name].labels)))
+            for name in sorted(config.sounds, key=lambda name: _generality(self._rules[name]))
         }
-        self._related = _related({name: self._rules[name] for name in config.sounds})
+        self._yields_to = _yields_to({name: self._rules[name] for name in config.sounds})
         self._beeps: dict[str, Beeps] = {}
         """the latest group of each rhythm"""
         self._missed: list[Sensed] = []
@@ -279,25 +281,43 @@ class Decider:
             latest = max(found, key=lambda one: one.end, default=None)
             if latest is not None:
                 alarm = Span(memory.scores.cell(latest.begin), memory.scores.cell(latest.end))
-        related = (self._detectors[other].event for other in self._related[name])
+        others = [self._detectors[other] for other in self._yields_to[name]]
+        is_loudness = not rule.labels and bool(others)
+        starting = [other.starting for other in others] if is_loudness else []
+        named_s = end - self._announce_s - _NAME_S
         return Moment(
             origin=memory.scores.time(0),
             end=end,
             emitted_at=emitted_at,
             closing=closing,
             alarm=alarm,
-            related=tuple(event for event in related if event is not None),
+            related=tuple(other.event for other in others if other.event is not None),
+            undecided=tuple(span for span in starting if span and span.onset >= memory.scores.first),
+            named_until=memory.scores.cell(named_s) if is_loudness else math.inf,
         )
 
 
-def _related(rules: dict[str, SoundRule]) -> dict[str, list[str]]:
-    """For each sound the others that share a label with it, or of which one is a kind of the other."""
+def _generality(rule: SoundRule) -> tuple[bool, int]:
+    """The more kinds a sound has the more general it is, and a loudness, which has no labels, is the most."""
+    return not rule.labels, len(descendants(rule.labels))
+
+
+def _yields_to(rules: dict[str, SoundRule]) -> dict[str, list[str]]:
+    """For each sound the others whose event keeps it from starting one.
+
+    Those that share a label with it, or of which one is a kind of the other; for a loudness all with labels.
+    """
     kinds = {name: descendants(rule.labels) for name, rule in rules.items()}
     return {
         name: [
             other
             for other in rules
-            if other != name and (kinds[name] & set(rules[other].labels) or kinds[other] & set(rule.labels))
+            if other != name
+            and (
+                kinds[name] & set(rules[other].labels) or kinds[other] & set(rule.labels)
+                if rule.labels
+                else rules[other].labels
+            )
         ]
         for name, rule in rules.items()
     }

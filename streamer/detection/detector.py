@@ -98,7 +98,11 @@ class Moment:
     alarm: Span | None = None
     """the latest group of beeps of an alarm that was found in the signal"""
     related: tuple[Span, ...] = ()
-    """latest events of sounds that share a label with this one, or of which one is a kind of the other"""
+    """latest events of the sounds that this one yields to: their start keeps it from starting"""
+    undecided: tuple[Span, ...] = ()
+    """occurrences of sounds that a loudness yields to, which may yet start an event"""
+    named_until: float = math.inf
+    """cells before this are old enough for all that a loudness yields to; no limit for other sounds"""
 
     def time(self, cell: int) -> float:
         return min(self.origin + cell * CELL_S, self.end)
@@ -171,6 +175,12 @@ class SoundDetector:
         return self._occurrence is None
 
     @property
+    def starting(self) -> Span | None:
+        """The occurrence that has not started an event."""
+        occurrence = self._occurrence
+        return occurrence.span if occurrence is not None and occurrence.emitted is None else None
+
+    @property
     def event(self) -> Span | None:
         """Where the open event is, else where the latest one was."""
         occurrence = self._occurrence
@@ -197,7 +207,7 @@ class SoundDetector:
                 events.append(self._message("start", occurrence, scores, sound, moment))
             elif occurrence.emitted is not None and not is_over and self._has_news(occurrence, moment):
                 events.append(self._message("update", occurrence, scores, sound, moment))
-            if not is_over or (occurrence.emitted is None and self._may_confirm(occurrence, sound, moment)):
+            if not is_over or (occurrence.emitted is None and self._may_start(occurrence, sound, moment)):
                 break
             if occurrence.emitted is not None:
                 events.append(self._message("end", occurrence, scores, sound, moment))
@@ -211,10 +221,8 @@ class SoundDetector:
 
     def pending(self, cell: int) -> Span | None:
         """The occurrence at a cell that has not started an event; None where there is none."""
-        occurrence = self._occurrence
-        if occurrence is None or occurrence.emitted is not None:
-            return None
-        return occurrence.span if occurrence.onset <= cell < occurrence.until else None
+        span = self.starting
+        return span if span is not None and span.onset <= cell < span.until else None
 
     def held_back_by(self, span: Span, sound: SoundScores, moment: Moment) -> str:
         """The rule that keeps the present occurrence from starting, a clause for people; else empty."""
@@ -227,7 +235,9 @@ class SoundDetector:
         if rule.verify == "require" and (occurrence is None or not occurrence.verified):
             return "the cadence of an alarm is not in the signal"
         if any(span.overlaps(other) for other in moment.related):
-            return "a kind of it has started, or a sound that it is a kind of"
+            return "a sound that it yields to has started: a kind of it, what it is a kind of, or its name"
+        if _may_get_a_name(span, moment):
+            return "a loudness, and another sound may yet start that names it"
         return ""
 
     def _next_occurrence(self, scores: Samples, first: int) -> _Occurrence | None:
@@ -291,8 +301,10 @@ class SoundDetector:
         is_open = occurrence.until > sound.final and not moment.closing
         return occurrence.hops.count(False) <= n_allowed and is_open
 
-    def _may_confirm(self, occurrence: _Occurrence, sound: SoundScores, moment: Moment) -> bool:
-        """It is over, but too few hops agree yet, and the next window will score it again."""
+    def _may_start(self, occurrence: _Occurrence, sound: SoundScores, moment: Moment) -> bool:
+        """It is over, but too few hops agree yet and the next will score it again, or it may get a name."""
+        if _may_get_a_name(occurrence.span, moment):
+            return not any(occurrence.span.overlaps(other) for other in moment.related)
         n_agree = sum(occurrence.hops[-self._rule.confirm_of :])
         return n_agree < self._rule.confirm and occurrence.until > sound.final and not moment.closing
 
@@ -346,6 +358,13 @@ class SoundDetector:
     def _id(self, onset: float) -> str:
         """The same audio gives the same events, so the same ids."""
         return sha256(f"{self._source_id}/{self._sound}/{round(1000 * onset)}".encode()).hexdigest()[:12]
+
+
+def _may_get_a_name(span: Span, moment: Moment) -> bool:
+    """A sound that this one yields to may yet start where it is."""
+    if moment.closing:
+        return False
+    return span.onset >= moment.named_until or any(span.overlaps(other) for other in moment.undecided)
 
 
 def _cells(seconds: float) -> int:

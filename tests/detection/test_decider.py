@@ -23,9 +23,11 @@ SOUNDS = sounds(
 
 
 def alarm_at_20_s() -> Samples:
+    """And at 50 s what is loud and has no name."""
     rng = np.random.default_rng(1)
     samples = 0.003 * synthesis.coloured_noise(rng, RATE, 60.0, 1.0)
     samples[20 * RATE : 35 * RATE] += 0.1 * synthesis.temporal_three(rng, RATE, 15.0).samples
+    samples[50 * RATE : 51 * RATE] *= 30.0
     return samples
 
 

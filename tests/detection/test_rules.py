@@ -182,6 +182,62 @@ def test_loudness_is_a_sound() -> None:
     assert end.labels == {}
 
 
+BANG_S = 20.0
+NAMED = {"dog": {"labels": ["Bark"]}, "siren": {"labels": ["Siren"]}, "loud": {"above_background_db": 20}}
+
+
+def bang(seconds: float = 2.0) -> Samples:
+    samples = 0.003 * np.random.default_rng(0).normal(size=60 * RATE).astype(np.float32)
+    samples[round(BANG_S * RATE) : round((BANG_S + seconds) * RATE)] *= 100
+    return samples
+
+
+@pytest.mark.parametrize(
+    ("onset", "offset", "expected"),
+    [
+        (20.0, 22.0, {"dog"}),
+        (20.9, 21.5, {"dog"}),  # a score that rises later than the level
+        (17.0, 20.5, {"dog"}),  # one that was there before
+        (21.0, 40.0, {"dog"}),  # one that goes on
+        (10.0, 12.0, {"dog", "loud"}),
+        (24.0, 26.0, {"dog", "loud"}),
+    ],
+)
+def test_a_loudness_yields_to_what_has_a_name(onset: float, offset: float, expected: set[str]) -> None:
+    """Where a sound by its label overlaps it, that one alone starts; apart from it both do."""
+    found = occurrences(hear(config(**NAMED), bang(), ("Bark", onset, offset, 0.9)))
+
+    assert {end.sound for _, end in found} == expected
+
+
+@pytest.mark.parametrize("seconds", [0.3, 2.0, 10.0])
+def test_a_loudness_without_a_name_is_told(seconds: float) -> None:
+    """However short, with its true times, and late by what a name would have taken."""
+    ((start, end),) = occurrences(hear(config(**NAMED), bang(seconds)))
+
+    assert end.sound == "loud"
+    offset = end.offset or 0
+    assert (end.onset - BEGIN, offset - BEGIN) == pytest.approx((BANG_S, BANG_S + seconds), abs=0.2)
+    assert start.emitted_at - BEGIN <= BANG_S + 3.1
+
+
+def test_a_named_sound_yields_to_no_loudness() -> None:
+    """Also where that has started, since the name came much later."""
+    found = occurrences(hear(config(**NAMED), bang(10.0), ("Bark", 26.0, 28.0, 0.9)))
+
+    assert [(start.sound, end.sound) for start, end in found] == [("loud", "loud"), ("dog", "dog")]
+
+
+@pytest.mark.parametrize(("length_s", "expected"), [(3.0, ["dog"]), (1.0, ["loud"])])
+def test_a_loudness_waits_for_what_is_held_back(length_s: float, expected: list[str]) -> None:
+    """A sound that reached `on` and waits by a rule of its own: a loudness starts only where that did not."""
+    slow = config(**NAMED | {"dog": {"labels": ["Bark"], "min_duration_s": 2.5}})
+
+    found = occurrences(hear(slow, bang(0.5), ("Bark", BANG_S, BANG_S + length_s, 0.9)))
+
+    assert [end.sound for _, end in found] == expected
+
+
 def test_a_calibrated_source_has_a_level_in_dba() -> None:
     """The offset is added to the A-weighted level; a fault of the input that recurs is a problem."""
     settings = Config.model_validate(

@@ -72,12 +72,13 @@ def config(hop_s: float = 1.0) -> Config:
 
 
 def recording(seconds: float) -> Samples:
-    """A room with a tone here and there, and a smoke alarm."""
+    """A room with a tone here and there, a smoke alarm, and a noise that is loud and has no name."""
     rng = np.random.default_rng(5)
     t = np.arange(round(seconds * RATE)) / RATE
     samples = 0.002 * synthesis.coloured_noise(rng, RATE, seconds, 1.0)
     for onset, length, hertz in ((3.3, 1.2, 300), (8.0, 0.7, 3000), (31.0, 3.0, 400), (50.5, 0.4, 2500)):
         samples += 0.3 * np.sin(2 * np.pi * hertz * t) * ((t >= onset) & (t < onset + length))
+    samples += 0.03 * rng.normal(size=len(t)) * ((t >= 6.0) & (t < 6.8))
     alarm = synthesis.temporal_three(rng, RATE, 9.0).samples
     if len(samples) >= 47 * RATE:
         samples[38 * RATE : 47 * RATE] += 0.2 * alarm
