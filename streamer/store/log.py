@@ -338,7 +338,7 @@ class Log:
         progress = Progress() if self._cursor_file is None else self._cursor_file.progress
         database = Database(directory / FILE, LAYOUTS, room=self._room, is_clean=progress.is_clean)
         try:
-            self._learn(database, progress)
+            self._learn_where_full(database, progress)
         except NOT_AS_WRITTEN as error:
             database.close()
             raise DamagedError("its values are not those of an event log") from error
@@ -354,6 +354,15 @@ class Log:
                 self._cursor_file = CursorFile(path)
             except OSError as error:
                 self._log_failure(f"{path.name}: {error.strerror}")
+
+    def _learn_where_full(self, database: Database, progress: Progress) -> None:
+        """As `_learn`; the life before may have left neither free pages nor a reserve on a full disk."""
+        while True:
+            try:
+                return self._learn(database, progress)
+            except sqlite3.Error as error:
+                if not is_full(error) or not self._make_room(database):
+                    raise
 
     def _learn(self, database: Database, progress: Progress) -> None:
         """What is there from before, and what an older version has left."""

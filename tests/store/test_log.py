@@ -21,6 +21,7 @@ from streamer.metrics import Metrics
 from streamer.store import database
 from streamer.store import log as module
 from streamer.store.database import Room
+from streamer.store.history import Model
 from streamer.store.layouts import CURSORS, FILE
 from streamer.store.log import Entry, Log, Recorded
 from streamer.store.query import reading
@@ -514,6 +515,27 @@ def test_a_full_disk(small_disk: Path, caplog: pytest.LogCaptureFixture) -> None
         kept = [one.id for one in reader.events()]
     assert len(kept) + metrics.dropped["history"] == 20 + appended + 1
     assert kept[0] == "last"
+
+
+def test_another_model_on_a_full_disk(small_disk: Path) -> None:
+    """Where the life before has used all room, old events make room for what a start has to write."""
+    metrics = Metrics()
+    with opened(small_disk, metrics=metrics) as log:
+        fill(small_disk)
+        number = 0
+        while not metrics.dropped:
+            log.append([event("end", event_id=f"{number:04}")])
+            log.drain()
+            number += 1
+    labels = tuple(f"a label of another model, number {number}" for number in range(2000))
+    another = Log(
+        small_disk, metrics, consumers=[MQTT], model=Model("another", labels, "its hash"), room=SMALL
+    )
+    assert another.append([Recorded(event("end", event_id="last"))])
+    assert metrics.outbox.on_disk
+    another.close()
+    with reading(small_disk) as reader:
+        assert reader.event("last").model == "another"
 
 
 def test_a_start_on_a_full_disk(small_disk: Path) -> None:
