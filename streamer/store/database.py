@@ -180,9 +180,14 @@ class Database:
             return False
         return self.use_reserve()
 
-    def use_reserve(self) -> bool:
-        """Turn a piece of the reserve into free pages. False where there is none left."""
-        if not self._pieces:
+    @property
+    def n_free(self) -> int:
+        """Pages that rows can take before the file must grow."""
+        return self._number("PRAGMA freelist_count")
+
+    def use_reserve(self, *, but: int = 0) -> bool:
+        """Turn a piece of the reserve into free pages. False where no more than `but` are left."""
+        if self._pieces <= but:
             return False
         self.connection.execute("PRAGMA secure_delete = OFF")  # zeros need not be overwritten
         try:
@@ -204,7 +209,7 @@ class Database:
             self._allocate_log()
             while not self.has_reserve:
                 self._grow()
-            if self._number("PRAGMA freelist_count") < SLACK:
+            if self.n_free < SLACK:
                 self._grow()
                 self.use_reserve()
         except (OSError, sqlite3.OperationalError) as error:
@@ -271,7 +276,7 @@ class Database:
     def _grow(self) -> None:
         """A piece more in the reserve, of blocks allocated before. Raises OSError, sqlite3.Error."""
         pages = self._number("PRAGMA page_count")
-        if self._number("PRAGMA freelist_count") < PIECE + SLACK:
+        if self.n_free < PIECE + SLACK:
             pages += PIECE + 8
             os.posix_fallocate(self._file, 0, pages * PAGE)
         try:

@@ -25,7 +25,9 @@ from streamer.store import history
 from streamer.store.codec import NOT_AS_WRITTEN, checked, decode_event, encode_event, ended
 from streamer.store.cursors import CursorFile, Progress
 from streamer.store.database import (
+    PIECE,
     ROOM,
+    SLACK,
     DamagedError,
     Database,
     NewerError,
@@ -321,14 +323,16 @@ class Log:
     def _make_room(self, database: Database) -> bool:
         """Let the file grow; on a full disk messages that every consumer has go, then the reserve is used.
 
-        When that is used up, too, the oldest events of the history make room for new ones.
+        When that is used up, but for a piece, the oldest events of the history make room for new ones; then
+        the last piece is used.
         """
         try:
             return (
                 database.extend()
                 or self._trim(database, replace(self._bounds, behind=0)) > 0
-                or database.use_reserve()
+                or database.use_reserve(but=1)
                 or self._shorten_history(database)
+                or database.use_reserve()
             )
         except sqlite3.Error:
             return False
@@ -513,8 +517,23 @@ class Log:
         return min((cursor.delivered for cursor in self._cursors.values()), default=self._newest)
 
     def _shorten_history(self, database: Database) -> bool:
-        with database.transaction() as db:
-            n = history.expire(db, before=math.inf, most=0, turn=FEW)
+        """Delete the oldest events until there is room for new ones, and for a piece of the reserve again."""
+
+        def remove_few() -> int:
+            with database.transaction() as db:
+                return history.expire(db, before=math.inf, most=0, turn=FEW)
+
+        n = 0
+        while database.n_free < PIECE + 2 * SLACK:
+            try:
+                n_removed = remove_few()
+            except sqlite3.Error as error:  # to delete a row may take a page
+                if not is_full(error) or not database.use_reserve():
+                    raise
+                continue
+            if not n_removed:
+                break
+            n += n_removed
         self._metrics.drop("history", n)
         now = time.monotonic()
         if n and now - self._shortened_at >= LOG_PACE_S:

@@ -517,6 +517,22 @@ def test_a_full_disk(small_disk: Path, caplog: pytest.LogCaptureFixture) -> None
     assert kept[0] == "last"
 
 
+def test_a_disk_that_stays_full(small_disk: Path) -> None:
+    """Events go on to disk, life after life: old ones make room for them, and for the reserve again."""
+    metrics = Metrics()
+    for life in range(4):
+        with opened(small_disk, metrics=metrics) as log:
+            fill(small_disk)
+            for number in range(40):
+                log.append([event("end", event_id=f"{life}{number:02}{n:02}") for n in range(25)])
+                assert metrics.outbox.on_disk
+                log.log.deliver({MQTT: (log.log.read(MQTT, 25)[-1].seq, 25)})
+            log.log.tend()
+            assert log.log._database is not None
+            assert log.log._database.has_reserve
+    assert metrics.dropped["history"] > 0
+
+
 def test_another_model_on_a_full_disk(small_disk: Path) -> None:
     """Where the life before has used all room, old events make room for what a start has to write."""
     metrics = Metrics()
