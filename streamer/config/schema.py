@@ -439,7 +439,7 @@ class Config(Section):
     state_dir: File | None = None
     """Directory for what survives a restart; $STATE_DIRECTORY or ~/.local/state/streamer where not set."""
     language: Language = FALLBACK
-    """Language of the names of sounds and entities; what is not translated is English."""
+    """Language of the page and of the names of sounds and entities; what is not translated is English."""
     sources: Annotated[dict[Id, SourceSettings], Field(min_length=1)]
     """The places that are listened to, by name."""
     model: ModelSettings = ModelSettings()

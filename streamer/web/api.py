@@ -36,7 +36,7 @@ class Api:
         self.settings = Settings(parts.control)
         self.trials = Trials(parts)
         routes = [
-            *StaticFiles().routes,
+            *StaticFiles(lambda: parts.config().names).routes,
             *Account(parts.sessions).routes,
             ScopedRoute("/api/1/info", self.info, needs="look", answers="Info"),
             ScopedRoute("/api/1/health", self.health, needs="look", answers="Health"),

@@ -107,9 +107,10 @@ CONFIG: dict[str, Any] = {
 
 
 @contextmanager
-def served(directory: Path, **web: Any) -> Iterator[Site]:
+def served(directory: Path, *, language: str = "en", **web: Any) -> Iterator[Site]:
     """`directory` has, or gets, the history; `web` is that section of the configuration."""
-    config = Config.model_validate({**CONFIG, "web": {"enabled": True, "next_free_port": True, **web}})
+    section = {"enabled": True, "next_free_port": True, **web}
+    config = Config.model_validate({**CONFIG, "language": language, "web": section})
     control = Control(config, JsonFile(directory, "control.json"))
     tapes = Tapes()
     report = {"healthy": True, "line": "all is well", "uptime_s": 1, "sources": {}}
