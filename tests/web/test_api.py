@@ -282,7 +282,13 @@ def test_a_clip(site: Site, tmp_path: Path) -> None:
     assert pinned.fields["event"]["pinned"] is True
 
 
-@pytest.mark.parametrize("event_id", ["000000000002", "ffffffffffff", "..%2f..%2fetc%2fpasswd", "0" * 10_000])
+@pytest.mark.parametrize(
+    "event_id",
+    [
+        *("000000000002", "ffffffffffff", "..%2f..%2fetc%2fpasswd", "%252e%252e%252fweb-password"),
+        *("..\\web-password", "000000000001%00", "0" * 10_000),
+    ],
+)
 def test_a_clip_that_is_not_there(site: Site, event_id: str) -> None:
     """Not kept, no event, or no id at all."""
     assert site.ask("GET", f"/api/1/clips/{event_id}.flac").status == 404

@@ -26,11 +26,16 @@ from streamer.store.query import reading
 from tests.daemon import Daemon, configuration, running
 from tests.web.conftest import fill
 from tests.web.site import served as site_served
+from tests.web.test_api import kept_clip
 
 pytestmark = pytest.mark.slow
 
 VIEWS = ("now", "events", "sounds", "health")
 SIZES = {"phone": (360, 740), "tablet": (768, 1024), "desktop": (1440, 900)}
+ZONE = "Pacific/Auckland"
+"""of the home"""
+ELSEWHERE = "America/Los_Angeles"
+"""where the browser is: on another day for most of the time"""
 WEIGHT = 90_000
 """bytes of the whole page, compressed"""
 
@@ -57,7 +62,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         mqtt={"enabled": False},
         web={"enabled": True, "next_free_port": True},
     )
-    with running(config, {"STATE_DIRECTORY": str(folder)}) as daemon:
+    with running(config, {"STATE_DIRECTORY": str(folder), "TZ": ZONE}) as daemon:
         address = daemon.until_says("page: http://").rpartition(" ")[2].rstrip("/") + "/"
         daemon.until_says(" ended after ")
         yield Served(daemon, address, folder)
@@ -95,9 +100,13 @@ def opened(
     *,
     size: tuple[int, int] = (1440, 900),
     scheme: str = "light",
+    allowed: str = "",
     **options: Any,
 ) -> Iterator[Opened]:
-    """A page whose faults are none at the end: no error, nothing refused, no address of others."""
+    """A page whose faults are none at the end: no error, nothing refused, no address of others.
+
+    `allowed` is its own address where another is opened first.
+    """
     context: BrowserContext = browser.new_context(
         viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, **options
     )
@@ -108,7 +117,7 @@ def opened(
     page.on("dialog", lambda dialog: result.faults.append(dialog.message))
 
     def count(response: Any) -> None:
-        if not response.url.startswith(address.partition("#")[0]):
+        if not response.url.startswith(allowed or address.partition("#")[0]):
             result.faults.append(f"asked {response.url}")
         elif "/api/" not in response.url and response.ok:
             result.bodies[response.url] = len(gzip.compress(response.body()))
@@ -250,7 +259,7 @@ def test_a_review_by_keys_alone(served: Served, browser: Browser) -> None:
 
 def test_what_was_missed(served: Served, browser: Browser) -> None:
     """Is noted at the home's time, wherever the browser is; Esc closes."""
-    with opened(browser, f"{served.address}#/events", timezone_id="Pacific/Auckland", size=(360, 740)) as it:
+    with opened(browser, f"{served.address}#/events", timezone_id=ELSEWHERE, size=(360, 740)) as it:
         for _ in range(2):
             it.page.get_by_role("button", name="Missed one").click()
             dialog = it.page.get_by_role("dialog", name="What was missed?")
@@ -312,17 +321,17 @@ def test_how_much_it_weighs(served: Served, browser: Browser) -> None:
 
 
 def test_the_zone_of_the_home(served: Served, browser: Browser) -> None:
-    """A browser elsewhere shows the home's times."""
-    zone = served.get("info")["zone"]
+    """A browser elsewhere shows the home's times, its name, and its today with the newest event."""
+    info = served.get("info")
+    assert info["zone"] == ZONE
+    assert info["today"] == datetime.now(ZoneInfo(ZONE)).date().isoformat()
     newest = served.get("events?limit=1")["events"][0]
-    with opened(browser, f"{served.address}#/events", timezone_id="Pacific/Auckland") as it:
-        expect(it.page.locator(".foot")).to_contain_text(zone) if zone else None
+    with opened(browser, f"{served.address}#/events", timezone_id=ELSEWHERE) as it:
+        expect(it.page.locator(".foot")).to_contain_text(ZONE)
+        local = datetime.fromisoformat(newest["onset"]).astimezone(ZoneInfo(ZONE))
         shown = it.page.locator(f'.entry[href="#/events/{newest["id"]}"] time')
-        hours = it.page.evaluate(
-            "([at, zone]) => new Date(at).toLocaleTimeString('en-GB', {timeZone: zone})",
-            [newest["onset"], zone],
-        )
-        expect(shown).to_have_text(hours)
+        expect(shown).to_have_text(f"{local:%H:%M:%S}")
+        expect(it.page.locator(".day b")).to_contain_text(f"{local:%A} {local.day}")
 
 
 def test_without_audio_of_the_browser(served: Served, browser: Browser) -> None:
@@ -332,6 +341,36 @@ def test_without_audio_of_the_browser(served: Served, browser: Browser) -> None:
         it.page.reload()
         expect(it.page.locator("canvas.spectrum")).to_be_visible()
         assert it.page.evaluate("typeof AudioContext") == "undefined"
+
+
+def test_a_clip_plays(browser: Browser, tmp_path: Path) -> None:
+    """With its spectrogram, also where a browser has no AudioContext and no MediaSource, as Safari."""
+    fill(tmp_path, 3)
+    kept_clip(tmp_path, "000000000001")
+    with (
+        site_served(tmp_path) as site,
+        opened(browser, "about:blank", allowed=site.page.server.address) as it,
+    ):
+        it.page.add_init_script("delete window.AudioContext; delete window.MediaSource;")
+        it.page.goto(f"{site.page.server.address}#/events/000000000001")
+        audio = it.page.locator("audio")
+        it.page.wait_for_function("() => document.querySelector('audio')?.duration > 0")
+        assert audio.evaluate("audio => audio.duration") == pytest.approx(6.0, abs=0.1)
+        drawn = "canvas => new Set(canvas.getContext('2d').getImageData(0, 0, 20, 64).data).size > 4"
+        assert it.page.locator("st-clip canvas").evaluate(drawn)
+        it.page.keyboard.press(" ")
+        it.page.wait_for_function("() => document.querySelector('audio').currentTime > 0")
+
+
+def test_names_are_text(browser: Browser, tmp_path: Path) -> None:
+    """Whatever somebody calls a source, no browser takes it for a part of the page."""
+    fill(tmp_path, 3)
+    name = "<img src=x onerror=alert(1)>"
+    with site_served(tmp_path, name=name) as site, opened(browser, site.page.server.address) as it:
+        for one in ("now", "events", "sounds"):
+            view(it.page, one)
+            expect(it.page.get_by_text(name).first).to_be_attached()
+            assert it.page.locator("main img").count() == 0
 
 
 def test_every_module_is_asked_for_at_once() -> None:
