@@ -21,6 +21,7 @@ KINDS = {
     "phase": set(SourcePhase),
     "priority": set(get_args(Priority)),
     "profile": set(PROFILES),
+    "room": {"clips", "scores"},
     "clip": {"waiting", "speech", "full", "failed", "expired", "deleted"},
 }
 """keys of the page that are made of a kind and one of its values"""

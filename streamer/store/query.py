@@ -154,6 +154,8 @@ class Contents:
     """onsets"""
     bytes: int
     """of the file"""
+    clips_bytes: int
+    """of all clips together"""
     waiting: dict[str, int]
     """messages, by consumer"""
     oldest_s: float | None
@@ -395,11 +397,16 @@ class Reader:
             first=first,
             last=last,
             bytes=self._path.stat().st_size,
+            clips_bytes=sum(self._clips_bytes(table) for table in CLIP_ID),
             waiting=waiting,
             oldest_s=None if oldest is None else max(0.0, time.time() - oldest),
             refused=[Refused(at, name, reason, decode_event(text)) for at, name, reason, text in refused],
             set_aside=[file.name for file in aside_of(self._path)],
         )
+
+    def _clips_bytes(self, table: str) -> int:
+        kept = f"SELECT coalesce(sum(clip_bytes), 0) FROM {table} WHERE clip = 'kept'"  # noqa: S608  a constant
+        return int(self._db.execute(kept).fetchone()[0])
 
     def _cursors(self) -> dict[str, int]:
         """As the file says, which is written more often, else as the database does."""

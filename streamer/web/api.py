@@ -15,6 +15,7 @@ from streamer import __version__
 from streamer.config.control import PROFILES
 from streamer.core.times import utc
 from streamer.store.query import reading
+from streamer.store.score_files import sizes
 from streamer.web.account import Account
 from streamer.web.events import Events
 from streamer.web.exports import Exports
@@ -83,13 +84,18 @@ class Api:
 
     async def health(self, _: Request) -> Response:
         """What `streamer status` says, and what the history takes on disk; null where it cannot be read."""
-        directory, settings = self._parts.directory, self._parts.config().store
+        directory, config = self._parts.directory, self._parts.config()
+        settings = config.store
 
         def read() -> dict[str, object] | None:
             if directory is None:
                 return None
             with reading(directory) as reader:
                 found = reader.contents()
+            most = (settings.scores_max_mb << 20) * len(config.sources)
+            rooms = {"scores": {"bytes": sum(sizes(directory).values()), "most": most}}
+            if found.clips_bytes or config.clips.enabled:
+                rooms["clips"] = {"bytes": found.clips_bytes, "most": config.clips.max_mb << 20}
             return {
                 "events": found.n_events,
                 "since": None if found.first is None else utc(found.first),
@@ -97,6 +103,7 @@ class Api:
                 "free_bytes": shutil.disk_usage(directory).free,
                 "days": settings.events_days,
                 "set_aside": found.set_aside,
+                "rooms": rooms,
             }
 
         try:

@@ -153,7 +153,7 @@ class Events:
         if not isinstance(value, bool):
             raise RequestError(HTTPStatus.BAD_REQUEST, "value is true or false")
         directory, event_id = directory_of(self._parts.directory), event_id_of(request)
-        most = self._parts.config().clips.max_mb * 500_000
+        most = self._parts.config().clips.max_mb << 19
 
         def write() -> bool:
             with editing(directory) as db:

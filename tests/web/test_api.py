@@ -251,6 +251,7 @@ def test_health(site: Site) -> None:
     assert health["store"]["events"] == N
     assert health["store"]["bytes"] > 0
     assert datetime.fromisoformat(health["store"]["since"]) < datetime.now(UTC)
+    assert health["store"]["rooms"] == {"scores": {"bytes": 0, "most": 2 * 1024 << 20}}  # two sources
 
 
 def kept_clip(directory: Path, event_id: str, seconds: float = 6.0) -> Path:
@@ -280,6 +281,7 @@ def test_a_clip(site: Site, tmp_path: Path) -> None:
     assert (drawn["n"], drawn["end"] - drawn["start"]) == (96, pytest.approx(6.0))
     pinned = site.ask("PUT", "/api/1/events/000000000001/pin", body={"value": True})
     assert pinned.fields["event"]["pinned"] is True
+    assert site.get("health")["store"]["rooms"]["clips"] == {"bytes": 1000, "most": 2000 << 20}
 
 
 @pytest.mark.parametrize(

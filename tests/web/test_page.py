@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, get_args
 from zoneinfo import ZoneInfo
@@ -331,7 +331,11 @@ def test_the_zone_of_the_home(served: Served, browser: Browser) -> None:
         local = datetime.fromisoformat(newest["onset"]).astimezone(ZoneInfo(ZONE))
         shown = it.page.locator(f'.entry[href="#/events/{newest["id"]}"] time')
         expect(shown).to_have_text(f"{local:%H:%M:%S}")
-        expect(it.page.locator(".day b")).to_contain_text(f"{local:%A} {local.day}")
+        for key, days in ((None, 0), ("ArrowLeft", 1), ("ArrowRight", 0)):
+            if key:
+                it.page.keyboard.press(key)
+            day = local - timedelta(days=days)
+            expect(it.page.locator(".day b")).to_have_text(f"{day:%a} {day.day} {day:%B}")
 
 
 def test_without_audio_of_the_browser(served: Served, browser: Browser) -> None:

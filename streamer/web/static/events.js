@@ -2,7 +2,7 @@
 import { LitElement, html, nothing, repeat, svg } from "./vendor/lit.js";
 import { get, post, put, remove, url } from "./api.js";
 import { can, colour, model, nameOf, subscribe } from "./model.js";
-import { clipState, clock, dayName, dayOf, duration, momentOf, number, priorityName, shift, t, timeOf } from "./words.js";
+import { clipState, clock, dayName, dayOf, dayTitle, duration, momentOf, number, priorityName, shift, t, timeOf } from "./words.js";
 import { drawSpectrum } from "./now.js";
 
 const PAGE = 50;
@@ -66,6 +66,11 @@ class Events extends LitElement {
       else if (dayOf(event.onset) === this.day) this.events.unshift(event);
     }
     this.events = [...this.events].sort((a, b) => b.onset.localeCompare(a.onset));
+  }
+
+  turn(days) {
+    const day = shift(this.day, days);
+    if (day <= model.info.today) this.set({ day });
   }
 
   set(change) { Object.assign(this, change); this.load(); }
@@ -137,23 +142,21 @@ class Events extends LitElement {
 
   key(event) {
     if (event.key === "Escape" && (this.missed || this.help)) { this.missed = this.help = false; return; }
-    if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA|AUDIO)$/.test(event.target.tagName)) return;
     const keys = { j: () => this.go(1), k: () => this.go(-1), r: () => this.review("right"), w: () => this.review("wrong"), u: () => this.takeBack(),
-      n: () => this.nextUnreviewed(), Escape: () => { location.hash = "#/events"; }, "?": () => { this.help = true; },
+      n: () => this.nextUnreviewed(), Escape: () => { location.hash = "#/events"; }, "?": () => { this.help = true; }, ArrowLeft: () => this.turn(-1), ArrowRight: () => this.turn(1),
       " ": () => { const audio = this.querySelector("audio"); if (audio) audio.paused ? audio.play() : audio.pause(); } };
     if (event.key in keys && !(event.key === " " && event.target.tagName === "BUTTON")) { event.preventDefault(); keys[event.key](); }
   }
 
   strip() {
-    const rows = [...new Set(this.hours.map(({ sound }) => sound))].sort();
-    const height = Math.max(1, rows.length) * 18 + 20, left = 118, width = 960;
-    const x = (hour) => left + (hour / 24) * (width - left - 8);
-    return html`<svg class="strip" viewBox="0 0 ${width} ${height}" role="img" aria-label=${t("day_by_hour")}>
-      ${[0, 6, 12, 18, 24].map((hour) => svg`<line x1=${x(hour)} x2=${x(hour)} y1="0" y2=${height - 16} stroke="var(--line)"/><text x=${x(hour)} y=${height - 3} text-anchor="middle">${hour}</text>`)}
-      ${rows.map((sound, row) => svg`<text x="0" y=${row * 18 + 13}>${nameOf("sounds", sound)}</text>
-        ${this.hours.filter((one) => one.sound === sound).map(({ hour, n }) => svg`<rect x=${x(hour) + 1} y=${row * 18 + 3} width=${x(1) - x(0) - 2} height="12" rx="3" fill=${colour(sound)} opacity=${Math.min(1, .35 + .13 * n)}><title>${nameOf("sounds", sound)}, ${hour}:00: ${n}</title></rect>`)}`)}
-      ${rows.length ? nothing : svg`<text x=${left + 12} y="14">${t("day_empty")}</text>`}
-    </svg>`;
+    const rows = [...new Set(this.hours.map(({ sound }) => sound))].sort(), at = (hour) => `left: ${hour / .24}%`;
+    if (!rows.length) return html`<p class="dim">${t("day_empty")}</p>`;
+    return html`<div class="strip" role="img" aria-label=${t("day_by_hour")}>
+      ${rows.map((sound) => html`<span class="label">${nameOf("sounds", sound)}</span><span class="track">
+        ${this.hours.filter((one) => one.sound === sound).map(({ hour, n }) => html`<i title="${nameOf("sounds", sound)}, ${hour}:00: ${n}" .style=${`${at(hour)}; background: ${colour(sound)}; opacity: ${Math.min(1, .35 + .13 * n)}`}></i>`)}</span>`)}
+      <span class="track hours">${[0, 6, 12, 18, 24].map((hour) => html`<b .style=${at(hour)}>${hour}</b>`)}</span>
+    </div>`;
   }
 
   entry(event) {
@@ -205,9 +208,9 @@ class Events extends LitElement {
     const is = (kind, id) => this[kind] === id;
     return html`
       <header><h1>${t("events")}</h1>
-        <div class="day"><button class="button icon quiet" aria-label=${t("day_before")} @click=${() => this.set({ day: shift(this.day, -1) })}>${icon("left")}</button>
-          <b>${dayName(this.day)}</b>
-          <button class="button icon quiet" aria-label=${t("day_after")} ?disabled=${this.day >= model.info.today} @click=${() => this.set({ day: shift(this.day, 1) })}>${icon("right")}</button>
+        <div class="day"><button class="button icon quiet" aria-label=${t("day_before")} @click=${() => this.turn(-1)}>${icon("left")}</button>
+          <b>${dayTitle(this.day)}</b>
+          <button class="button icon quiet" aria-label=${t("day_after")} ?disabled=${this.day >= model.info.today} @click=${() => this.turn(1)}>${icon("right")}</button>
           <button class="button icon quiet" aria-label=${t("keys")} @click=${() => { this.help = true; }}>${icon("help")}</button></div>
       </header>
       <div class="events ${this.open ? "open" : ""}">
@@ -216,7 +219,7 @@ class Events extends LitElement {
           <div class="row spread">
             <div class="chips" role="group" aria-label=${t("verdict")}>${[["", t("all")], ["none", t("not_reviewed")], ["right", t("right")], ["wrong", t("wrong")]].map(([id, name]) => html`
               <button class="chip" aria-pressed=${is("verdict", id)} @click=${() => this.set({ verdict: id })}>${name}</button>`)}</div>
-            <div class="row">
+            <div class="row tools">
               <select class="field" aria-label=${t("sound")} @change=${(event) => this.set({ sound: event.target.value })}><option value="">${t("every_sound")}</option>${model.info.sounds.map(({ id, name }) => html`<option value=${id} ?selected=${is("sound", id)}>${name}</option>`)}</select>
               ${model.info.sources.length > 1 ? html`<select class="field" aria-label=${t("source")} @change=${(event) => this.set({ source: event.target.value })}><option value="">${t("everywhere")}</option>${model.info.sources.map(({ id, name }) => html`<option value=${id}>${name}</option>`)}</select>` : nothing}
               ${can("write") ? html`<button class="button" @click=${() => { this.missed = true; }}>${t("missed_one")}</button>` : nothing}
@@ -231,7 +234,7 @@ class Events extends LitElement {
       </div>
       ${this.missed ? this.missedForm() : nothing}
       ${this.help ? html`<dialog open aria-label=${t("keys")}><h2>${t("keys")}</h2><dl class="facts keys">
-        ${[["j", t("key_next")], ["k", t("key_before")], [t("space"), t("key_play")], ["r", t("right")], ["w", t("wrong")], ["u", t("undo")], ["n", t("key_unreviewed")], ["Esc", t("close")]].map(([key, what]) => html`<dt><kbd>${key}</kbd></dt><dd>${what}</dd>`)}</dl>
+        ${[["j", t("key_next")], ["k", t("key_before")], [t("space"), t("key_play")], ["r", t("right")], ["w", t("wrong")], ["u", t("undo")], ["n", t("key_unreviewed")], ["←", t("day_before")], ["→", t("day_after")], ["Esc", t("close")]].map(([key, what]) => html`<dt><kbd>${key}</kbd></dt><dd>${what}</dd>`)}</dl>
         <button class="button primary" @click=${() => { this.help = false; }}>${t("close")}</button></dialog>` : nothing}`;
   }
 }
@@ -280,7 +283,7 @@ class Scores extends LitElement {
   render() {
     const rows = Object.values(this.found?.labels ?? {});
     if (!rows.some((row) => row.some((score) => score !== null))) return nothing;
-    const { start, step_s } = this.found, { rule } = this.event, n = rows[0].length, width = 400, height = 110, left = 26, base = height - 18;
+    const { start, step_s } = this.found, { rule } = this.event, n = rows[0].length, width = Math.max(260, this.clientWidth || 400), height = 110, left = 26, base = height - 18;
     const x = (at) => left + ((at - start) / (n * step_s)) * (width - left), y = (score) => base - score * (base - 6);
     const highest = rows[0].map((_, i) => rows.reduce((most, row) => (row[i] === null ? most : Math.max(most ?? 0, row[i])), null));
     let line = "", pen = "M";

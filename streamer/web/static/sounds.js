@@ -94,7 +94,7 @@ class Sounds extends LitElement {
   consequences(id, threshold) {
     const curve = this.curves[id];
     if (curve === "asked") return html`<p class="small dim" aria-busy="true">${t("deciding")}</p>`;
-    if (!curve) return html`<button class="button quiet small" @click=${() => this.estimate(id)}>${t("what_if")}</button>`;
+    if (!curve) return html`<button class="ask small" @click=${() => this.estimate(id)}>${t("what_if")}</button>`;
     const most = Math.max(1e-9, ...curve.points.map((point) => point.events_a_day));
     const nearest = curve.points.reduce((best, point) => (Math.abs(point.on - threshold.on) < Math.abs(best.on - threshold.on) ? point : best));
     const chosen = curve.points.find(({ on }) => on === this.looked[id]) ?? nearest;

@@ -12,6 +12,7 @@ export const rich = (key, values) => texts[key].split(/{(\w+)}/).map((piece, i) 
 export const phaseName = (phase) => t(`phase_${phase}`);
 export const priorityName = (priority) => t(`priority_${priority}`);
 export const profileName = (profile) => t(`profile_${profile}`);
+export const roomName = (room) => t(`room_${room}`);
 export const clipState = (state) => t(`clip_${state}`);
 // What the model's measurements say of a sound, as the API words it.
 export const heardWords = { "heard on synthesised sounds alone": t("heard_synthesised"), "heard poorly": t("heard_poorly"), "not measured": t("heard_unknown") };
@@ -22,7 +23,7 @@ const formatter = (kind, name, options) => {
   if (!made.has(key)) made.set(key, new kind(name, options));
   return made.get(key);
 };
-export const number = (value, digits = 0) => formatter(Intl.NumberFormat, locale, { minimumFractionDigits: digits, maximumFractionDigits: digits }).format(value);
+export const number = (value, digits = 0) => formatter(Intl.NumberFormat, locale, { minimumFractionDigits: digits, maximumFractionDigits: digits }).format(value).replace("-", "−");
 // A number with its unit, in the plural that it needs.
 export const amount = (value, unit, digits = 0, unitDisplay = "long") => formatter(Intl.NumberFormat, locale, { style: "unit", unit, unitDisplay, maximumFractionDigits: digits }).format(value);
 export const duration = (s) => (s === null || s === undefined ? t("goes_on") : s < 60 ? t("seconds", { n: number(s, 1) }) : t("minutes", { min: number(Math.floor(s / 60)), s: number(s % 60) }));
@@ -33,6 +34,7 @@ const atHome = (name, options) => formatter(Intl.DateTimeFormat, name, { timeZon
 const ofDay = (options) => (day) => formatter(Intl.DateTimeFormat, locale, { timeZone: "UTC", ...options }).format(new Date(`${day}T12:00:00Z`));
 export const clock = (iso) => atHome(locale, TIME).format(new Date(iso));
 export const dayName = ofDay({ weekday: "long", day: "numeric", month: "long" });
+export const dayTitle = ofDay({ weekday: "short", day: "numeric", month: "long" });
 export const shortDay = ofDay({ weekday: "short", day: "numeric", month: "short" });
 export const weekdays = Array.from({ length: 7 }, (_, i) => ofDay({ weekday: "short" })(`2024-01-0${i + 1}`)); // a Monday is first
 // The same for programs: 2026-11-25, 03:00:00.
