@@ -16,7 +16,7 @@ from streamer.errors import InputError, StreamerError
 from streamer.store.codec import NOT_AS_WRITTEN, decode_event
 from streamer.store.cursors import read_progress
 from streamer.store.database import aside_of, back_up, check, text_of
-from streamer.store.history import CLIP_ID
+from streamer.store.history import CLIP_ID, table_of
 from streamer.store.layouts import CURSORS, FILE, LAYOUTS, QUARTER_S
 from streamer.types import SoundEvent
 
@@ -375,6 +375,15 @@ class Reader:
             for row in self._db.execute(f"{query} ORDER BY onset DESC, seq DESC", values)
             if wanted.source in (None, (one := Missed(*row)).source) and wanted.sound in (None, one.sound)
         ]
+
+    def clip(self, clip_id: str) -> tuple[float, float]:
+        """Begin and end of a clip that is kept, of an event or of a missed sound. Raises InputError."""
+        table = table_of(clip_id)
+        kept = f"SELECT clip_start, clip_end FROM {table} WHERE {CLIP_ID[table]} = ? AND clip = 'kept'"  # noqa: S608  constants
+        row = self._db.execute(kept, (clip_id,)).fetchone()
+        if row is None or None in row:
+            raise InputError(f"there is no clip of {clip_id}")
+        return float(row[0]), float(row[1])
 
     def contents(self) -> Contents:
         """What there is, and what waits."""

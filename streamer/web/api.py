@@ -17,10 +17,12 @@ from streamer.core.times import utc
 from streamer.store.query import reading
 from streamer.store.score_files import sizes
 from streamer.web.account import Account
+from streamer.web.clips import Clips
 from streamer.web.events import Events
 from streamer.web.exports import Exports
 from streamer.web.guard import RequestError, ScopedRoute
 from streamer.web.live import Live
+from streamer.web.missed import MissedSounds
 from streamer.web.openapi import OpenApi
 from streamer.web.parts import Parts
 from streamer.web.request import answered, caller_of
@@ -43,6 +45,8 @@ class Api:
             ScopedRoute("/api/1/health", self.health, needs="look", answers="Health"),
             *Exports(parts).routes,
             *Events(parts).routes,
+            *Clips(parts).routes,
+            *MissedSounds(parts).routes,
             *self.settings.routes,
             *self.trials.routes,
             *Live(parts.config, parts.feed).routes,

@@ -24,6 +24,7 @@ def filled(path: str) -> str:
     values = {
         "{name:path}": "app.js",
         "{event_id}": "000000000001",
+        "{clip_id}": "000000000001",
         "{source}": "kitchen",
         "{sound}": "siren",
         "{session_id}": "0" * 64,

@@ -258,7 +258,7 @@ def test_a_review_by_keys_alone(served: Served, browser: Browser) -> None:
 
 
 def test_what_was_missed(served: Served, browser: Browser) -> None:
-    """Is noted at the home's time, wherever the browser is; Esc closes."""
+    """Is noted at the home's time, wherever the browser is, and may be taken back; Esc closes."""
     with opened(browser, f"{served.address}#/events", timezone_id=ELSEWHERE, size=(360, 740)) as it:
         for _ in range(2):
             it.page.get_by_role("button", name="Missed one").click()
@@ -272,12 +272,20 @@ def test_what_was_missed(served: Served, browser: Browser) -> None:
         dialog.get_by_label("At").fill("00:00:01")
         dialog.get_by_role("button", name="Note it").click()
         expect(dialog).to_have_count(0)
-    info = served.get("info")
-    midnight = datetime.fromisoformat(info["today"]).replace(tzinfo=ZoneInfo(info["zone"])).timestamp()
-    with reading(served.folder) as reader:
-        (missed,) = reader.missed()
-    assert (missed.source, missed.sound) == ("room", "siren")
-    assert (missed.onset - midnight, missed.offset - missed.onset) == (1.0, 3.0)
+        info = served.get("info")
+        midnight = datetime.fromisoformat(info["today"]).replace(tzinfo=ZoneInfo(info["zone"])).timestamp()
+        with reading(served.folder) as reader:
+            (missed,) = reader.missed()
+        assert (missed.source, missed.sound) == ("room", "siren")
+        assert (missed.onset - midnight, missed.offset - missed.onset) == (1.0, 3.0)
+        it.page.get_by_role("region", name="Reported as missed").get_by_role("link").click()
+        expect(it.page.get_by_role("region", name="Missed sound")).to_contain_text("00:00:01")
+        assert serious_faults(it.page) == []
+        it.page.once("dialog", lambda dialog: dialog.accept())
+        it.page.get_by_role("button", name="Remove the report").click()
+        expect(it.page.locator(".detail")).to_have_count(0)
+        assert served.get("missed")["missed"] == []
+        it.faults.clear()  # of the question
 
 
 def test_a_threshold(served: Served, browser: Browser) -> None:
@@ -400,6 +408,11 @@ def test_a_threshold_is_tried(served: Served, browser: Browser) -> None:
     while not list(served.folder.rglob("*.scores")):  # a minute of scores is written at once
         assert time.monotonic() < deadline
         time.sleep(0.2)
+    first = served.get("events?limit=200")["events"][-1]
+    onset, offset = (datetime.fromisoformat(first[name]) for name in ("onset", "offset"))
+    middle = (onset + (offset - onset) / 2).isoformat().replace("+00:00", "Z")
+    why = served.get(f"explain?source=room&sound={first['sound']}&at={middle}")
+    assert (why["events"], why["lines"][-1][0]) == ([first["id"]], "decided by")
     with opened(browser, f"{served.address}#/sounds", size=(360, 740)) as it:
         card = it.page.get_by_role("article", name="Smoke alarm")
         card.get_by_role("button", name="What would another threshold have done?").click()

@@ -14,8 +14,8 @@ const icon = (name) => html`<svg viewBox="0 0 24 24" fill="none" stroke="current
 
 class Events extends LitElement {
   static properties = { place: {}, day: { state: true }, events: { state: true }, next: { state: true }, hours: { state: true },
-    sound: { state: true }, source: { state: true }, verdict: { state: true }, open: { state: true }, busy: { state: true }, help: { state: true }, missed: { state: true } };
-  constructor() { super(); this.events = []; this.next = null; this.hours = []; this.sound = this.source = this.verdict = ""; this.undo = []; }
+    sound: { state: true }, source: { state: true }, verdict: { state: true }, open: { state: true }, busy: { state: true }, help: { state: true }, missed: { state: true }, reports: { state: true } };
+  constructor() { super(); this.events = []; this.next = null; this.hours = []; this.reports = []; this.sound = this.source = this.verdict = ""; this.undo = []; }
   createRenderRoot() { return this; }
 
   connectedCallback() {
@@ -42,14 +42,15 @@ class Events extends LitElement {
   async load(after = null) {
     this.busy = true;
     try {
-      const [found, hours] = await Promise.all([
+      const [found, hours, reports] = await Promise.all([
         get("events", { ...this.filters, limit: PAGE, after }),
         after ? null : get("hours", { from: this.day, to: this.day, by: "hour", source: this.source }),
+        after ? null : get("missed", { day: this.day, sound: this.sound, source: this.source }),
       ]);
       const known = new Set(after ? this.events.map(({ id }) => id) : []);
       this.events = [...(after ? this.events : []), ...found.events.filter(({ id }) => !known.has(id))];
       this.next = found.next;
-      if (hours) this.hours = hours.counts;
+      if (!after) [this.hours, this.reports] = [hours.counts, reports.missed];
     } catch (error) { tell(error.message); }
     this.busy = false;
   }
@@ -77,7 +78,7 @@ class Events extends LitElement {
 
   async show(id) {
     if (!id) { this.open = null; return; }
-    try { this.open = await get(`events/${id}`); }
+    try { this.open = id.startsWith("missed-") ? { event: { ...await get(`missed/${id}`), is_report: true } } : await get(`events/${id}`); }
     catch (error) { tell(error.message); this.open = null; }
   }
 
@@ -95,7 +96,7 @@ class Events extends LitElement {
   }
 
   async review(verdict, sound = null) {
-    if (!this.open || !can("write")) return;
+    if (!this.open || this.open.event.is_report || !can("write")) return;
     const { id, verdict: before, verdict_sound, note } = this.open.event;
     try {
       const changed = await put(`events/${id}/review`, { verdict, sound, note: this.open.event.note ?? "" });
@@ -118,9 +119,10 @@ class Events extends LitElement {
     submitted.preventDefault();
     const { sound, source, time, seconds } = Object.fromEntries(new FormData(submitted.target)), onset = momentOf(this.day, time);
     try {
-      await post("missed", { sound, source: source ?? model.info.sources[0].id, onset: new Date(onset).toISOString(), offset: new Date(onset + 1000 * seconds).toISOString() });
+      const report = await post("missed", { sound, source: source ?? model.info.sources[0].id, onset: new Date(onset).toISOString(), offset: new Date(onset + 1000 * seconds).toISOString() });
       this.missed = false;
       tell(t("missed_noted"));
+      this.reports = [report, ...this.reports];
     } catch (error) { tell(error.message); }
   }
 
@@ -149,6 +151,24 @@ class Events extends LitElement {
     if (event.key in keys && !(event.key === " " && event.target.tagName === "BUTTON")) { event.preventDefault(); keys[event.key](); }
   }
 
+  async discard(path, question) {
+    if (!confirm(question)) return;
+    try { await remove(path); } catch (error) { return tell(error.message); }
+    const { id, is_report } = this.open.event;
+    if (path.startsWith("clips/")) return this.show(id);
+    if (is_report) this.reports = this.reports.filter((one) => one.id !== id);
+    location.hash = "#/events";
+  }
+
+  // Why no event was made: decided again on the scores that were kept.
+  async ask() {
+    const { event } = this.open, set = (why) => { if (this.open?.event.id === event.id) this.open = { ...this.open, why }; };
+    set("asked");
+    const at = new Date((Date.parse(event.onset) + Date.parse(event.offset)) / 2).toISOString();
+    try { set((await get("explain", { source: event.source, sound: event.sound, at })).lines); }
+    catch (error) { set(null); tell(error.message); }
+  }
+
   strip() {
     const rows = [...new Set(this.hours.map(({ sound }) => sound))].sort(), at = (hour) => `left: ${hour / .24}%`;
     if (!rows.length) return html`<p class="dim">${t("day_empty")}</p>`;
@@ -159,22 +179,41 @@ class Events extends LitElement {
     </div>`;
   }
 
+  clip(event) {
+    return event.clip === "kept" ? html`<st-clip .event=${event}></st-clip>` : event.clip && event.clip !== "none" ? html`<p class="dim small">${clipState(event.clip)}</p>` : nothing;
+  }
+
+  report(event) {
+    const { why } = this.open;
+    return html`<section class="panel detail" aria-label=${t("missed_sound")}>
+      <div class="row spread"><h2>${nameOf("sounds", event.sound)}</h2><a class="button icon quiet" href="#/events" aria-label=${t("close")}>${icon("close")}</a></div>
+      ${this.clip(event)}
+      <dl class="facts"><dt>${t("when")}</dt><dd>${dayName(dayOf(event.onset))}, ${clock(event.onset)}</dd><dt>${t("length")}</dt><dd>${duration(event.duration_s)}</dd>
+        <dt>${t("where")}</dt><dd>${nameOf("sources", event.source)}</dd>${event.note ? html`<dt>${t("note")}</dt><dd>${event.note}</dd>` : nothing}</dl>
+      <p class="dim small">${t("missed_reported")}</p>
+      ${why === "asked" ? html`<p class="small dim" aria-busy="true">${t("deciding")}</p>` : why ? html`<dl class="facts" lang="en">${why.map(([what, outcome]) => html`<dt>${what}</dt><dd>${outcome}</dd>`)}</dl>`
+        : html`<div><button class="ask small" @click=${() => this.ask()}>${t("missed_why")}</button></div>`}
+      ${can("write") ? html`<div class="row end"><button class="button" @click=${() => this.discard(`missed/${event.id}`, t("missed_remove_sure"))}>${t("missed_remove")}</button></div>` : nothing}
+    </section>`;
+  }
+
   entry(event) {
     return html`<li><a class="entry" href="#/events/${event.id}" aria-current=${event.id === this.open?.event.id ? "true" : "false"}>
       <time datetime=${event.onset}>${clock(event.onset)}</time>
       <span><span class="sound"><span class="swatch" .style=${`background: ${colour(event.sound)}`}></span>${nameOf("sounds", event.sound)}</span>
         <span class="where">${nameOf("sources", event.source)} · ${duration(event.duration_s)}</span></span>
-      <span class="peak dim">${number(event.peak, 2)}</span>
-      ${event.verdict ? html`<span class="verdict ${event.verdict}">${t(event.verdict)}</span>`
+      ${event.is_report ? html`<span class="peak"></span>` : html`<span class="peak dim">${number(event.peak, 2)}</span>`}
+      ${event.is_report ? html`<span class="verdict">${t("missed")}</span>` : event.verdict ? html`<span class="verdict ${event.verdict}">${t(event.verdict)}</span>`
         : event.priority === "critical" ? html`<span class="verdict critical">${t("priority_critical")}</span>` : html`<span class="verdict">${t("new")}</span>`}
     </a></li>`;
   }
 
   detail() {
     const { event, explain } = this.open;
+    if (event.is_report) return this.report(event);
     return html`<section class="panel detail" aria-label=${t("event")}>
       <div class="row spread"><h2>${nameOf("sounds", event.sound)}</h2><a class="button icon quiet" href="#/events" aria-label=${t("close")}>${icon("close")}</a></div>
-      ${event.clip === "kept" ? html`<st-clip .event=${event}></st-clip>` : event.clip && event.clip !== "none" ? html`<p class="dim small">${clipState(event.clip)}</p>` : nothing}
+      ${this.clip(event)}
       <dl class="facts">
         <dt>${t("when")}</dt><dd>${dayName(dayOf(event.onset))}, ${clock(event.onset)}</dd><dt>${t("length")}</dt><dd>${duration(event.duration_s)}</dd>
         <dt>${t("where")}</dt><dd>${nameOf("sources", event.source)}</dd>
@@ -194,7 +233,8 @@ class Events extends LitElement {
             <option value="">…</option>${model.info.sounds.filter(({ id }) => id !== event.sound).map(({ id, name }) => html`<option value=${id} ?selected=${event.verdict_sound === id}>${name}</option>`)}
           </select></label></div>` : nothing}
       <div class="row spread"><p class="mono dim">${event.id}</p>
-        ${event.clip === "kept" ? html`<div class="row">${can("write") ? html`<button class="button" aria-pressed=${event.pinned} @click=${() => this.pin(!event.pinned)}>${event.pinned ? t("kept_for_good") : t("keep_for_good")}</button>` : nothing}
+        ${event.clip === "kept" ? html`<div class="row">${can("write") ? html`<button class="button" @click=${() => this.discard(`clips/${event.id}`, t("clip_delete_sure"))}>${t("clip_delete")}</button>
+          <button class="button" aria-pressed=${event.pinned} @click=${() => this.pin(!event.pinned)}>${event.pinned ? t("kept_for_good") : t("keep_for_good")}</button>` : nothing}
           <a class="button" href=${url(`clips/${event.id}.flac`)} download>${t("download")}</a></div>` : nothing}</div>
     </section>`;
   }
@@ -229,6 +269,7 @@ class Events extends LitElement {
             ${this.events.length ? html`<ul class="list">${repeat(this.events, ({ id }) => id, (event) => this.entry(event))}</ul>` : html`<p class="empty">${this.busy ? t("loading") : t("no_events")}</p>`}
             ${this.next ? html`<p class="centred"><button class="button quiet" @click=${() => this.load(this.next)}>${t("earlier")}</button></p>` : nothing}
           </section>
+          ${this.reports.length ? html`<section class="panel tight" aria-label=${t("missed_sounds")}><h2>${t("missed_sounds")}</h2><ul class="list">${repeat(this.reports, ({ id }) => id, (one) => this.entry({ ...one, is_report: true }))}</ul></section>` : nothing}
         </div>
         ${this.open ? this.detail() : nothing}
       </div>
