@@ -48,7 +48,9 @@ class App extends LitElement {
 
   follow() {
     const [view, ...rest] = location.hash.replace(/^#\/?/, "").split("/");
+    const before = this.view;
     this.view = view in views ? view : "now";
+    if (before && before !== this.view) scrollTo(0, 0);
     this.rest = rest.map(decodeURIComponent);
     document.title = `${views[this.view].title} · streamer`;
   }

@@ -35,7 +35,10 @@ class Events extends LitElement {
     this.load();
   }
   disconnectedCallback() { super.disconnectedCallback(); removeEventListener("keydown", this.keys); this.leave(); }
-  willUpdate(changed) { if (changed.has("place")) this.show(this.place?.[0] ?? null); }
+  willUpdate(changed) {
+    if (changed.has("place")) this.show(this.place?.[0] ?? null);
+    if (changed.has("open") && this.open && !changed.get("open")) this.listed = scrollY;
+  }
 
   get filters() { return { day: this.day, sound: this.sound, source: this.source, verdict: this.verdict }; }
 
@@ -140,7 +143,12 @@ class Events extends LitElement {
     if (this.open?.event.id === event.id) this.open = { ...this.open, event: { ...this.open.event, ...event } };
   }
 
-  updated(changed) { if ((changed.has("missed") && this.missed) || (changed.has("help") && this.help)) this.querySelector("dialog :is(select, button)").focus(); }
+  updated(changed) {
+    // On a phone an event takes the place of the list, which is where it was when the event is closed.
+    if (changed.has("open") && !this.open !== !changed.get("open") && matchMedia("(max-width: 860px)").matches) scrollTo(0, this.open ? 0 : this.listed ?? 0);
+    this.focusDialog(changed);
+  }
+  focusDialog(changed) { if ((changed.has("missed") && this.missed) || (changed.has("help") && this.help)) this.querySelector("dialog :is(select, button)").focus(); }
 
   key(event) {
     if (event.key === "Escape" && (this.missed || this.help)) { this.missed = this.help = false; return; }
@@ -265,11 +273,11 @@ class Events extends LitElement {
               ${can("write") ? html`<button class="button" @click=${() => { this.missed = true; }}>${t("missed_one")}</button>` : nothing}
               <a class="button" href=${url("events.csv", this.filters)} download>CSV</a>
             </div></div>
+          ${this.reports.length ? html`<section class="panel tight" aria-label=${t("missed_sounds")}><h2>${t("missed_sounds")}</h2><ul class="list">${repeat(this.reports, ({ id }) => id, (one) => this.entry({ ...one, is_report: true }))}</ul></section>` : nothing}
           <section class="panel tight" aria-busy=${this.busy}>
             ${this.events.length ? html`<ul class="list">${repeat(this.events, ({ id }) => id, (event) => this.entry(event))}</ul>` : html`<p class="empty">${this.busy ? t("loading") : t("no_events")}</p>`}
             ${this.next ? html`<p class="centred"><button class="button quiet" @click=${() => this.load(this.next)}>${t("earlier")}</button></p>` : nothing}
           </section>
-          ${this.reports.length ? html`<section class="panel tight" aria-label=${t("missed_sounds")}><h2>${t("missed_sounds")}</h2><ul class="list">${repeat(this.reports, ({ id }) => id, (one) => this.entry({ ...one, is_report: true }))}</ul></section>` : nothing}
         </div>
         ${this.open ? this.detail() : nothing}
       </div>

@@ -39,7 +39,7 @@ class Sounds extends LitElement {
     const most = Math.max(1, ...counts.map(({ n }) => n)), cell = 15;
     return html`<svg class="heat" viewBox="0 0 ${30 + 24 * cell} ${7 * cell + 14}" role="img" aria-label=${t("by_weekday")}>
       ${weekdays.map((day, row) => svg`<text x="0" y=${row * cell + 11}>${day}</text>${Array.from({ length: 24 }, (_, hour) => svg`<rect x=${30 + hour * cell} y=${row * cell} width=${cell - 2} height=${cell - 2} rx="3" fill="var(--sunken)"/>`)}`)}
-      ${counts.map(({ weekday, hour, n }) => svg`<rect x=${30 + hour * cell} y=${weekday * cell} width=${cell - 2} height=${cell - 2} rx="3" fill=${colour(sound)} opacity=${.25 + (.75 * n) / most}><title>${weekdays[weekday]} ${hour}:00: ${n}</title></rect>`)}
+      ${counts.map(({ weekday, hour, n }) => svg`<rect x=${30 + hour * cell} y=${weekday * cell} width=${cell - 2} height=${cell - 2} rx="3" fill=${colour(sound)} opacity=${.4 + (.6 * n) / most}><title>${weekdays[weekday]} ${hour}:00: ${n}</title></rect>`)}
       ${[0, 6, 12, 18].map((hour) => svg`<text x=${30 + hour * cell} y=${7 * cell + 11}>${hour}</text>`)}</svg>`;
   }
 
