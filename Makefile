@@ -88,7 +88,6 @@ screenshots:  ## PAGE=http://127.0.0.1:8927/: pictures of a page that runs, into
 	.venv/bin/python -m tools.screenshots $(PAGE) docs/screenshots
 
 vendor:  ## make the page's library anew, from npm
-	@command -v npm >/dev/null || scripts/debian-packages npm
 	@scripts/vendor
 
 few-shot:  ## DATA=…: how well sounds are heard that were taught from five clips (some minutes)

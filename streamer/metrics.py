@@ -60,6 +60,15 @@ class OutboxMetrics:
         return self.waiting.get(BROKER, 0)
 
 
+@dataclass(frozen=True, slots=True)
+class BrokerMetrics:
+    """The connection to the broker."""
+
+    address: str
+    problem: str = ""
+    """why there is none now, a clause for people; empty where there is"""
+
+
 @dataclass(slots=True)
 class AlertMetrics:
     """Of one target of alerts."""
@@ -87,6 +96,8 @@ class Metrics:
     """how often the process of the model was started again"""
     dropped: dict[str, int] = field(default_factory=dict)
     """reports that a sink dropped, by sink"""
+    broker: BrokerMetrics | None = None
+    """None where nothing is published"""
     reconnects: int = 0
     sounds: dict[str, int] = field(default_factory=dict)
     """events, by sound"""

@@ -49,8 +49,8 @@ ONLY_IMPORTERS = {
     "aiomqtt": "mqtt/aiomqtt_internals.py mqtt/connection.py",
     "amqtt": "mqtt/broker.py",
     "apprise": "alerts/targets.py",
-    "starlette": "web/account.py web/api.py web/events.py web/exports.py web/guard.py web/live.py "
-    "web/metrics.py web/openapi.py "
+    "starlette": "web/account.py web/api.py web/clips.py web/events.py web/exports.py web/guard.py "
+    "web/live.py web/metrics.py web/missed.py web/openapi.py "
     "web/request.py web/server.py web/settings.py web/static_files.py web/trials.py",
     "uvicorn": "web/server.py",
     "prometheus_client": "ops/prometheus.py",

@@ -44,6 +44,7 @@ def _show(page: Page, address: str, view: str) -> None:
     page.wait_for_timeout(1500)
     if view == "events":
         page.locator(".entry").nth(EVENT).click()
+        page.evaluate("scrollTo(0, 0)")
         page.wait_for_timeout(1000)
 
 

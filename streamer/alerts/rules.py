@@ -61,9 +61,10 @@ class Rules:
         return self._sent[0] + HOUR_S if self._sent else 0.0
 
     def _is_wanted(self, event: SoundEvent) -> bool:
-        """Each occurrence alerts once, when it begins."""
+        """Each occurrence alerts once: when it begins, or has ended where its clip goes with it."""
         own = self._settings.sounds.get(event.sound)
-        if event.phase != "start" or not event.notify:
+        waits = self._settings.attach == "clip" and event.priority != "critical"
+        if event.phase != ("end" if waits else "start") or not event.notify:
             return False
         if own is not None:
             return own.send

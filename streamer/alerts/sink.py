@@ -10,19 +10,23 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from streamer.alerts.picture import spectrogram
 from streamer.alerts.rules import Rules, Verdict
-from streamer.alerts.targets import Alert, FailedError, Target
+from streamer.alerts.targets import Alert, Attachment, FailedError, Target
 from streamer.capture.tapes import Tapes
 from streamer.config.schema import AlertSettings
 from streamer.core.backoff import Backoff
 from streamer.core.rate_limit import RateLimit
 from streamer.core.threads import in_thread
+from streamer.errors import StreamerError
 from streamer.language import Names
 from streamer.metrics import Metrics
+from streamer.store.clips import clip_path
 from streamer.store.log import Entry
+from streamer.store.query import reading
 from streamer.store.writer import Consumer
 from streamer.types import Report, SoundEvent
 
@@ -34,6 +38,9 @@ BEFORE_S, AFTER_S = 6.0, 4.0
 """seconds of a spectrogram before and after the onset, as far as they are there yet"""
 SHORTEST_S = 1.0
 """a spectrogram that is shorter shows nothing"""
+CLIP_S = 15.0
+"""how long a clip is waited for after the end of its event"""
+CLIP_ASKED_S = 0.5
 BACKOFF = Backoff(first_s=2.0, longest_s=60.0, jitter=0.5)
 
 log = logging.getLogger(__name__)
@@ -56,11 +63,12 @@ class AlertSink:
         zone: ZoneInfo,
         metrics: Metrics,
         *,
+        directory: Path | None = None,
         backoff: Backoff = BACKOFF,
     ) -> None:
-        """`names` gives those of a configuration that may change."""
+        """`names` gives those of a configuration that may change; `directory` is that of the clips."""
         self._deliveries = [
-            _Delivery(settings, target, consumer, names, tapes, zone, metrics, backoff)
+            _Delivery(settings, target, consumer, names, tapes, zone, metrics, directory, backoff)
             for target, consumer in targets
         ]
 
@@ -89,6 +97,7 @@ class _Delivery:
         tapes: Tapes,
         zone: ZoneInfo,
         metrics: Metrics,
+        directory: Path | None,
         backoff: Backoff,
     ) -> None:
         self._settings = settings
@@ -98,6 +107,7 @@ class _Delivery:
         self._tapes = tapes
         self._zone = zone
         self._metrics = metrics
+        self._directory = directory
         self._counts = metrics.alerts_to(target.name)
         self._backoff = backoff
         self._rules = Rules(settings, zone)
@@ -155,7 +165,9 @@ class _Delivery:
 
     def _age_s(self, entry: Entry) -> float:
         """Also of what a capture node has kept while its link was down."""
-        return max(entry.age_s, time.time() - entry.event.onset)
+        event = entry.event
+        happened = event.onset if event.offset is None else event.offset
+        return max(entry.age_s, time.time() - happened)
 
     async def _send(self, event: SoundEvent, verdict: Verdict) -> bool:
         try:
@@ -177,7 +189,7 @@ class _Delivery:
         return False
 
     def _alert(self, event: SoundEvent, verdict: Verdict) -> Alert:
-        """Blocks for a moment: it computes the spectrogram."""
+        """Blocks for a moment: it computes the spectrogram, or waits for the clip."""
         names = self._names()
         if verdict is Verdict.LIMIT:
             text = names.text("alert_limit")
@@ -192,10 +204,33 @@ class _Delivery:
             f"{names.sound(event.sound)} · {names.source(event.source_id)}",
             "\n".join(lines),
             event.priority == "critical",
-            self._picture(event) if self._settings.attach == "spectrogram" else None,
+            self._attachment(event),
         )
 
-    def _picture(self, event: SoundEvent) -> bytes | None:
+    def _attachment(self, event: SoundEvent) -> Attachment | None:
+        if self._settings.attach == "nothing":
+            return None
+        found = self._clip(event.id) if event.phase == "end" else None
+        return found or self._picture(event)
+
+    def _clip(self, event_id: str) -> Attachment | None:
+        """What is kept of an event that has ended; None where nothing is, or nothing yet after CLIP_S."""
+        until = time.monotonic() + CLIP_S
+        while self._directory is not None:
+            try:
+                with reading(self._directory) as reader:
+                    event = reader.event(event_id)
+                if event.clip == "kept" and event.clip_start is not None:
+                    content = clip_path(self._directory, event.id, event.clip_start).read_bytes()
+                    return Attachment(f"{event.sound}.flac", "audio/flac", content)
+            except (StreamerError, OSError):
+                return None
+            if event.clip not in ("none", "waiting") or time.monotonic() > until:
+                return None
+            time.sleep(CLIP_ASKED_S)
+        return None
+
+    def _picture(self, event: SoundEvent) -> Attachment | None:
         """None where the audio is not there any more."""
         ring = self._tapes.ring(event.source_id)
         if ring is None:
@@ -204,4 +239,5 @@ class _Delivery:
         end = min(event.onset + AFTER_S, ring.time(ring.end))
         if end <= event.onset or end - begin < SHORTEST_S:
             return None
-        return spectrogram(ring.between(begin, end).samples, ring.sample_rate)
+        picture = spectrogram(ring.between(begin, end).samples, ring.sample_rate)
+        return Attachment("spectrogram.png", "image/png", picture)

@@ -21,14 +21,22 @@ VARIABLE = "STREAMER_ALERT_URLS"
 
 
 @dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that goes with an alert."""
+
+    name: str
+    media_type: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Alert:
     """What people read on their phone."""
 
     title: str
     body: str
     is_critical: bool = False
-    picture: bytes | None = None
-    """PNG"""
+    attachment: Attachment | None = None
 
 
 _STATUSES: ContextVar[list[str] | None] = ContextVar("statuses", default=None)
@@ -57,9 +65,9 @@ class Target:
         """Raises FailedError."""
         apprise = _library()
         attached = apprise.AppriseAttachment()
-        if alert.picture is not None:
+        if (file := alert.attachment) is not None:
             memory = apprise.attachment.memory.AttachMemory
-            attached.add(memory(content=alert.picture, name="spectrogram.png", mimetype="image/png"))
+            attached.add(memory(content=file.content, name=file.name, mimetype=file.media_type))
         statuses: list[str] = []
         token = _STATUSES.set(statuses)
         try:
@@ -67,7 +75,7 @@ class Target:
                 title=alert.title,
                 body=alert.body,
                 notify_type=apprise.NotifyType.FAILURE if alert.is_critical else apprise.NotifyType.WARNING,
-                attach=attached if alert.picture is not None else None,
+                attach=attached if alert.attachment is not None else None,
             )
         finally:
             _STATUSES.reset(token)

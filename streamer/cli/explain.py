@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ import typer
 
 from streamer.cli.times import local, moment
 from streamer.config.schema import Config, ModelSettings, example, load_config
+from streamer.core.times import utc
 from streamer.detection.explain import Explanation
 from streamer.errors import UsageError
 from streamer.store.directory import state_directory
@@ -44,6 +46,7 @@ def explain(
         str | None,
         typer.Option("--model", "-m", help="A directory in Hugging Face format, or a model's name."),
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For other programs.")] = False,
 ) -> None:
     """Say why a sound started an event at a moment, or did not: a line for each rule.
 
@@ -58,8 +61,12 @@ def explain(
         if source is not None:
             raise UsageError("--source is of what the daemon has heard: leave it out beside a file")
         seconds = _seconds(at)
+        explanation = _of_file(file, settings, model, sound, seconds)
+        if as_json:
+            _print_json({"file": str(file), "sound": sound, "at_s": seconds}, explanation, None)
+            return
         typer.echo(f"{sound} at {seconds:.2f} s of {file}")
-        _print(_of_file(file, settings, model, sound, seconds), None)
+        _print(explanation, None)
         return
     if model is not None:
         raise UsageError("--model scores a file: name one")
@@ -68,6 +75,9 @@ def explain(
     when = moment(at)
     directory = state_directory(settings.state_dir)
     place, explanation = explain_at(directory, settings, source, sound=sound, at=when)
+    if as_json:
+        _print_json({"source": place, "sound": sound, "at": utc(when)}, explanation, when)
+        return
     typer.echo(f"{sound} at {local(when)}, {place}")
     _print(explanation, when)
 
@@ -82,9 +92,17 @@ def _of_file(file: Path, settings: Config, model: str | None, sound: str, at: fl
 
 
 def _print(explanation: Explanation, when: float | None) -> None:
-    lines = explanation.lines() if when is None else explanation.lines(_clock)
-    for what, outcome in lines:
+    for what, outcome in _lines(explanation, when):
         typer.echo(f"  {what:10} {outcome}")
+
+
+def _print_json(place: dict[str, object], explanation: Explanation, when: float | None) -> None:
+    events = list(dict.fromkeys(event.id for event in explanation.events))
+    typer.echo(json.dumps({**place, "lines": _lines(explanation, when), "events": events}))
+
+
+def _lines(explanation: Explanation, when: float | None) -> list[tuple[str, str]]:
+    return explanation.lines() if when is None else explanation.lines(_clock)
 
 
 def _clock(at: float) -> str:

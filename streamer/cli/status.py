@@ -62,6 +62,8 @@ def _lines(report: dict[str, Any]) -> list[str]:
     )
     if latency["p50"] is not None:
         lines.append(f"{'latency':<16}{latency['p50']:.0f} ms, p99 {latency['p99']:.0f} ms")
+    if (broker := report.get("broker")) is not None:
+        lines.append(f"{'broker':<16}{broker['address']}: {broker['problem'] or 'connected'}")
     lines.append(
         f"{'event log':<16}{outbox['depth']} messages wait, {outbox['refused']} refused, "
         f"connected again {report['reconnects']} times"

@@ -387,8 +387,10 @@ class AlertSettings(Section):
     """Alerts an hour; one more says that there were more."""
     expire_s: Annotated[float, Field(ge=10, le=86400)] = 600.0
     """Seconds after which an event is no alert any more: what was delayed for longer is left out."""
-    attach: Literal["spectrogram", "nothing"] = "spectrogram"
-    """What goes with the text. It shows the sound, and cannot be played."""
+    attach: Literal["spectrogram", "clip", "nothing"] = "spectrogram"
+    """What goes with the text. A spectrogram shows the sound, and cannot be played. With `clip` an alert
+    comes when its sound has ended, with the clip that is kept of it, else with a spectrogram; critical ones
+    come at once."""
     page_url: Annotated[str, Field(pattern=r"^https?://[^\s]+$")] | None = None
     """Address at which a phone reaches this daemon's page: an alert then has a link to its event."""
 
@@ -439,7 +441,7 @@ class Config(Section):
     state_dir: File | None = None
     """Directory for what survives a restart; $STATE_DIRECTORY or ~/.local/state/streamer where not set."""
     language: Language = FALLBACK
-    """Language of the names of sounds and entities; what is not translated is English."""
+    """Language of the page and of the names of sounds and entities; what is not translated is English."""
     sources: Annotated[dict[Id, SourceSettings], Field(min_length=1)]
     """The places that are listened to, by name."""
     model: ModelSettings = ModelSettings()
@@ -489,6 +491,8 @@ class Config(Section):
     @model_validator(mode="after")
     def _clips_fit(self) -> Config:
         clips = self.clips
+        if self.alerts is not None and self.alerts.attach == "clip" and not clips.enabled:
+            raise ValueError("alerts.attach: clip needs clips.enabled")
         if unknown := [name for name in clips.sounds if name not in self.sounds]:
             raise ValueError(f"clips.sounds: {unknown[0]!r} is no sound of this file")
         for name in self.alerts.sounds if self.alerts is not None else ():

@@ -1,4 +1,4 @@
-"""Names of sounds, labels and entities in the language of a home, from the data files beside this one.
+"""Names of sounds, labels and entities, and the words of the page, in a home's language, from data files.
 
 What a file lacks is shown in English, and a sound that no file knows by its id.
 """
@@ -42,6 +42,14 @@ class Names:
         found = _find(self.language, "texts", key) or title(key)
         return found if sound is None else found.format(sound=self.sound(sound))
 
+    def page(self) -> dict[str, str]:
+        """The words of the page by their keys, with `{placeholders}`."""
+        return {**_load_page(FALLBACK), **_load_page(self.language)}
+
+    def number(self, value: float, spec: str) -> str:
+        """By a format specification, with the decimal mark of the language."""
+        return format(value, spec).replace(".", self.page()["decimal"])
+
 
 def title(name: str) -> str:
     """`smoke_alarm` as `Smoke alarm`."""
@@ -59,4 +67,12 @@ def _find(language: Language, section: str, key: str) -> str | None:
 def _load(language: Language) -> dict[str, dict[str, str]]:
     text = files(__name__).joinpath(f"{language}.yaml").read_text(encoding="utf-8")
     loaded: dict[str, dict[str, str]] = yaml.safe_load(text)
+    return loaded
+
+
+@cache
+def _load_page(language: Language) -> dict[str, str]:
+    """A file of its own: only the page needs it."""
+    text = files(__name__).joinpath("page", f"{language}.yaml").read_text(encoding="utf-8")
+    loaded: dict[str, str] = yaml.safe_load(text)
     return loaded

@@ -24,7 +24,7 @@ from streamer.core.rate_limit import PACE_S, RateLimit
 from streamer.core.tasks import cancel_and_wait, logged, running
 from streamer.errors import ConfigError, StreamerError
 from streamer.language import Names
-from streamer.metrics import Metrics
+from streamer.metrics import BrokerMetrics, Metrics
 from streamer.mqtt.commands import CommandError, Commands
 from streamer.mqtt.connection import (
     Broker,
@@ -140,6 +140,7 @@ class MqttSink:
         # The embedded broker has no access rules, so with it nothing is lost by 3.1.1.
         self._refusals_matter = not settings.embedded
         self._metrics = metrics
+        metrics.broker = BrokerMetrics(self._broker.address, "not connected yet")
         self._backoff = backoff
         self._apart_s = apart_s
         self._events = events
@@ -217,9 +218,11 @@ class MqttSink:
                 started = time.monotonic()
                 try:
                     async with self._broker.connect() as connection:
+                        self._metrics.broker = BrokerMetrics(self._broker.address)
                         self._log_connected(connection)
                         await self._serve(connection)
                 except NoBrokerError as failure:
+                    self._metrics.broker = BrokerMetrics(self._broker.address, str(failure))
                     # One that soon breaks is a failure, too: two clients with one id disconnect each other.
                     if failure.lost and time.monotonic() - started > self._backoff.longest_s:
                         self._failures = 0

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 
 from streamer.metrics import Metrics
 from streamer.ops.systemd import Notifier
@@ -85,6 +86,7 @@ class Health:
             "problems": problems,
             "uptime_s": round(self.uptime_s),
             "model": self.describe_model(),
+            "broker": None if self._metrics.broker is None else asdict(self._metrics.broker),
             **self._metrics.snapshot(),
         }
 

@@ -122,7 +122,9 @@ async def serve(
                 config, lambda: daemon.config, directory, control, health.report, tapes, metrics_page
             )
             writer.sinks.append(page.feed)
-        writer.sinks += _alerts(config.alerts, targets, writer, lambda: daemon.config.names, tapes, metrics)
+        writer.sinks += _alerts(
+            config.alerts, targets, writer, lambda: daemon.config.names, tapes, metrics, directory
+        )
         writer.sinks.append(_display(config, terminal, model.describe, broker, page))
         gateway = await _gateway(config, metrics, stack, lambda: daemon.config.nodes)
         daemon = Daemon(
@@ -182,13 +184,14 @@ def _alerts(
     names: Callable[[], Names],
     tapes: Tapes,
     metrics: Metrics,
+    directory: Path | None,
 ) -> list[AlertSink]:
     """One sink, each target of which is a consumer of the event log, by its name; none without settings."""
     if settings is None:
         return []
     log.info("alerts: to %s", ", ".join(target.name for target in targets))
     consumers = [(target, writer.consumer(consumer_name(target.name))) for target in targets]
-    return [AlertSink(settings, consumers, names, tapes, home_zone()[0], metrics)]
+    return [AlertSink(settings, consumers, names, tapes, home_zone()[0], metrics, directory=directory)]
 
 
 def _watchers(

@@ -176,7 +176,8 @@ def review(
     return True
 
 
-def _table_of(clip_id: str) -> str:
+def table_of(clip_id: str) -> str:
+    """Where the row of a clip is."""
     return "missed" if clip_id.startswith(MISSED) else "event"
 
 
@@ -188,8 +189,8 @@ def set_clip(
     False where its event, or the report of what was missed, is not there.
     """
     changed = db.execute(
-        f"UPDATE {_table_of(clip_id)} SET clip = ?, clip_start = ?, clip_end = ?, clip_bytes = ? "  # noqa: S608  constants
-        f"WHERE {CLIP_ID[_table_of(clip_id)]} = ?",
+        f"UPDATE {table_of(clip_id)} SET clip = ?, clip_start = ?, clip_end = ?, clip_bytes = ? "  # noqa: S608  constants
+        f"WHERE {CLIP_ID[table_of(clip_id)]} = ?",
         (state, start, end, size, clip_id),
     )
     return changed.rowcount > 0
@@ -213,13 +214,13 @@ def kept_clips(db: sqlite3.Connection) -> list[KeptClip]:
     ]
 
 
-def expire_clips(db: sqlite3.Connection, clip_ids: Sequence[str]) -> int:
-    """These clips are to go; their files may be removed after this."""
+def expire_clips(db: sqlite3.Connection, clip_ids: Sequence[str], state: str = "expired") -> int:
+    """These clips are to go; their files may be removed after this. `state` says why: expired, deleted."""
     return sum(
         db.execute(
-            f"UPDATE {_table_of(clip_id)} SET clip = 'expired', clip_bytes = 0 "  # noqa: S608  constants
-            f"WHERE {CLIP_ID[_table_of(clip_id)]} = ? AND clip = 'kept'",
-            (clip_id,),
+            f"UPDATE {table_of(clip_id)} SET clip = ?, clip_bytes = 0 "  # noqa: S608  constants
+            f"WHERE {CLIP_ID[table_of(clip_id)]} = ? AND clip = 'kept'",
+            (state, clip_id),
         ).rowcount
         for clip_id in clip_ids
     )
@@ -240,12 +241,19 @@ def pin(db: sqlite3.Connection, event_id: str, pinned: bool, *, most: int) -> bo
 
 def add_missed(
     db: sqlite3.Connection, source: str, sound: str, onset: float, offset: float, note: str | None
-) -> None:
-    """A sound that was there, and of which no event was made."""
-    db.execute(
+) -> str:
+    """A sound that was there, and of which no event was made; returns the name that its clip will have."""
+    added = db.execute(
         "INSERT INTO missed (source, sound, onset, offset, note, at) VALUES (?, ?, ?, ?, ?, ?)",
         (source, sound, onset, offset, note, time.time()),
     )
+    return f"{MISSED}{added.lastrowid}"
+
+
+def remove_missed(db: sqlite3.Connection, clip_id: str) -> bool:
+    """Take a report back. False where there is none; the file of its clip is the caller's."""
+    gone = db.execute(f"DELETE FROM missed WHERE {CLIP_ID['missed']} = ?", (clip_id,))  # noqa: S608  a constant
+    return gone.rowcount > 0
 
 
 def missed_without_clip(db: sqlite3.Connection, since: float) -> list[tuple[str, str, str, float, float]]:

@@ -16,7 +16,7 @@ from streamer.errors import InputError, StreamerError
 from streamer.store.codec import NOT_AS_WRITTEN, decode_event
 from streamer.store.cursors import read_progress
 from streamer.store.database import aside_of, back_up, check, text_of
-from streamer.store.history import CLIP_ID
+from streamer.store.history import CLIP_ID, table_of
 from streamer.store.layouts import CURSORS, FILE, LAYOUTS, QUARTER_S
 from streamer.types import SoundEvent
 
@@ -154,6 +154,8 @@ class Contents:
     """onsets"""
     bytes: int
     """of the file"""
+    clips_bytes: int
+    """of all clips together"""
     waiting: dict[str, int]
     """messages, by consumer"""
     oldest_s: float | None
@@ -374,6 +376,15 @@ class Reader:
             if wanted.source in (None, (one := Missed(*row)).source) and wanted.sound in (None, one.sound)
         ]
 
+    def clip(self, clip_id: str) -> tuple[float, float]:
+        """Begin and end of a clip that is kept, of an event or of a missed sound. Raises InputError."""
+        table = table_of(clip_id)
+        kept = f"SELECT clip_start, clip_end FROM {table} WHERE {CLIP_ID[table]} = ? AND clip = 'kept'"  # noqa: S608  constants
+        row = self._db.execute(kept, (clip_id,)).fetchone()
+        if row is None or None in row:
+            raise InputError(f"there is no clip of {clip_id}")
+        return float(row[0]), float(row[1])
+
     def contents(self) -> Contents:
         """What there is, and what waits."""
         # One at a time SQLite reads each from the end of an index; together it would read all rows.
@@ -395,11 +406,16 @@ class Reader:
             first=first,
             last=last,
             bytes=self._path.stat().st_size,
+            clips_bytes=sum(self._clips_bytes(table) for table in CLIP_ID),
             waiting=waiting,
             oldest_s=None if oldest is None else max(0.0, time.time() - oldest),
             refused=[Refused(at, name, reason, decode_event(text)) for at, name, reason, text in refused],
             set_aside=[file.name for file in aside_of(self._path)],
         )
+
+    def _clips_bytes(self, table: str) -> int:
+        kept = f"SELECT coalesce(sum(clip_bytes), 0) FROM {table} WHERE clip = 'kept'"  # noqa: S608  a constant
+        return int(self._db.execute(kept).fetchone()[0])
 
     def _cursors(self) -> dict[str, int]:
         """As the file says, which is written more often, else as the database does."""

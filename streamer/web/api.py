@@ -15,11 +15,14 @@ from streamer import __version__
 from streamer.config.control import PROFILES
 from streamer.core.times import utc
 from streamer.store.query import reading
+from streamer.store.score_files import sizes
 from streamer.web.account import Account
+from streamer.web.clips import Clips
 from streamer.web.events import Events
 from streamer.web.exports import Exports
 from streamer.web.guard import RequestError, ScopedRoute
 from streamer.web.live import Live
+from streamer.web.missed import MissedSounds
 from streamer.web.openapi import OpenApi
 from streamer.web.parts import Parts
 from streamer.web.request import answered, caller_of
@@ -36,12 +39,14 @@ class Api:
         self.settings = Settings(parts.control)
         self.trials = Trials(parts)
         routes = [
-            *StaticFiles().routes,
+            *StaticFiles(lambda: parts.config().names).routes,
             *Account(parts.sessions).routes,
             ScopedRoute("/api/1/info", self.info, needs="look", answers="Info"),
             ScopedRoute("/api/1/health", self.health, needs="look", answers="Health"),
             *Exports(parts).routes,
             *Events(parts).routes,
+            *Clips(parts).routes,
+            *MissedSounds(parts).routes,
             *self.settings.routes,
             *self.trials.routes,
             *Live(parts.config, parts.feed).routes,
@@ -83,13 +88,18 @@ class Api:
 
     async def health(self, _: Request) -> Response:
         """What `streamer status` says, and what the history takes on disk; null where it cannot be read."""
-        directory, settings = self._parts.directory, self._parts.config().store
+        directory, config = self._parts.directory, self._parts.config()
+        settings = config.store
 
         def read() -> dict[str, object] | None:
             if directory is None:
                 return None
             with reading(directory) as reader:
                 found = reader.contents()
+            most = (settings.scores_max_mb << 20) * len(config.sources)
+            rooms = {"scores": {"bytes": sum(sizes(directory).values()), "most": most}}
+            if found.clips_bytes or config.clips.enabled:
+                rooms["clips"] = {"bytes": found.clips_bytes, "most": config.clips.max_mb << 20}
             return {
                 "events": found.n_events,
                 "since": None if found.first is None else utc(found.first),
@@ -97,6 +107,7 @@ class Api:
                 "free_bytes": shutil.disk_usage(directory).free,
                 "days": settings.events_days,
                 "set_aside": found.set_aside,
+                "rooms": rooms,
             }
 
         try:

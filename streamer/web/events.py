@@ -1,23 +1,21 @@
-"""Routes of what happened: events, reviews, scores, clips, counts by hour, what other thresholds would do."""
+"""Routes of events: lists, reviews, scores, counts by hour, why, and what other thresholds would do."""
 
 from __future__ import annotations
 
-import base64
 import math
 from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 
-from streamer.capture.stream import read_file
+from streamer.core.times import utc
 from streamer.detection.timeline import CELL_S
 from streamer.errors import InputError, StreamerError
-from streamer.signal.spectrogram import COLUMNS_S, columns
 from streamer.store import history
-from streamer.store.clips import clip_path
 from streamer.store.edit import editing
 from streamer.store.event_files import event_fields
 from streamer.store.query import Event, reading
@@ -26,6 +24,7 @@ from streamer.web.guard import RequestError, ScopedRoute
 from streamer.web.parts import Parts
 from streamer.web.reasons import explain
 from streamer.web.request import (
+    NOTE_MAX,
     answered,
     body_of,
     day_of,
@@ -45,9 +44,6 @@ AROUND_S = 8.0
 SCORES_MAX_S = 120.0
 """of an event whose scores are shown"""
 DAYS_MAX = 92
-NOTE_MAX = 1000
-"""characters"""
-MISSED_MAX_S = 3600.0
 
 
 class Events:
@@ -65,12 +61,8 @@ class Events:
             ),
             ScopedRoute(f"{one}/scores", self.scores, needs="look", answers="Scores"),
             ScopedRoute(f"{one}/pin", self.pin, needs="write", answers="EventPage", methods=["PUT"]),
-            ScopedRoute("/api/1/clips/{event_id}.flac", self.clip, needs="hear", answers="audio/flac"),
-            ScopedRoute(
-                "/api/1/clips/{event_id}/spectrum", self.clip_spectrum, needs="hear", answers="Spectrum"
-            ),
             ScopedRoute("/api/1/sounds/{sound}/curve", self.curve, needs="look", answers="Curve"),
-            ScopedRoute("/api/1/missed", self.missed, needs="write", answers="Missed", methods=["POST"]),
+            ScopedRoute("/api/1/explain", self.explain, needs="look", answers="Explanation"),
             ScopedRoute("/api/1/hours", self.hours, needs="look", answers="Hours"),
         ]
 
@@ -111,27 +103,6 @@ class Events:
         """Take a review back."""
         return await self._judge(event_id_of(request), None, None, None)
 
-    async def missed(self, request: Request) -> Response:
-        """Report a sound that was there, and of which no event was made."""
-        body = await body_of(request)
-        source, sound, note = body.get("source"), body.get("sound"), body.get("note") or None
-        config = self._parts.config()
-        if source not in list(config.sources) or sound not in list(config.sounds):
-            raise RequestError(HTTPStatus.BAD_REQUEST, "source and sound are those of the configuration")
-        if note is not None and (not isinstance(note, str) or len(note) > NOTE_MAX):
-            raise RequestError(HTTPStatus.BAD_REQUEST, f"a note is a text of at most {NOTE_MAX} characters")
-        onset, offset = time_of(body, "onset"), time_of(body, "offset")
-        if not onset < offset <= onset + MISSED_MAX_S:
-            raise RequestError(HTTPStatus.BAD_REQUEST, "offset is after onset, by an hour at most")
-        directory = directory_of(self._parts.directory)
-
-        def write() -> None:
-            with editing(directory) as db:
-                history.add_missed(db, source, sound, onset, offset, note)
-
-        await answered(write)
-        return JSONResponse({"source": source, "sound": sound}, HTTPStatus.CREATED)
-
     async def scores(self, request: Request) -> Response:
         """The scores of each label of an event around it, CELL_S apart; null where none was kept."""
         directory, event_id = directory_of(self._parts.directory), event_id_of(request)
@@ -153,7 +124,7 @@ class Events:
         if not isinstance(value, bool):
             raise RequestError(HTTPStatus.BAD_REQUEST, "value is true or false")
         directory, event_id = directory_of(self._parts.directory), event_id_of(request)
-        most = self._parts.config().clips.max_mb * 500_000
+        most = self._parts.config().clips.max_mb << 19
 
         def write() -> bool:
             with editing(directory) as db:
@@ -164,28 +135,6 @@ class Events:
             raise RequestError(HTTPStatus.CONFLICT, "pinned clips may take half of the room for clips")
         return JSONResponse(await self._one(event_id))
 
-    async def clip(self, request: Request) -> Response:
-        """The FLAC of an event, in parts where a `Range` is asked for."""
-        path, _ = await answered(lambda: _clip(directory_of(self._parts.directory), event_id_of(request)))
-        return FileResponse(path, media_type="audio/flac")
-
-    async def clip_spectrum(self, request: Request) -> Response:
-        """The spectrogram of a clip."""
-
-        def read() -> dict[str, object]:
-            path, event = _clip(directory_of(self._parts.directory), event_id_of(request))
-            samples, rate = read_file(path)
-            drawn = columns(samples, rate)
-            return {
-                "start": event.clip_start,
-                "end": event.clip_end,
-                "columns_s": COLUMNS_S,
-                "n": len(drawn),
-                "data": base64.b64encode(drawn.tobytes()).decode(),
-            }
-
-        return JSONResponse(await answered(read))
-
     async def curve(self, request: Request) -> Response:
         """What each threshold would have made of the past days, as `streamer curve --json` says it."""
         sound, days = request.path_params["sound"], int(number_of(request, "days", 7, 1, 30))
@@ -194,11 +143,21 @@ class Events:
         source = request.query_params.get("source") or None
         if source is not None and source not in self._parts.control.sources:
             raise RequestError(HTTPStatus.NOT_FOUND, "no such source")
-        arguments = ["curve", sound, "--last", f"{days}d"]
+        return await self._command(["curve", sound, "--last", f"{days}d"], source)
+
+    async def explain(self, request: Request) -> Response:
+        """Why a sound started an event at a moment, or did not, as `streamer explain --json` says it."""
+        query = request.query_params
+        source, sound = query.get("source"), query.get("sound")
+        if source not in list(self._parts.config().sources) or sound not in list(self._parts.config().sounds):
+            raise RequestError(HTTPStatus.BAD_REQUEST, "source and sound are those of the configuration")
+        moment = utc(time_of(query, "at"))
+        return await self._command(["explain", "--sound", str(sound), "--at", moment], source)
+
+    async def _command(self, arguments: Sequence[str], source: str | None) -> Response:
+        parts = self._parts
         try:
-            found = await self._parts.commands.run(
-                self._parts.config(), directory_of(self._parts.directory), arguments, source
-            )
+            found = await parts.commands.run(parts.config(), directory_of(parts.directory), arguments, source)
         except StreamerError as error:
             raise RequestError(HTTPStatus.CONFLICT, str(error)) from None
         return JSONResponse(found)
@@ -260,14 +219,3 @@ def _read_event(directory: Path, event_id: str) -> Event:
     if event.id != event_id:
         raise InputError(f"there is no event {event_id}")
     return event
-
-
-def _clip(directory: Path, event_id: str) -> tuple[Path, Event]:
-    """The file of an event's clip, whose path is made from the row alone. Raises InputError without one."""
-    event = _read_event(directory, event_id)
-    if event.clip != "kept" or event.clip_start is None:
-        raise InputError(f"there is no clip of {event_id}")
-    path = clip_path(directory, event.id, event.clip_start)
-    if path.is_symlink() or not path.is_file():
-        raise InputError(f"the clip of {event_id} is gone")
-    return path, event

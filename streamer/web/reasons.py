@@ -8,26 +8,24 @@ from streamer.store.query import Event
 
 def explain(event: Event, names: Names) -> list[str]:
     """Why the event is there, as sentences, by the rules that were in force when it started."""
-    rule = event.rule or {}
+    rule, words = event.rule or {}, names.page()
     lines = []
     if "on" in rule and rule.get("labels"):
-        lines.append(
-            f"Its score reached {event.peak:.2f}; it starts at {rule['on']:.2f} "
-            f"and ends below {rule['off']:.2f}."
-        )
-    if rule.get("above_background_db"):
-        lines.append(f"It was more than {rule['above_background_db']:g} dB above the background of the room.")
+        scores = {"peak": event.peak, "on": rule["on"], "off": rule["off"]}
+        shown = {name: names.number(score, ".2f") for name, score in scores.items()}
+        lines.append(words["why_score"].format(**shown))
+    if above_db := rule.get("above_background_db"):
+        lines.append(words["why_above"].format(db=names.number(above_db, "g")))
     if rule.get("confirm", 1) > 1:
-        lines.append(f"{rule['confirm']} of {rule['confirm_of']} hops agreed.")
-    if rule.get("min_duration_s"):
-        lines.append(f"It was longer than {rule['min_duration_s']:g} s.")
-    if rule.get("unless"):
-        lines.append(f"Nothing of {', '.join(names.sound(other) for other in rule['unless'])} was stronger.")
+        lines.append(words["why_confirm"].format(n=rule["confirm"], of=rule["confirm_of"]))
+    if least_s := rule.get("min_duration_s"):
+        lines.append(words["why_min"].format(s=names.number(least_s, "g")))
+    if others := rule.get("unless"):
+        lines.append(words["why_unless"].format(sounds=", ".join(map(names.sound, others))))
     if event.verified is not None:
-        found = "was found" if event.verified else "was not found"
-        lines.append(f"The cadence of an alarm {found} in the signal.")
+        lines.append(words["why_cadence_found" if event.verified else "why_cadence_missing"])
     if not event.notify:
-        lines.append("The sound was cooling down, so it did not notify.")
+        lines.append(words["why_cooling"])
     if event.is_cut:
-        lines.append("The program ended in the middle of it; its true end is not known.")
+        lines.append(words["why_cut"])
     return lines

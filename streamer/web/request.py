@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
@@ -15,9 +16,12 @@ from starlette.requests import Request
 
 from streamer.core.threads import in_thread
 from streamer.errors import InputError, StreamerError
+from streamer.store.history import MISSED
 from streamer.store.query import Filter, Position
 from streamer.web.guard import Caller, RequestError
 
+NOTE_MAX = 1000
+"""characters"""
 ANSWER_S = 2.0
 """a disk that takes longer is answered with 503"""
 
@@ -63,6 +67,14 @@ def event_id_of(request: Request) -> str:
     if len(event_id) != 12 or not set(event_id) <= set("0123456789abcdef"):
         raise RequestError(HTTPStatus.NOT_FOUND, "no such event")
     return event_id
+
+
+def clip_id_of(request: Request) -> str:
+    """Of an event, or of a missed sound."""
+    clip_id: str = request.path_params["clip_id"]
+    if not re.fullmatch(rf"[0-9a-f]{{12}}|{MISSED}[0-9]{{1,18}}", clip_id, re.ASCII):
+        raise RequestError(HTTPStatus.NOT_FOUND, "no such clip")
+    return clip_id
 
 
 def number_of(request: Request, name: str, default: float, least: float, most: float) -> float:
@@ -125,10 +137,10 @@ def filter_of(request: Request, zone: ZoneInfo) -> Filter:
     )
 
 
-def time_of(body: dict[str, Any], name: str) -> float:
-    """Seconds since the epoch of a time in a body. Raises RequestError."""
+def time_of(values: Mapping[str, Any], name: str) -> float:
+    """Seconds since the epoch of a time in a body or a query. Raises RequestError."""
     try:
-        moment = datetime.fromisoformat(body[name])
+        moment = datetime.fromisoformat(values[name])
     except (KeyError, TypeError, ValueError):
         moment = None
     if moment is None or moment.tzinfo is None or not 1970 < moment.year < 9999:

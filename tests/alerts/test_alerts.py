@@ -23,14 +23,19 @@ from streamer.capture.ring import Ring
 from streamer.capture.tapes import Tapes
 from streamer.config.schema import AlertSettings
 from streamer.core.backoff import Backoff
+from streamer.errors import InputError
 from streamer.language import Names
 from streamer.metrics import Metrics
+from streamer.store.edit import editing
+from streamer.store.history import set_clip
 from streamer.store.log import Log
+from streamer.store.query import reading
 from streamer.store.writer import Writer
 from streamer.types import AudioBlock, Priority, SoundEvent
 from tests.alerts.receiver import SECRET, Receiver
 from tests.mosquitto import until
 from tests.reports import event
+from tests.web.test_api import kept_clip
 
 pytestmark = pytest.mark.slow
 
@@ -59,7 +64,10 @@ async def alerting(
     event_log = Log(folder, metrics, consumers=[consumer_name(target.name) for target in targets])
     writer = Writer(event_log, metrics)
     consumers = [(target, writer.consumer(consumer_name(target.name))) for target in targets]
-    sink = AlertSink(settings, consumers, Names, tapes or Tapes(), ZoneInfo("UTC"), metrics, backoff=QUICK)
+    zone = ZoneInfo("UTC")
+    sink = AlertSink(
+        settings, consumers, Names, tapes or Tapes(), zone, metrics, directory=folder, backoff=QUICK
+    )
     writer.sinks.append(sink)
     task = asyncio.create_task(writer.run())
     await asyncio.sleep(0)
@@ -112,6 +120,37 @@ async def test_a_spectrogram_goes_with_it(tmp_path: Path) -> None:
     line = brightness[:, 7 * width // 10 :].mean(axis=1)
     assert height / 2 < line.argmax() < height
     assert brightness[:, : width // 2].max() < line.max() / 2
+
+
+def is_ended(folder: Path, event_id: str) -> bool:
+    """Whether the history has the end of an event."""
+    try:
+        with reading(folder) as reader:
+            return reader.event(event_id).offset is not None
+    except InputError:
+        return False
+
+
+async def test_a_clip_goes_with_it(tmp_path: Path) -> None:
+    """Once it is kept; where none is, the alert comes without."""
+    settings = SETTINGS.model_copy(update={"attach": "clip"})
+    with Receiver().serving() as receiver:
+        async with alerting(tmp_path, receiver, settings=settings) as writer:
+            for n, event_id in enumerate(("a" * 12, "b" * 12)):
+                one = begins(event_id)
+                writer.put(one)
+                writer.put(replace(one, phase="end", offset=one.onset + 1))
+                await until(lambda ended=event_id: is_ended(tmp_path, ended))  # type: ignore[misc]  # bound now
+                if n == 0:
+                    content = kept_clip(tmp_path, event_id).read_bytes()
+                else:
+                    with editing(tmp_path) as db:
+                        set_clip(db, event_id, "speech", None, None, 0)
+                await until(lambda sent=n + 1: len(receiver.alerts) == sent)  # type: ignore[misc]  # bound now
+    (attachment,) = receiver.alerts[0]["attachments"]
+    assert (attachment["mimetype"], attachment["filename"]) == ("audio/flac", "dog_bark.flac")
+    assert base64.b64decode(attachment["base64"]) == content
+    assert receiver.alerts[1]["attachments"] == []
 
 
 async def test_an_outage_delays_and_neither_loses_nor_repeats(

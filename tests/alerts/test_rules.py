@@ -45,6 +45,15 @@ def test_an_occurrence_alerts_once_when_it_begins() -> None:
     assert judge(begins(sound="cat", notify=False)) is Verdict.LEAVE_OUT
 
 
+def test_with_its_clip_it_alerts_when_it_has_ended() -> None:
+    """Once; a critical one when it begins all the same."""
+    judge = rules(attach="clip").judge
+    assert judge(begins()) is Verdict.LEAVE_OUT
+    assert judge(begins(phase="end")) is Verdict.SEND
+    assert judge(begins(priority="critical", sound="smoke_alarm")) is Verdict.SEND
+    assert judge(begins(phase="end", priority="critical", sound="smoke_alarm")) is Verdict.LEAVE_OUT
+
+
 @pytest.mark.parametrize("least", ["low", "normal", "high", "critical"])
 def test_priority(least: Priority) -> None:
     """Sounds of the priority that is asked for, and of higher ones."""

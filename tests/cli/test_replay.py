@@ -70,6 +70,9 @@ def test_what_a_daemon_has_heard(tmp_path: Path) -> None:
 
     why = ("explain", "--sound", "smoke_alarm", "--config", str(config), "--at")
     assert f"event {events[1]['id']}" in streamer(tmp_path, *why, _middle(events[1]))
+    explained = json.loads(streamer(tmp_path, *why, _middle(events[1]), "--json"))
+    assert (explained["source"], explained["events"]) == ("room", [events[1]["id"]])
+    assert explained["lines"][-1][0] == "decided by"
     assert "no scores were kept of that moment" in streamer(tmp_path, *why, "2026-01-01 00:00", fails=66)
     assert "is no time" in streamer(tmp_path, *why, "noon", fails=64)
 

@@ -358,6 +358,9 @@ def test_clips_fit_into_the_ring(tmp_path: Path) -> None:
     path.write_text(f"{text}clips: {{sounds: [dog]}}\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="'dog' is no sound of this file"):
         load_config(path)
+    path.write_text(f"{text}alerts: {{attach: clip}}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"alerts\.attach: clip needs clips\.enabled"):
+        load_config(path)
 
 
 def test_a_taught_sound_is_one_more_label(write: Write) -> None:

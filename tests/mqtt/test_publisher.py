@@ -228,6 +228,7 @@ async def test_a_broker_that_restarts(
         await before.until_heard(STATE, "ON")
         mosquitto.stop(how)
         await cable.cut()
+        await until(lambda: metrics.broker is not None and bool(metrics.broker.problem))
         meanwhile = [event("end"), *(one for number in range(50) for one in occurrence(f"m{number}"))]
         for one in [*meanwhile, event("start", event_id="d", sound="doorbell")]:
             sink.put(one)
@@ -241,6 +242,8 @@ async def test_a_broker_that_restarts(
         assert after.latest(f"{BASE}/status") == "online"
     assert metrics.dropped == {}
     assert metrics.reconnects >= 1
+    assert metrics.broker is not None
+    assert metrics.broker.problem == ""
 
 
 async def test_a_stale_on_is_corrected(mosquitto: Mosquitto, subscribe: Subscribe) -> None:

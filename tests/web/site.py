@@ -107,9 +107,13 @@ CONFIG: dict[str, Any] = {
 
 
 @contextmanager
-def served(directory: Path, **web: Any) -> Iterator[Site]:
-    """`directory` has, or gets, the history; `web` is that section of the configuration."""
-    config = Config.model_validate({**CONFIG, "web": {"enabled": True, "next_free_port": True, **web}})
+def served(directory: Path, *, language: str = "en", name: str = "", **web: Any) -> Iterator[Site]:
+    """`directory` has, or gets, the history; `name` is that of the kitchen, `web` a section."""
+    section = {"enabled": True, "next_free_port": True, **web}
+    values = {**CONFIG, "language": language, "web": section}
+    if name:
+        values["sources"] = {**CONFIG["sources"], "kitchen": {"microphone": "default", "name": name}}
+    config = Config.model_validate(values)
     control = Control(config, JsonFile(directory, "control.json"))
     tapes = Tapes()
     report = {"healthy": True, "line": "all is well", "uptime_s": 1, "sources": {}}

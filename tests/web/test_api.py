@@ -17,6 +17,7 @@ import pytest
 from streamer.store.clips import clip_path
 from streamer.store.edit import editing
 from streamer.store.flac import encode
+from streamer.store.history import CLIP_ID, set_clip, table_of
 from streamer.store.query import reading
 from tests.web.conftest import N, fill
 from tests.web.site import Answer, Site, served
@@ -118,17 +119,29 @@ def test_other_files(site: Site) -> None:
 
 
 def test_a_sound_that_was_missed(site: Site, tmp_path: Path) -> None:
-    """Is noted, with the time that it lasted."""
+    """Is noted, with the time that it lasted; it is listed with its clip, and may be taken back."""
     body = {
         "source": "kitchen",
         "sound": "siren",
         "onset": "2026-11-25T03:00:00Z",
         "offset": "2026-11-25T03:00:02.5Z",
     }
-    assert site.ask("POST", "/api/1/missed", body=body).status == 201
+    added = site.ask("POST", "/api/1/missed", body=body)
+    assert (added.status, added.fields["id"]) == (201, "missed-1")
     with reading(tmp_path) as reader:
         (missed,) = reader.missed()
     assert (missed.source, missed.sound, missed.offset - missed.onset) == ("kitchen", "siren", 2.5)
+    assert site.get("missed?day=2026-11-25")["missed"] == [added.fields]
+    for other in ("day=2026-11-23", "sound=dog_bark", "source=hall"):
+        assert site.get(f"missed?{other}")["missed"] == []
+    assert site.ask("GET", "/api/1/clips/missed-1.flac").status == 404
+    path = kept_clip(tmp_path, "missed-1")
+    assert site.get("missed/missed-1")["clip"] == "kept"
+    assert site.ask("GET", "/api/1/clips/missed-1.flac").body == path.read_bytes()
+    assert site.get("clips/missed-1/spectrum")["n"] == 96
+    assert site.ask("DELETE", "/api/1/missed/missed-1").status == 204
+    assert not path.exists()
+    assert site.ask("DELETE", "/api/1/missed/missed-1").status == 404
     for wrong, words in (
         ({"onset": "yesterday"}, "onset is a time, as in"),
         ({"onset": "2026-11-25T03:00:00"}, "onset is a time, as in"),
@@ -251,16 +264,16 @@ def test_health(site: Site) -> None:
     assert health["store"]["events"] == N
     assert health["store"]["bytes"] > 0
     assert datetime.fromisoformat(health["store"]["since"]) < datetime.now(UTC)
+    assert health["store"]["rooms"] == {"scores": {"bytes": 0, "most": 2 * 1024 << 20}}  # two sources
 
 
 def kept_clip(directory: Path, event_id: str, seconds: float = 6.0) -> Path:
     """A clip of an event that begins a second before its onset."""
+    table = table_of(event_id)
     with editing(directory) as db:
-        (onset,) = db.execute("SELECT onset FROM event WHERE id = ?", (event_id,)).fetchone()
-        db.execute(
-            "UPDATE event SET clip = 'kept', clip_start = ?, clip_end = ?, clip_bytes = 1000 WHERE id = ?",
-            (onset - 1, onset - 1 + seconds, event_id),
-        )
+        query = f"SELECT onset FROM {table} WHERE {CLIP_ID[table]} = ?"  # noqa: S608  constants
+        (onset,) = db.execute(query, (event_id,)).fetchone()
+        set_clip(db, event_id, "kept", onset - 1, onset - 1 + seconds, 1000)
     path = clip_path(directory, event_id, onset - 1)
     path.parent.mkdir(parents=True)
     times = np.arange(round(16_000 * seconds)) / 16_000
@@ -269,7 +282,7 @@ def kept_clip(directory: Path, event_id: str, seconds: float = 6.0) -> Path:
 
 
 def test_a_clip(site: Site, tmp_path: Path) -> None:
-    """The file as it is, a part of it, and its spectrogram; it stays when it is pinned."""
+    """The file as it is, a part of it, and its spectrogram; it may be pinned, and deleted."""
     path = kept_clip(tmp_path, "000000000001")
     whole = site.ask("GET", "/api/1/clips/000000000001.flac")
     assert (whole.status, whole.headers["Content-Type"]) == (200, "audio/flac")
@@ -280,9 +293,20 @@ def test_a_clip(site: Site, tmp_path: Path) -> None:
     assert (drawn["n"], drawn["end"] - drawn["start"]) == (96, pytest.approx(6.0))
     pinned = site.ask("PUT", "/api/1/events/000000000001/pin", body={"value": True})
     assert pinned.fields["event"]["pinned"] is True
+    assert site.get("health")["store"]["rooms"]["clips"] == {"bytes": 1000, "most": 2000 << 20}
+    assert site.ask("DELETE", "/api/1/clips/000000000001").status == 204
+    assert not path.exists()
+    assert site.get("events/000000000001")["event"]["clip"] == "deleted"
+    assert site.ask("DELETE", "/api/1/clips/000000000001").status == 404
 
 
-@pytest.mark.parametrize("event_id", ["000000000002", "ffffffffffff", "..%2f..%2fetc%2fpasswd", "0" * 10_000])
+@pytest.mark.parametrize(
+    "event_id",
+    [
+        *("000000000002", "ffffffffffff", "..%2f..%2fetc%2fpasswd", "%252e%252e%252fweb-password"),
+        *("..\\web-password", "000000000001%00", "0" * 10_000),
+    ],
+)
 def test_a_clip_that_is_not_there(site: Site, event_id: str) -> None:
     """Not kept, no event, or no id at all."""
     assert site.ask("GET", f"/api/1/clips/{event_id}.flac").status == 404
@@ -295,6 +319,20 @@ def test_a_link_in_place_of_a_clip(site: Site, tmp_path: Path) -> None:
     path.unlink()
     path.symlink_to("/etc/passwd")
     assert site.ask("GET", "/api/1/clips/000000000001.flac").status == 404
+
+
+def test_why_without_scores(site: Site) -> None:
+    """What is asked for is checked, and what was not kept is said."""
+    at = "at=2026-11-25T03:00:00Z"
+    for query, words in (
+        (f"source=kitchen&sound=cat&{at}", "source and sound are those of the configuration"),
+        (f"source=--config&sound=siren&{at}", "source and sound are those of the configuration"),
+        ("source=kitchen&sound=siren&at=yesterday", "at is a time, as in"),
+    ):
+        refused = site.ask("GET", f"/api/1/explain?{query}")
+        assert (refused.status, words in refused.fields["error"]) == (400, True)
+    answer = site.ask("GET", f"/api/1/explain?source=kitchen&sound=siren&{at}")
+    assert (answer.status, "scores" in answer.fields["error"]) == (409, True)
 
 
 def test_no_log_of_scores(site: Site) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -212,6 +213,48 @@ def test_pages_that_vanish(site: Site) -> None:
             assert (refused.status, refused.fields) == (503, {"error": "too many open pages"})
         deadline = asyncio.run_coroutine_threadsafe(until_none(site), site.loop)
         deadline.result(20)
+
+
+def test_pages_that_do_not_read(site: Site) -> None:
+    """Each has a bounded queue, and loses what does not fit; a page beside them misses no event."""
+    n = 150
+    with ExitStack() as stack:
+        for _ in range(CLIENTS_MAX - 1):
+            stack.enter_context(listening(site)).setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reader = stack.enter_context(listening(site))
+
+        def put(k: int) -> None:
+            site.page.feed.put(event(event_id=f"{k:012x}"))
+            for _ in range(60):
+                site.page.feed.put(hearing(k))
+
+        received = b""
+        for k in range(n):
+            site.loop.call_soon_threadsafe(put, k)
+            while f'"id":"{k:012x}"'.encode() not in received:
+                received = received[-2000:] + (data := reader.recv(65536))
+                assert data
+        *slow, _ = site.page.feed._clients
+        assert max(len(client.waiting) for client in slow) <= QUEUE_MAX
+        assert min(client.dropped for client in slow) > 0
+    asyncio.run_coroutine_threadsafe(until_none(site), site.loop).result(20)
+
+
+def test_pages_that_vanish_leave_no_file_open(site: Site) -> None:
+    """Five hundred connections that begin a stream and drop it: as many descriptors as before."""
+    for _ in range(2):  # whatever is opened once is open
+        with listening(site):
+            pass
+    asyncio.run_coroutine_threadsafe(until_none(site), site.loop).result(20)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(500):
+        with listening(site):
+            pass
+    asyncio.run_coroutine_threadsafe(until_none(site), site.loop).result(20)
+    deadline = time.monotonic() + 20
+    while len(list(Path("/proc/self/fd").iterdir())) > before:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 async def until_none(site: Site) -> None:

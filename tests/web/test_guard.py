@@ -24,6 +24,7 @@ def filled(path: str) -> str:
     values = {
         "{name:path}": "app.js",
         "{event_id}": "000000000001",
+        "{clip_id}": "000000000001",
         "{source}": "kitchen",
         "{sound}": "siren",
         "{session_id}": "0" * 64,
@@ -115,10 +116,12 @@ def test_signing_in(guarded: Site) -> None:
 
 
 def test_guests_look(guarded: Site) -> None:
-    """And change nothing."""
+    """And hear and change nothing."""
     answer = guarded.ask("POST", "/api/1/session", body={"password": "guests are welcome"})
     secret = {"Cookie": answer.headers["Set-Cookie"].partition(";")[0]}
     assert guarded.ask("GET", "/api/1/events", headers=secret).status == 200
+    clip = guarded.ask("GET", "/api/1/clips/000000000001.flac", headers=secret)
+    assert (clip.status, clip.fields) == (403, {"error": "this needs the scope hear"})
     path = "/api/1/events/000000000001/review"
     refused = guarded.ask("PUT", path, headers={**WRITING, **secret}, body={"verdict": "right"})
     assert (refused.status, refused.fields) == (403, {"error": "this needs the scope write"})

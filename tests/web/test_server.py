@@ -99,8 +99,11 @@ def test_the_next_free_port(tmp_path: Path) -> None:
 
 
 @contextmanager
-def proxy(port: int, prefix: str) -> Iterator[int]:
-    """A reverse proxy that takes `prefix` off each path and answers 404 to all others."""
+def proxy(port: int, prefix: str, header: bytes = b"", frame: bytes = b"") -> Iterator[int]:
+    """A reverse proxy that takes `prefix` off each path, adds a header line, and has `frame` at /.
+
+    All else is 404.
+    """
     listening = socket.create_server(("127.0.0.1", 0))
 
     def forward(client: socket.socket) -> None:
@@ -111,6 +114,10 @@ def proxy(port: int, prefix: str) -> Iterator[int]:
                     return
                 head += line
             method, path, rest = head.split(b" ", 2)
+            if frame and path == b"/":
+                length = f"Content-Length: {len(frame)}\r\nConnection: close\r\n\r\n".encode()
+                client.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n" + length + frame)
+                return
             if not path.startswith(prefix.encode()):
                 client.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
                 return
@@ -119,7 +126,8 @@ def proxy(port: int, prefix: str) -> Iterator[int]:
             data = reader.read(int(body[0].partition(b":")[2])) if body else b""
             with socket.create_connection(("127.0.0.1", port)) as server:
                 first = b" ".join((method, b"/" + path.removeprefix(prefix.encode()), kept[0]))
-                server.sendall(b"\r\n".join((first, b"Connection: close", *kept[1:])) + data)
+                added = [header] if header else []
+                server.sendall(b"\r\n".join((first, b"Connection: close", *added, *kept[1:])) + data)
                 while piece := server.recv(65536):
                     try:
                         client.sendall(piece)
@@ -165,3 +173,36 @@ def test_behind_a_path(tmp_path: Path) -> None:
         expect(page.locator('.review [aria-pressed="true"]')).to_be_visible()
         assert [one for one in asked if one[1] >= 400 or "/x/y/" not in one[0]] == []
         assert len(site.get("events?verdict=right")["events"]) == 1
+
+
+@pytest.mark.slow
+def test_in_a_frame_of_home_assistant(tmp_path: Path) -> None:
+    """Behind its ingress the page works in its frame, signed in, for whoever it lets through."""
+    (tmp_path / "web-password").write_text("correct horse\n")
+    fill(tmp_path, 5)
+    prefix = "/api/hassio_ingress/ab-c_1"
+    frame_page = f'<!doctype html><link rel="icon" href="data:,"><iframe src="{prefix}/" width=360></iframe>'
+    with (
+        served(tmp_path, ingress_proxies=["127.0.0.1"]) as site,
+        proxy(
+            site.port,
+            f"{prefix}/",
+            f"X-Ingress-Path: {prefix}".encode(),
+            frame_page.encode(),
+        ) as port,
+        sync_playwright() as playwright,
+        chromium(playwright) as browser,
+    ):
+        page = browser.new_page()
+        asked: list[tuple[str, int]] = []
+        page.on("response", lambda answer: asked.append((answer.url, answer.status)))
+        page.goto(f"http://127.0.0.1:{port}/")
+        frame = page.frame_locator("iframe")
+        for view in ("Events", "Sounds", "Health", "Now"):
+            frame.get_by_role("navigation").get_by_role("link", name=view).click()
+            expect(frame.get_by_role("heading", level=1)).to_have_text(view)
+        frame.get_by_role("link", name="Events").first.click()
+        frame.locator(".entry").first.click()
+        frame.locator(".review").get_by_role("button", name="Right", exact=True).click()
+        expect(frame.locator('.review [aria-pressed="true"]')).to_be_visible()
+        assert [one for one in asked[1:] if one[1] >= 400 or prefix not in one[0]] == []

@@ -2,6 +2,7 @@
 import { LitElement, html, nothing, svg } from "./vendor/lit.js";
 import { Refused, post, remove } from "./api.js";
 import { load, model, subscribe, watch } from "./model.js";
+import { t } from "./words.js";
 import "./events.js";
 import "./health.js";
 import "./now.js";
@@ -14,10 +15,10 @@ const icons = {
   health: svg`<path d="M2 12h5l2.500-7 5 14 2.500-7h5"/>`,
 };
 const views = {
-  now: { title: "Now", draw: () => html`<st-now></st-now>` },
-  events: { title: "Events", draw: (rest) => html`<st-events .place=${rest}></st-events>` },
-  sounds: { title: "Sounds", draw: () => html`<st-sounds></st-sounds>` },
-  health: { title: "Health", draw: () => html`<st-health></st-health>` },
+  now: { title: t("now"), draw: () => html`<st-now></st-now>` },
+  events: { title: t("events"), draw: (rest) => html`<st-events .place=${rest}></st-events>` },
+  sounds: { title: t("sounds"), draw: () => html`<st-sounds></st-sounds>` },
+  health: { title: t("health"), draw: () => html`<st-health></st-health>` },
 };
 const icon = (name) => html`<svg viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="2" stroke-linecap="round" stroke-linejoin="round" aria-hidden="true">${icons[name]}</svg>`;
 
@@ -47,7 +48,9 @@ class App extends LitElement {
 
   follow() {
     const [view, ...rest] = location.hash.replace(/^#\/?/, "").split("/");
+    const before = this.view;
     this.view = view in views ? view : "now";
+    if (before && before !== this.view) scrollTo(0, 0);
     this.rest = rest.map(decodeURIComponent);
     document.title = `${views[this.view].title} · streamer`;
   }
@@ -74,22 +77,22 @@ class App extends LitElement {
     if (this.stage === "sign-in") return html`
       <main class="sign-in"><form class="panel" @submit=${this.signIn}>
         <div class="brand"><img src="static/icon.svg" alt="">streamer</div>
-        <label>Password <input class="field" name="password" type="password" autocomplete="current-password" required autofocus></label>
+        <label>${t("password")} <input class="field" name="password" type="password" autocomplete="current-password" required autofocus></label>
         <p role="alert" class="small">${this.fault}</p>
-        <button class="button primary">Sign in</button>
+        <button class="button primary">${t("sign_in")}</button>
       </form></main>`;
-    if (this.stage === "loading") return html`<main class="empty" aria-busy="true">${this.fault || "Loading…"}</main>`;
+    if (this.stage === "loading") return html`<main class="empty" aria-busy="true">${this.fault || t("loading")}</main>`;
     return html`
       <div class="frame">
-        <nav class="side" aria-label="Views">
+        <nav class="side" aria-label=${t("views")}>
           <div class="brand"><img src="static/icon.svg" alt="">streamer</div>
           ${Object.entries(views).map(([name, view]) => html`
             <a href="#/${name}" aria-current=${this.view === name ? "page" : nothing}>${icon(name)}<span>${view.title}</span></a>`)}
-          <div class="foot">${model.info.node} · ${model.info.zone}<br>version ${model.info.version}
-            ${model.info.signed_in ? html`<br><button class="button quiet small" @click=${this.signOut}>Sign out</button>` : nothing}</div>
+          <div class="foot">${model.info.node} · ${model.info.zone}<br>${t("version", { version: model.info.version })}
+            ${model.info.signed_in ? html`<br><button class="button quiet small" @click=${this.signOut}>${t("sign_out")}</button>` : nothing}</div>
         </nav>
         <main tabindex="-1">
-          ${model.online ? nothing : html`<p class="banner" role="status">No connection to the daemon. Trying again…</p>`}
+          ${model.online ? nothing : html`<p class="banner" role="status">${t("no_connection")}</p>`}
           ${views[this.view].draw(this.rest)}
         </main>
       </div>

@@ -2,7 +2,7 @@
 import { LitElement, html, nothing, repeat, svg } from "./vendor/lit.js";
 import { get, post, put, remove, url } from "./api.js";
 import { can, colour, model, nameOf, subscribe } from "./model.js";
-import { clips, clock, dayName, dayOf, duration, hourMinute, momentOf, priorities, shift } from "./words.js";
+import { clipState, clock, dayName, dayOf, dayTitle, duration, momentOf, number, priorityName, shift, t, timeOf } from "./words.js";
 import { drawSpectrum } from "./now.js";
 
 const PAGE = 50;
@@ -14,8 +14,8 @@ const icon = (name) => html`<svg viewBox="0 0 24 24" fill="none" stroke="current
 
 class Events extends LitElement {
   static properties = { place: {}, day: { state: true }, events: { state: true }, next: { state: true }, hours: { state: true },
-    sound: { state: true }, source: { state: true }, verdict: { state: true }, open: { state: true }, busy: { state: true }, help: { state: true }, missed: { state: true } };
-  constructor() { super(); this.events = []; this.next = null; this.hours = []; this.sound = this.source = this.verdict = ""; this.undo = []; }
+    sound: { state: true }, source: { state: true }, verdict: { state: true }, open: { state: true }, busy: { state: true }, help: { state: true }, missed: { state: true }, reports: { state: true } };
+  constructor() { super(); this.events = []; this.next = null; this.hours = []; this.reports = []; this.sound = this.source = this.verdict = ""; this.undo = []; }
   createRenderRoot() { return this; }
 
   connectedCallback() {
@@ -35,21 +35,25 @@ class Events extends LitElement {
     this.load();
   }
   disconnectedCallback() { super.disconnectedCallback(); removeEventListener("keydown", this.keys); this.leave(); }
-  willUpdate(changed) { if (changed.has("place")) this.show(this.place?.[0] ?? null); }
+  willUpdate(changed) {
+    if (changed.has("place")) this.show(this.place?.[0] ?? null);
+    if (changed.has("open") && this.open && !changed.get("open")) this.listed = scrollY;
+  }
 
   get filters() { return { day: this.day, sound: this.sound, source: this.source, verdict: this.verdict }; }
 
   async load(after = null) {
     this.busy = true;
     try {
-      const [found, hours] = await Promise.all([
+      const [found, hours, reports] = await Promise.all([
         get("events", { ...this.filters, limit: PAGE, after }),
         after ? null : get("hours", { from: this.day, to: this.day, by: "hour", source: this.source }),
+        after ? null : get("missed", { day: this.day, sound: this.sound, source: this.source }),
       ]);
       const known = new Set(after ? this.events.map(({ id }) => id) : []);
       this.events = [...(after ? this.events : []), ...found.events.filter(({ id }) => !known.has(id))];
       this.next = found.next;
-      if (hours) this.hours = hours.counts;
+      if (!after) [this.hours, this.reports] = [hours.counts, reports.missed];
     } catch (error) { tell(error.message); }
     this.busy = false;
   }
@@ -68,11 +72,16 @@ class Events extends LitElement {
     this.events = [...this.events].sort((a, b) => b.onset.localeCompare(a.onset));
   }
 
+  turn(days) {
+    const day = shift(this.day, days);
+    if (day <= model.info.today) this.set({ day });
+  }
+
   set(change) { Object.assign(this, change); this.load(); }
 
   async show(id) {
     if (!id) { this.open = null; return; }
-    try { this.open = await get(`events/${id}`); }
+    try { this.open = id.startsWith("missed-") ? { event: { ...await get(`missed/${id}`), is_report: true } } : await get(`events/${id}`); }
     catch (error) { tell(error.message); this.open = null; }
   }
 
@@ -86,11 +95,11 @@ class Events extends LitElement {
   nextUnreviewed() {
     const at = this.events.findIndex(({ id }) => id === this.open?.event.id);
     const found = this.events.slice(at + 1).find(({ verdict }) => !verdict);
-    if (found) location.hash = `#/events/${found.id}`; else tell("Every event of this list is reviewed.");
+    if (found) location.hash = `#/events/${found.id}`; else tell(t("all_reviewed"));
   }
 
   async review(verdict, sound = null) {
-    if (!this.open || !can("write")) return;
+    if (!this.open || this.open.event.is_report || !can("write")) return;
     const { id, verdict: before, verdict_sound, note } = this.open.event;
     try {
       const changed = await put(`events/${id}/review`, { verdict, sound, note: this.open.event.note ?? "" });
@@ -113,19 +122,20 @@ class Events extends LitElement {
     submitted.preventDefault();
     const { sound, source, time, seconds } = Object.fromEntries(new FormData(submitted.target)), onset = momentOf(this.day, time);
     try {
-      await post("missed", { sound, source: source ?? model.info.sources[0].id, onset: new Date(onset).toISOString(), offset: new Date(onset + 1000 * seconds).toISOString() });
+      const report = await post("missed", { sound, source: source ?? model.info.sources[0].id, onset: new Date(onset).toISOString(), offset: new Date(onset + 1000 * seconds).toISOString() });
       this.missed = false;
-      tell("Noted: streamer events missed lists it.");
+      tell(t("missed_noted"));
+      this.reports = [report, ...this.reports];
     } catch (error) { tell(error.message); }
   }
 
   missedForm() {
-    const of = (name, kind) => html`<select class="field" name=${name} aria-label=${name === "sound" ? "Sound" : "Source"}>${model.info[kind].map(({ id, name }) => html`<option value=${id}>${name}</option>`)}</select>`;
-    return html`<dialog open aria-label="What was missed?"><h2>What was missed?</h2><form class="stack missed" @submit=${this.addMissed}>
+    const of = (name, kind) => html`<select class="field" name=${name} aria-label=${name === "sound" ? t("sound") : t("source")}>${model.info[kind].map(({ id, name }) => html`<option value=${id}>${name}</option>`)}</select>`;
+    return html`<dialog open aria-label=${t("missed_title")}><h2>${t("missed_title")}</h2><form class="stack missed" @submit=${this.addMissed}>
       ${of("sound", "sounds")}${model.info.sources.length > 1 ? of("source", "sources") : nothing}
-      <label class="row spread">At<input class="field" type="time" step="1" name="time" required .value=${this.day === model.info.today ? clock(Date.now() - 60e3) : "12:00:00"}></label>
-      <label class="row spread">Seconds<input class="field" type="number" name="seconds" min="0.5" max="3600" step="0.5" value="3" required></label>
-      <div class="row"><button class="button primary">Note it</button><button class="button quiet" type="button" @click=${() => { this.missed = false; }}>Cancel</button></div></form></dialog>`;
+      <label class="row spread">${t("missed_at")}<input class="field" type="time" step="1" name="time" required .value=${this.day === model.info.today ? timeOf(Date.now() - 60e3) : "12:00:00"}></label>
+      <label class="row spread">${t("missed_seconds")}<input class="field" type="number" name="seconds" min="0.5" max="3600" step="0.5" value="3" required></label>
+      <div class="row"><button class="button primary">${t("missed_note")}</button><button class="button quiet" type="button" @click=${() => { this.missed = false; }}>${t("cancel")}</button></div></form></dialog>`;
   }
 
   replace(event) {
@@ -133,27 +143,66 @@ class Events extends LitElement {
     if (this.open?.event.id === event.id) this.open = { ...this.open, event: { ...this.open.event, ...event } };
   }
 
-  updated(changed) { if ((changed.has("missed") && this.missed) || (changed.has("help") && this.help)) this.querySelector("dialog :is(select, button)").focus(); }
+  updated(changed) {
+    // On a phone an event takes the place of the list, which is where it was when the event is closed.
+    if (changed.has("open") && !this.open !== !changed.get("open") && matchMedia("(max-width: 860px)").matches) scrollTo(0, this.open ? 0 : this.listed ?? 0);
+    this.focusDialog(changed);
+  }
+  focusDialog(changed) { if ((changed.has("missed") && this.missed) || (changed.has("help") && this.help)) this.querySelector("dialog :is(select, button)").focus(); }
 
   key(event) {
     if (event.key === "Escape" && (this.missed || this.help)) { this.missed = this.help = false; return; }
-    if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA|AUDIO)$/.test(event.target.tagName)) return;
     const keys = { j: () => this.go(1), k: () => this.go(-1), r: () => this.review("right"), w: () => this.review("wrong"), u: () => this.takeBack(),
-      n: () => this.nextUnreviewed(), Escape: () => { location.hash = "#/events"; }, "?": () => { this.help = true; },
+      n: () => this.nextUnreviewed(), Escape: () => { location.hash = "#/events"; }, "?": () => { this.help = true; }, ArrowLeft: () => this.turn(-1), ArrowRight: () => this.turn(1),
       " ": () => { const audio = this.querySelector("audio"); if (audio) audio.paused ? audio.play() : audio.pause(); } };
     if (event.key in keys && !(event.key === " " && event.target.tagName === "BUTTON")) { event.preventDefault(); keys[event.key](); }
   }
 
+  async discard(path, question) {
+    if (!confirm(question)) return;
+    try { await remove(path); } catch (error) { return tell(error.message); }
+    const { id, is_report } = this.open.event;
+    if (path.startsWith("clips/")) return this.show(id);
+    if (is_report) this.reports = this.reports.filter((one) => one.id !== id);
+    location.hash = "#/events";
+  }
+
+  // Why no event was made: decided again on the scores that were kept.
+  async ask() {
+    const { event } = this.open, set = (why) => { if (this.open?.event.id === event.id) this.open = { ...this.open, why }; };
+    set("asked");
+    const at = new Date((Date.parse(event.onset) + Date.parse(event.offset)) / 2).toISOString();
+    try { set((await get("explain", { source: event.source, sound: event.sound, at })).lines); }
+    catch (error) { set(null); tell(error.message); }
+  }
+
   strip() {
-    const rows = [...new Set(this.hours.map(({ sound }) => sound))].sort();
-    const height = Math.max(1, rows.length) * 18 + 20, left = 118, width = 960;
-    const x = (hour) => left + (hour / 24) * (width - left - 8);
-    return html`<svg class="strip" viewBox="0 0 ${width} ${height}" role="img" aria-label="Events of the day by hour">
-      ${[0, 6, 12, 18, 24].map((hour) => svg`<line x1=${x(hour)} x2=${x(hour)} y1="0" y2=${height - 16} stroke="var(--line)"/><text x=${x(hour)} y=${height - 3} text-anchor="middle">${hour}</text>`)}
-      ${rows.map((sound, row) => svg`<text x="0" y=${row * 18 + 13}>${nameOf("sounds", sound)}</text>
-        ${this.hours.filter((one) => one.sound === sound).map(({ hour, n }) => svg`<rect x=${x(hour) + 1} y=${row * 18 + 3} width=${x(1) - x(0) - 2} height="12" rx="3" fill=${colour(sound)} opacity=${Math.min(1, .35 + .13 * n)}><title>${nameOf("sounds", sound)}, ${hour}:00: ${n}</title></rect>`)}`)}
-      ${rows.length ? nothing : svg`<text x=${left + 12} y="14">Nothing was heard on this day.</text>`}
-    </svg>`;
+    const rows = [...new Set(this.hours.map(({ sound }) => sound))].sort(), at = (hour) => `left: ${hour / .24}%`;
+    if (!rows.length) return html`<p class="dim">${t("day_empty")}</p>`;
+    return html`<div class="strip" role="img" aria-label=${t("day_by_hour")}>
+      ${rows.map((sound) => html`<span class="label">${nameOf("sounds", sound)}</span><span class="track">
+        ${this.hours.filter((one) => one.sound === sound).map(({ hour, n }) => html`<i title="${nameOf("sounds", sound)}, ${hour}:00: ${n}" .style=${`${at(hour)}; background: ${colour(sound)}; opacity: ${Math.min(1, .35 + .13 * n)}`}></i>`)}</span>`)}
+      <span class="track hours">${[0, 6, 12, 18, 24].map((hour) => html`<b .style=${at(hour)}>${hour}</b>`)}</span>
+    </div>`;
+  }
+
+  clip(event) {
+    return event.clip === "kept" ? html`<st-clip .event=${event}></st-clip>` : event.clip && event.clip !== "none" ? html`<p class="dim small">${clipState(event.clip)}</p>` : nothing;
+  }
+
+  report(event) {
+    const { why } = this.open;
+    return html`<section class="panel detail" aria-label=${t("missed_sound")}>
+      <div class="row spread"><h2>${nameOf("sounds", event.sound)}</h2><a class="button icon quiet" href="#/events" aria-label=${t("close")}>${icon("close")}</a></div>
+      ${this.clip(event)}
+      <dl class="facts"><dt>${t("when")}</dt><dd>${dayName(dayOf(event.onset))}, ${clock(event.onset)}</dd><dt>${t("length")}</dt><dd>${duration(event.duration_s)}</dd>
+        <dt>${t("where")}</dt><dd>${nameOf("sources", event.source)}</dd>${event.note ? html`<dt>${t("note")}</dt><dd>${event.note}</dd>` : nothing}</dl>
+      <p class="dim small">${t("missed_reported")}</p>
+      ${why === "asked" ? html`<p class="small dim" aria-busy="true">${t("deciding")}</p>` : why ? html`<dl class="facts" lang="en">${why.map(([what, outcome]) => html`<dt>${what}</dt><dd>${outcome}</dd>`)}</dl>`
+        : html`<div><button class="ask small" @click=${() => this.ask()}>${t("missed_why")}</button></div>`}
+      ${can("write") ? html`<div class="row end"><button class="button" @click=${() => this.discard(`missed/${event.id}`, t("missed_remove_sure"))}>${t("missed_remove")}</button></div>` : nothing}
+    </section>`;
   }
 
   entry(event) {
@@ -161,38 +210,40 @@ class Events extends LitElement {
       <time datetime=${event.onset}>${clock(event.onset)}</time>
       <span><span class="sound"><span class="swatch" .style=${`background: ${colour(event.sound)}`}></span>${nameOf("sounds", event.sound)}</span>
         <span class="where">${nameOf("sources", event.source)} · ${duration(event.duration_s)}</span></span>
-      <span class="peak dim">${event.peak.toFixed(2)}</span>
-      ${event.verdict ? html`<span class="verdict ${event.verdict}">${event.verdict}</span>`
-        : event.priority === "critical" ? html`<span class="verdict critical">critical</span>` : html`<span class="verdict">new</span>`}
+      ${event.is_report ? html`<span class="peak"></span>` : html`<span class="peak dim">${number(event.peak, 2)}</span>`}
+      ${event.is_report ? html`<span class="verdict">${t("missed")}</span>` : event.verdict ? html`<span class="verdict ${event.verdict}">${t(event.verdict)}</span>`
+        : event.priority === "critical" ? html`<span class="verdict critical">${t("priority_critical")}</span>` : html`<span class="verdict">${t("new")}</span>`}
     </a></li>`;
   }
 
   detail() {
     const { event, explain } = this.open;
-    return html`<section class="panel detail" aria-label="Event">
-      <div class="row spread"><h2>${nameOf("sounds", event.sound)}</h2><a class="button icon quiet" href="#/events" aria-label="Close">${icon("close")}</a></div>
-      ${event.clip === "kept" ? html`<st-clip .event=${event}></st-clip>` : event.clip && clips[event.clip] ? html`<p class="dim small">${clips[event.clip]}</p>` : nothing}
+    if (event.is_report) return this.report(event);
+    return html`<section class="panel detail" aria-label=${t("event")}>
+      <div class="row spread"><h2>${nameOf("sounds", event.sound)}</h2><a class="button icon quiet" href="#/events" aria-label=${t("close")}>${icon("close")}</a></div>
+      ${this.clip(event)}
       <dl class="facts">
-        <dt>When</dt><dd>${dayName(dayOf(event.onset))}, ${clock(event.onset)}</dd><dt>Length</dt><dd>${duration(event.duration_s)}</dd>
-        <dt>Where</dt><dd>${nameOf("sources", event.source)}</dd>
-        <dt>Score</dt><dd>${event.peak.toFixed(2)} at its highest${event.rule ? html` <span class="dim">(begins at ${event.rule.on.toFixed(2)})</span>` : nothing}</dd>
-        <dt>Loudness</dt><dd>${event.level_dbfs.toFixed(0)} dBFS</dd>
-        ${event.verified === null ? nothing : html`<dt>Cadence</dt><dd>${event.verified ? "that of an alarm, found in the signal" : "not that of an alarm"}</dd>`}
-        ${event.priority === "normal" ? nothing : html`<dt>Priority</dt><dd>${priorities[event.priority]}</dd>`}
+        <dt>${t("when")}</dt><dd>${dayName(dayOf(event.onset))}, ${clock(event.onset)}</dd><dt>${t("length")}</dt><dd>${duration(event.duration_s)}</dd>
+        <dt>${t("where")}</dt><dd>${nameOf("sources", event.source)}</dd>
+        <dt>${t("score")}</dt><dd>${t("score_highest", { score: number(event.peak, 2) })}${event.rule ? html` <span class="dim">(${t("score_begins", { score: number(event.rule.on, 2) })})</span>` : nothing}</dd>
+        <dt>${t("loudness")}</dt><dd>${number(event.level_dbfs)} dBFS</dd>
+        ${event.verified === null ? nothing : html`<dt>${t("cadence")}</dt><dd>${event.verified ? t("cadence_found") : t("cadence_missing")}</dd>`}
+        ${event.priority === "normal" ? nothing : html`<dt>${t("priority")}</dt><dd>${priorityName(event.priority)}</dd>`}
       </dl>
       <st-scores .event=${event}></st-scores>
-      <ul class="heard bare" aria-label="Labels">${Object.entries(event.labels).map(([label, score]) => html`<li><span>${label}</span><span class="bar"><i .style=${`width: ${100 * score}%`}></i></span><span class="value">${score.toFixed(2)}</span></li>`)}</ul>
-      ${explain?.length ? html`<div><h3>Why</h3><ul class="why">${explain.map((line) => html`<li>${line}</li>`)}</ul></div>` : nothing}
-      ${can("write") ? html`<div><h3>Was it right?</h3><div class="review">
-        <button class="button" aria-pressed=${event.verdict === "right"} @click=${() => this.review("right")}>Right</button>
-        <button class="button" aria-pressed=${event.verdict === "wrong" && !event.verdict_sound} @click=${() => this.review("wrong")}>Wrong</button></div>
-        <label class="row small other"><span class="dim">It was</span>
+      <ul class="heard bare" aria-label=${t("labels")}>${Object.entries(event.labels).map(([label, score]) => html`<li><span>${label}</span><span class="bar"><i .style=${`width: ${100 * score}%`}></i></span><span class="value">${number(score, 2)}</span></li>`)}</ul>
+      ${explain?.length ? html`<div><h3>${t("why")}</h3><ul class="why">${explain.map((line) => html`<li>${line}</li>`)}</ul></div>` : nothing}
+      ${can("write") ? html`<div><h3>${t("was_it_right")}</h3><div class="review">
+        <button class="button" aria-pressed=${event.verdict === "right"} @click=${() => this.review("right")}>${t("right")}</button>
+        <button class="button" aria-pressed=${event.verdict === "wrong" && !event.verdict_sound} @click=${() => this.review("wrong")}>${t("wrong")}</button></div>
+        <label class="row small other"><span class="dim">${t("it_was")}</span>
           <select class="field" @change=${(change) => change.target.value && this.review("wrong", change.target.value)}>
             <option value="">…</option>${model.info.sounds.filter(({ id }) => id !== event.sound).map(({ id, name }) => html`<option value=${id} ?selected=${event.verdict_sound === id}>${name}</option>`)}
           </select></label></div>` : nothing}
       <div class="row spread"><p class="mono dim">${event.id}</p>
-        ${event.clip === "kept" ? html`<div class="row">${can("write") ? html`<button class="button" aria-pressed=${event.pinned} @click=${() => this.pin(!event.pinned)}>${event.pinned ? "Stays for good" : "Keep for good"}</button>` : nothing}
-          <a class="button" href=${url(`clips/${event.id}.flac`)} download>Download</a></div>` : nothing}</div>
+        ${event.clip === "kept" ? html`<div class="row">${can("write") ? html`<button class="button" @click=${() => this.discard(`clips/${event.id}`, t("clip_delete_sure"))}>${t("clip_delete")}</button>
+          <button class="button" aria-pressed=${event.pinned} @click=${() => this.pin(!event.pinned)}>${event.pinned ? t("kept_for_good") : t("keep_for_good")}</button>` : nothing}
+          <a class="button" href=${url(`clips/${event.id}.flac`)} download>${t("download")}</a></div>` : nothing}</div>
     </section>`;
   }
 
@@ -204,35 +255,36 @@ class Events extends LitElement {
   render() {
     const is = (kind, id) => this[kind] === id;
     return html`
-      <header><h1>Events</h1>
-        <div class="day"><button class="button icon quiet" aria-label="The day before" @click=${() => this.set({ day: shift(this.day, -1) })}>${icon("left")}</button>
-          <b>${dayName(this.day)}</b>
-          <button class="button icon quiet" aria-label="The day after" ?disabled=${this.day >= model.info.today} @click=${() => this.set({ day: shift(this.day, 1) })}>${icon("right")}</button>
-          <button class="button icon quiet" aria-label="Keys" @click=${() => { this.help = true; }}>${icon("help")}</button></div>
+      <header><h1>${t("events")}</h1>
+        <div class="day"><button class="button icon quiet" aria-label=${t("day_before")} @click=${() => this.turn(-1)}>${icon("left")}</button>
+          <b>${dayTitle(this.day)}</b>
+          <button class="button icon quiet" aria-label=${t("day_after")} ?disabled=${this.day >= model.info.today} @click=${() => this.turn(1)}>${icon("right")}</button>
+          <button class="button icon quiet" aria-label=${t("keys")} @click=${() => { this.help = true; }}>${icon("help")}</button></div>
       </header>
       <div class="events ${this.open ? "open" : ""}">
         <div class="stack browse">
           <section class="panel">${this.strip()}</section>
           <div class="row spread">
-            <div class="chips" role="group" aria-label="Verdict">${[["", "All"], ["none", "Not reviewed"], ["right", "Right"], ["wrong", "Wrong"]].map(([id, name]) => html`
+            <div class="chips" role="group" aria-label=${t("verdict")}>${[["", t("all")], ["none", t("not_reviewed")], ["right", t("right")], ["wrong", t("wrong")]].map(([id, name]) => html`
               <button class="chip" aria-pressed=${is("verdict", id)} @click=${() => this.set({ verdict: id })}>${name}</button>`)}</div>
-            <div class="row">
-              <select class="field" aria-label="Sound" @change=${(event) => this.set({ sound: event.target.value })}><option value="">Every sound</option>${model.info.sounds.map(({ id, name }) => html`<option value=${id} ?selected=${is("sound", id)}>${name}</option>`)}</select>
-              ${model.info.sources.length > 1 ? html`<select class="field" aria-label="Source" @change=${(event) => this.set({ source: event.target.value })}><option value="">Everywhere</option>${model.info.sources.map(({ id, name }) => html`<option value=${id}>${name}</option>`)}</select>` : nothing}
-              ${can("write") ? html`<button class="button" @click=${() => { this.missed = true; }}>Missed one</button>` : nothing}
+            <div class="row tools">
+              <select class="field" aria-label=${t("sound")} @change=${(event) => this.set({ sound: event.target.value })}><option value="">${t("every_sound")}</option>${model.info.sounds.map(({ id, name }) => html`<option value=${id} ?selected=${is("sound", id)}>${name}</option>`)}</select>
+              ${model.info.sources.length > 1 ? html`<select class="field" aria-label=${t("source")} @change=${(event) => this.set({ source: event.target.value })}><option value="">${t("everywhere")}</option>${model.info.sources.map(({ id, name }) => html`<option value=${id}>${name}</option>`)}</select>` : nothing}
+              ${can("write") ? html`<button class="button" @click=${() => { this.missed = true; }}>${t("missed_one")}</button>` : nothing}
               <a class="button" href=${url("events.csv", this.filters)} download>CSV</a>
             </div></div>
+          ${this.reports.length ? html`<section class="panel tight" aria-label=${t("missed_sounds")}><h2>${t("missed_sounds")}</h2><ul class="list">${repeat(this.reports, ({ id }) => id, (one) => this.entry({ ...one, is_report: true }))}</ul></section>` : nothing}
           <section class="panel tight" aria-busy=${this.busy}>
-            ${this.events.length ? html`<ul class="list">${repeat(this.events, ({ id }) => id, (event) => this.entry(event))}</ul>` : html`<p class="empty">${this.busy ? "Loading…" : "No events here."}</p>`}
-            ${this.next ? html`<p class="centred"><button class="button quiet" @click=${() => this.load(this.next)}>Earlier</button></p>` : nothing}
+            ${this.events.length ? html`<ul class="list">${repeat(this.events, ({ id }) => id, (event) => this.entry(event))}</ul>` : html`<p class="empty">${this.busy ? t("loading") : t("no_events")}</p>`}
+            ${this.next ? html`<p class="centred"><button class="button quiet" @click=${() => this.load(this.next)}>${t("earlier")}</button></p>` : nothing}
           </section>
         </div>
         ${this.open ? this.detail() : nothing}
       </div>
       ${this.missed ? this.missedForm() : nothing}
-      ${this.help ? html`<dialog open aria-label="Keys"><h2>Keys</h2><dl class="facts keys">
-        ${[["j", "next event"], ["k", "event before"], ["space", "play the clip"], ["r", "right"], ["w", "wrong"], ["u", "undo"], ["n", "next one that is not reviewed"], ["Esc", "close"]].map(([key, what]) => html`<dt><kbd>${key}</kbd></dt><dd>${what}</dd>`)}</dl>
-        <button class="button primary" @click=${() => { this.help = false; }}>Close</button></dialog>` : nothing}`;
+      ${this.help ? html`<dialog open aria-label=${t("keys")}><h2>${t("keys")}</h2><dl class="facts keys">
+        ${[["j", t("key_next")], ["k", t("key_before")], [t("space"), t("key_play")], ["r", t("right")], ["w", t("wrong")], ["u", t("undo")], ["n", t("key_unreviewed")], ["←", t("day_before")], ["→", t("day_after")], ["Esc", t("close")]].map(([key, what]) => html`<dt><kbd>${key}</kbd></dt><dd>${what}</dd>`)}</dl>
+        <button class="button primary" @click=${() => { this.help = false; }}>${t("close")}</button></dialog>` : nothing}`;
   }
 }
 customElements.define("st-events", Events);
@@ -257,7 +309,7 @@ class Clip extends LitElement {
   render() {
     const length = this.end - this.start, at = (iso) => `${(100 * (Date.parse(iso) / 1000 - this.start)) / length}%`;
     const shown = this.end && this.event.offset;
-    return html`<figure class="stack"><div class="scope rounded"><canvas class="spectrum" role="img" aria-label="Spectrogram of the clip"></canvas>
+    return html`<figure class="stack"><div class="scope rounded"><canvas class="spectrum" role="img" aria-label=${t("clip_spectrogram")}></canvas>
       ${shown ? html`<span class="span" .style=${`left: ${at(this.event.onset)}; width: calc(${at(this.event.offset)} - ${at(this.event.onset)})`}></span>` : nothing}</div>
       <audio controls preload="metadata" src=${url(`clips/${this.event.id}.flac`)}></audio></figure>`;
   }
@@ -280,16 +332,16 @@ class Scores extends LitElement {
   render() {
     const rows = Object.values(this.found?.labels ?? {});
     if (!rows.some((row) => row.some((score) => score !== null))) return nothing;
-    const { start, step_s } = this.found, { rule } = this.event, n = rows[0].length, width = 400, height = 110, left = 26, base = height - 18;
+    const { start, step_s } = this.found, { rule } = this.event, n = rows[0].length, width = Math.max(260, this.clientWidth || 400), height = 110, left = 26, base = height - 18;
     const x = (at) => left + ((at - start) / (n * step_s)) * (width - left), y = (score) => base - score * (base - 6);
     const highest = rows[0].map((_, i) => rows.reduce((most, row) => (row[i] === null ? most : Math.max(most ?? 0, row[i])), null));
     let line = "", pen = "M";
     highest.forEach((score, i) => { if (score === null) pen = "M"; else { line += `${pen}${x(start + i * step_s).toFixed(1)} ${y(score).toFixed(1)}`; pen = "L"; } });
     const from = x(Date.parse(this.event.onset) / 1000), to = this.event.offset === null ? width : x(Date.parse(this.event.offset) / 1000);
-    return html`<svg class="plot" viewBox="0 0 ${width} ${height}" role="img" aria-label="Score of the sound around the event, with its thresholds">
+    return html`<svg class="plot" viewBox="0 0 ${width} ${height}" role="img" aria-label=${t("scores_around")}>
       <rect x=${from} y="6" width=${Math.max(2, to - from)} height=${base - 6} fill=${colour(this.event.sound)} opacity=".18"/>
-      ${[0, .5, 1].map((score) => svg`<line x1=${left} x2=${width} y1=${y(score)} y2=${y(score)} stroke="var(--line)"/><text x="0" y=${y(score) + 4}>${score}</text>`)}
-      ${rule?.labels?.length ? [["on", "starts"], ["off", "ends"]].map(([key, word]) => svg`<line x1=${left} x2=${width} y1=${y(rule[key])} y2=${y(rule[key])} stroke="var(--strong-line)" stroke-dasharray="3 4"/><text x=${width} y=${y(rule[key]) - 3} text-anchor="end">${word}</text>`) : nothing}
+      ${[0, .5, 1].map((score) => svg`<line x1=${left} x2=${width} y1=${y(score)} y2=${y(score)} stroke="var(--line)"/><text x="0" y=${y(score) + 4}>${number(score, score % 1 && 1)}</text>`)}
+      ${rule?.labels?.length ? [["on", t("starts")], ["off", t("ends")]].map(([key, word]) => svg`<line x1=${left} x2=${width} y1=${y(rule[key])} y2=${y(rule[key])} stroke="var(--strong-line)" stroke-dasharray="3 4"/><text x=${width} y=${y(rule[key]) - 3} text-anchor="end">${word}</text>`) : nothing}
       <path d=${line} fill="none" stroke=${colour(this.event.sound)} stroke-width="2" stroke-linejoin="round"/>
       ${[0, .5, 1].map((part) => svg`<text x=${left + part * (width - left)} y=${height - 3} text-anchor=${["start", "middle", "end"][2 * part]}>${clock(new Date(1000 * (start + part * n * step_s)).toISOString())}</text>`)}
     </svg>`;

@@ -2,11 +2,11 @@
 import { LitElement, html, nothing } from "./vendor/lit.js";
 import { get, post, remove } from "./api.js";
 import { can, model, nameOf } from "./model.js";
-import { dayName, dayOf, phases } from "./words.js";
+import { amount, dayName, dayOf, number, phaseName, roomName, t } from "./words.js";
 
-const amount = (value) => (typeof value === "number" ? value.toLocaleString("en") : value ?? "–");
-const bytes = (n) => (n > 1e9 ? `${(n / 1e9).toFixed(1)} GB` : n > 1e6 ? `${(n / 1e6).toFixed(1)} MB` : `${Math.round(n / 1e3)} kB`);
-const uptime = (s) => (s < 90 ? `${s} seconds` : s < 5400 ? `${Math.round(s / 60)} minutes` : s < 172800 ? `${(s / 3600).toFixed(1)} hours` : `${Math.round(s / 86400)} days`);
+const count = (value) => (typeof value === "number" ? number(value) : value ?? "–");
+const bytes = (n) => (n > 1e9 ? amount(n / 1e9, "gigabyte", 1, "short") : n > 1e6 ? amount(n / 1e6, "megabyte", 1, "short") : amount(n / 1e3, "kilobyte", 0, "short"));
+const uptime = (s) => (s < 90 ? amount(s, "second") : s < 5400 ? amount(s / 60, "minute") : s < 172800 ? amount(s / 3600, "hour", 1) : amount(s / 86400, "day"));
 
 class Health extends LitElement {
   static properties = { report: { state: true }, sessions: { state: true }, token: { state: true } };
@@ -32,22 +32,23 @@ class Health extends LitElement {
 
   render() {
     const report = this.report;
-    if (!report) return html`<header><h1>Health</h1></header><p class="empty">Loading…</p>`;
+    if (!report) return html`<header><h1>${t("health")}</h1></header><p class="empty">${t("loading")}</p>`;
     const outbox = report.outbox ?? {}, latency = report.latency_ms ?? {}, inference = report.inference ?? {}, dropped = Object.entries(report.dropped ?? {});
-    return html`<header><h1>Health</h1><span class="dim">${report.healthy ? "All parts are alive · up for" : "Up for"} ${uptime(report.uptime_s)}</span></header>
+    return html`<header><h1>${t("health")}</h1><span class="dim">${t(report.healthy ? "all_alive" : "up_for", { time: uptime(report.uptime_s) })}</span></header>
       ${report.problems?.map((problem) => html`<p class="banner" role="alert">${problem}</p>`)}
       <div class="health">
-        <section class="panel wide"><h2>Sources</h2><div class="scroll" tabindex="0" role="region" aria-label="Sources"><table>
-          <thead><tr><th>Source</th><th>State</th><th class="number">Windows</th><th class="number">Skipped</th><th class="number">Gaps</th><th class="number">Re-opened</th><th class="number">Events</th></tr></thead>
-          <tbody>${Object.entries(report.sources ?? {}).map(([id, own]) => html`<tr><td><b>${nameOf("sources", id)}</b></td><td>${phases[own.phase] ?? own.phase}${model.states[id]?.reason && own.phase !== "listening" ? html`<br><span class="small dim">${model.states[id].reason}</span>` : nothing}</td>
-            <td class="number">${amount(own.windows)}</td><td class="number">${amount(own.windows_skipped)}</td><td class="number">${(own.gap_s ?? 0).toFixed(1)} s</td><td class="number">${amount(own.reopens)}</td><td class="number">${amount(own.events)}</td></tr>`)}</tbody></table></div></section>
-        <section class="panel stack"><h2>Model</h2><p>${report.model}</p>${this.facts([["Latency", latency.p50 === null || latency.p50 === undefined ? null : `${Math.round(latency.p50)} ms typical, ${Math.round(latency.p99)} ms for one in a hundred`], ["Device", inference.device], ["One window", inference.ms_a_window ? `${inference.ms_a_window} ms` : null], ["Windows scored", amount(inference.windows)], ["Restarts", amount(inference.restarts)]])}</section>
-        <section class="panel stack"><h2>Delivery</h2>${this.facts([["Waiting", `${amount(outbox.depth ?? 0)} events`], ["The oldest", outbox.oldest_s ? `${Math.round(outbox.oldest_s)} s` : null], ["Only in memory", outbox.in_memory ? `${amount(outbox.in_memory)} events: the disk does not take them` : null], ["Refused", outbox.refused ? amount(outbox.refused) : null], ["Reconnections", amount(report.reconnects)], ...Object.entries(report.alerts ?? {}).map(([name, own]) => [`Alerts to ${name}`, `${amount(own.sent)} sent${own.expired ? `, ${amount(own.expired)} too old` : ""}${own.problem ? `; ${own.problem}` : ""}`]), ...dropped.map(([sink, n]) => [`Dropped by ${sink}`, amount(n)]), ["Open pages", amount(report.streams)]])}</section>
-        ${report.store ? html`<section class="panel stack"><h2>History</h2>${this.facts([["Problem", report.store.problem], ["Events", amount(report.store.events)], ["Since", report.store.since ? dayName(dayOf(report.store.since)) : null], ["On disk", report.store.bytes ? bytes(report.store.bytes) : null], ["Free room", report.store.free_bytes ? bytes(report.store.free_bytes) : null], ["Kept for", report.store.days ? `${report.store.days} days` : null], ["Set aside", report.store.set_aside?.join(", ")]])}</section>` : nothing}
-        ${this.sessions ? html`<section class="panel stack"><h2>Sessions and tokens</h2>
-          <table><tbody>${this.sessions.map((one) => html`<tr><td><b>${one.name}</b><br><span class="small dim">${one.kind} · ${one.scopes.join(", ")}</span></td><td class="number"><button class="button quiet" @click=${() => remove(`tokens/${one.id}`).catch(() => {}).then(() => this.load())}>End</button></td></tr>`)}</tbody></table>
-          <form class="row" @submit=${this.addToken}><input class="field" name="name" required maxlength="60" placeholder="Name of a script" aria-label="Name of a script"><select class="field" name="scope" aria-label="Scope"><option>look</option><option>write</option></select><button class="button">New token</button></form>
-          ${this.token ? html`<p class="small">Shown once: <code class="mono">${this.token}</code></p>` : nothing}</section>` : nothing}
+        <section class="panel wide"><h2>${t("sources")}</h2><div class="scroll" tabindex="0" role="region" aria-label=${t("sources")}><table>
+          <thead><tr><th>${t("source")}</th><th>${t("state")}</th>${[t("windows"), t("skipped"), t("gaps"), t("reopened"), t("events")].map((name) => html`<th class="number">${name}</th>`)}</tr></thead>
+          <tbody>${Object.entries(report.sources ?? {}).map(([id, own]) => html`<tr><td><b>${nameOf("sources", id)}</b></td><td>${phaseName(own.phase)}${model.states[id]?.reason && own.phase !== "listening" ? html`<br><span class="small dim">${model.states[id].reason}</span>` : nothing}</td>
+            <td class="number">${count(own.windows)}</td><td class="number">${count(own.windows_skipped)}</td><td class="number">${t("seconds", { n: number(own.gap_s ?? 0, 1) })}</td><td class="number">${count(own.reopens)}</td><td class="number">${count(own.events)}</td></tr>`)}</tbody></table></div></section>
+        <section class="panel stack"><h2>${t("model")}</h2><p class="small">${report.model}</p>${this.facts([[t("latency"), latency.p50 === null || latency.p50 === undefined ? null : t("latency_of", { typical: number(latency.p50), worst: number(latency.p99) })], [t("device"), inference.device], [t("one_window"), inference.ms_a_window ? `${number(inference.ms_a_window, inference.ms_a_window < 10 ? 1 : 0)} ms` : null], [t("windows_scored"), count(inference.windows)], [t("restarts"), count(inference.restarts)]])}</section>
+        <section class="panel stack"><h2>${t("delivery")}</h2>${this.facts([[t("broker"), report.broker && (report.broker.problem || t("connected_to", { address: report.broker.address }))], [t("waiting"), count(outbox.depth ?? 0)], [t("oldest"), outbox.oldest_s ? t("seconds", { n: number(outbox.oldest_s) }) : null], [t("in_memory"), outbox.in_memory ? t("in_memory_of", { n: count(outbox.in_memory) }) : null], [t("refused"), outbox.refused ? count(outbox.refused) : null], [t("reconnections"), count(report.reconnects)], ...Object.entries(report.alerts ?? {}).map(([name, own]) => [t("alerts_to", { name }), `${t("alerts_sent", { n: count(own.sent) })}${own.expired ? `, ${t("alerts_expired", { n: count(own.expired) })}` : ""}${own.problem ? `; ${own.problem}` : ""}`]), ...dropped.map(([sink, n]) => [t("dropped_by", { name: sink }), count(n)]), [t("open_pages"), count(report.streams)]])}</section>
+        ${report.store ? html`<section class="panel stack"><h2>${t("history")}</h2>${this.facts([[t("problem"), report.store.problem], [t("events"), count(report.store.events)], [t("since"), report.store.since ? dayName(dayOf(report.store.since)) : null], [t("on_disk"), report.store.bytes ? bytes(report.store.bytes) : null], [t("free_room"), report.store.free_bytes ? bytes(report.store.free_bytes) : null], [t("kept_for"), report.store.days ? amount(report.store.days, "day") : null], [t("set_aside"), report.store.set_aside?.join(", ")]])}
+          ${Object.entries(report.store.rooms ?? {}).map(([name, { bytes: used, most }]) => html`<div class="room small"><span>${roomName(name)}</span><span class="bar" role="meter" aria-label=${roomName(name)} aria-valuemin="0" aria-valuemax="100" aria-valuenow=${Math.round((100 * used) / most)}><i .style=${`width: ${Math.min(100, (100 * used) / most)}%`}></i></span><span class="dim">${t("of_bytes", { n: bytes(used), all: bytes(most) })}</span></div>`)}</section>` : nothing}
+        ${this.sessions ? html`<section class="panel stack"><h2>${t("sessions")}</h2>
+          <table><tbody>${this.sessions.map((one) => html`<tr><td><b>${one.name}</b><br><span class="small dim">${one.kind} · ${one.scopes.join(", ")}</span></td><td class="number"><button class="button quiet" @click=${() => remove(`tokens/${one.id}`).catch(() => {}).then(() => this.load())}>${t("end")}</button></td></tr>`)}</tbody></table>
+          <form class="row" @submit=${this.addToken}><input class="field" name="name" required maxlength="60" placeholder=${t("script_name")} aria-label=${t("script_name")}><select class="field" name="scope" aria-label=${t("scope")}><option>look</option><option>write</option></select><button class="button">${t("new_token")}</button></form>
+          ${this.token ? html`<p class="small">${t("shown_once")} <code class="mono">${this.token}</code></p>` : nothing}</section>` : nothing}
       </div>`;
   }
 }

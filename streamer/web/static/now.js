@@ -2,7 +2,7 @@
 import { LitElement, html, nothing, repeat } from "./vendor/lit.js";
 import { put } from "./api.js";
 import { can, colour, model, nameOf, subscribe, watch } from "./model.js";
-import { clock, duration, phases } from "./words.js";
+import { clock, duration, number, phaseName, rich, t } from "./words.js";
 
 const SPAN_S = 30;
 const LANE_PX = 26;
@@ -112,7 +112,7 @@ class SourceCard extends LitElement {
     });
     if (!lanes.length) {
       context.fillStyle = style.getPropertyValue("--dim");
-      context.fillText("Nothing that is listened for sounds now.", 18, height / 2);
+      context.fillText(t("nothing_sounds"), 18, height / 2);
     }
   }
 
@@ -124,22 +124,22 @@ class SourceCard extends LitElement {
   render() {
     const { id, name } = this.source, heard = model.heard[id], state = model.states[id];
     const phase = state?.phase ?? "waiting", calibrated = this.source.calibrated;
-    const level = heard ? `${(calibrated ? heard.level_dba : heard.level_dbfs).toFixed(0)} ${calibrated ? "dB(A)" : "dBFS"}` : "";
+    const level = heard ? `${number(calibrated ? heard.level_dba : heard.level_dbfs)} ${calibrated ? "dB(A)" : "dBFS"}` : "";
     const top = Object.entries(heard?.top ?? {});
     return html`<article class="panel source" aria-label=${name}>
-      <header><h2>${name}</h2><span class="state"><span class="dot ${phase}"></span>${phases[phase] ?? phase}</span>
+      <header><h2>${name}</h2><span class="state"><span class="dot ${phase}"></span>${phaseName(phase)}</span>
         <span class="loud">${level}</span>
-        ${can("write") ? html`<input class="switch" type="checkbox" role="switch" aria-label="Listen to ${name}" .checked=${model.control[id]?.listen ?? true} @change=${this.listen}>` : nothing}
+        ${can("write") ? html`<input class="switch" type="checkbox" role="switch" aria-label=${t("listen_to", { name })} .checked=${model.control[id]?.listen ?? true} @change=${this.listen}>` : nothing}
       </header>
       ${heard?.problem || (state?.reason && phase !== "listening") ? html`<p class="fault">${heard?.problem || state.reason}</p>` : nothing}
       <div class="scope">
-        ${this.selected ? html`<canvas class="spectrum" width="480" height="64" role="img" aria-label="Spectrogram of the last 30 seconds"></canvas>` : nothing}
-        <canvas class="lanes" role="img" aria-label="Scores of the sounds in the last 30 seconds"></canvas>
+        ${this.selected ? html`<canvas class="spectrum" width="480" height="64" role="img" aria-label=${t("spectrogram_30_s")}></canvas>` : nothing}
+        <canvas class="lanes" role="img" aria-label=${t("scores_30_s")}></canvas>
       </div>
-      <ul class="heard" aria-label="What the model hears now">
+      <ul class="heard" aria-label=${t("heard_now")}>
         ${top.length ? top.map(([label, score]) => html`<li><span>${label}</span>
-          <span class="bar"><i .style=${`width: ${Math.round(100 * score)}%`}></i></span><span class="value">${score.toFixed(2)}</span></li>`)
-          : html`<li class="dim">${phase === "listening" ? "As quiet as this room always is." : "Nothing is heard."}</li>`}
+          <span class="bar"><i .style=${`width: ${Math.round(100 * score)}%`}></i></span><span class="value">${number(score, 2)}</span></li>`)
+          : html`<li class="dim">${phase === "listening" ? t("quiet") : t("nothing_heard")}</li>`}
       </ul>
     </article>`;
   }
@@ -162,24 +162,24 @@ class Now extends LitElement {
     const open = Object.values(model.open), done = model.recent.filter((event) => event.offset !== null).slice(0, 8);
     const first = model.info.sources[0], heard = model.heard[first?.id];
     return html`
-      <header><h1>Now</h1>
-        ${model.info.sources.length > 1 ? html`<div class="chips" role="group" aria-label="Spectrogram of">
+      <header><h1>${t("now")}</h1>
+        ${model.info.sources.length > 1 ? html`<div class="chips" role="group" aria-label=${t("spectrogram_of")}>
           ${model.info.sources.map(({ id, name }) => html`<button class="chip" aria-pressed=${this.chosen === id} @click=${() => this.choose(id)}>${name}</button>`)}</div>` : nothing}
       </header>
-      ${model.recent.length ? nothing : html`<p class="banner calm" role="status">Listening to <b>${first?.name}</b>${heard ? html`, ${heard.level_dbfs.toFixed(0)} dBFS now` : nothing}.
-        Make a sound that it knows: knock, clap, ring a bell, play a siren. It appears here, and stays under Events.</p>`}
+      ${model.recent.length ? nothing : html`<p class="banner calm" role="status">${rich(heard ? "first_heard" : "first_waiting", { source: html`<b>${first?.name}</b>`, level: heard && number(heard.level_dbfs) })}
+        ${t("first_steps")}</p>`}
       <div class="now">
         <div class="cards">${repeat(model.info.sources, ({ id }) => id, (source) => html`<st-source .source=${source} ?selected=${this.chosen === source.id}></st-source>`)}</div>
         <div class="stack">
-          <section class="panel"><h2>Sounding now</h2>
+          <section class="panel"><h2>${t("sounding_now")}</h2>
             <ul class="sounding" aria-live="polite">${open.length ? open.map((event) => html`<li>
               <span class="pulse" .style=${`background: ${colour(event.sound)}`}></span><span class="name">${nameOf("sounds", event.sound)}</span>
-              <span class="dim small">${nameOf("sources", event.source)} · since ${clock(event.onset)}</span></li>`) : html`<li class="dim">Nothing.</li>`}</ul></section>
-          <section class="panel"><div class="row spread"><h2>Last events</h2><a class="small" href="#/events">all</a></div>
+              <span class="dim small">${nameOf("sources", event.source)} · ${t("since_time", { time: clock(event.onset) })}</span></li>`) : html`<li class="dim">${t("nothing")}</li>`}</ul></section>
+          <section class="panel"><div class="row spread"><h2>${t("last_events")}</h2><a class="small" href="#/events">${t("all")}</a></div>
             <ul class="sounding">${done.length ? done.map((event) => html`<li>
               <span class="swatch" .style=${`background: ${colour(event.sound)}`}></span>
               <a class="name" href="#/events/${event.id}">${nameOf("sounds", event.sound)}</a>
-              <span class="dim small">${clock(event.onset)} · ${duration(event.duration_s)}</span></li>`) : html`<li class="dim">None yet.</li>`}</ul></section>
+              <span class="dim small">${clock(event.onset)} · ${duration(event.duration_s)}</span></li>`) : html`<li class="dim">${t("none_yet")}</li>`}</ul></section>
         </div>
       </div>`;
   }
