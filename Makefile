@@ -40,9 +40,9 @@ faults:  ## what goes wrong in months, one fault after the other, and a table of
 
 FUZZ_EXAMPLES ?= 250000
 
-fuzz:  ## FUZZ_EXAMPLES=250000: so many odd inputs each for configuration, commands, recordings and models (hours)
+fuzz:  ## FUZZ_EXAMPLES=250000: so many odd inputs each for configuration, commands, recordings and models (an hour)
 	@scripts/venv dev
-	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) .venv/bin/pytest tests/fuzz $(PYTEST_ARGS)
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) .venv/bin/pytest -s tests/fuzz $(PYTEST_ARGS)
 
 MINUTES ?= 30
 PAGE ?= http://127.0.0.1:8927/
