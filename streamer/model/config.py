@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from streamer.core.printable import printable
 from streamer.errors import ModelError
 
 CONFIG = "config.json"
@@ -196,7 +197,8 @@ def _parse(kind: type[T], values: dict[str, Any], path: Path) -> T:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         reason = first["msg"].removeprefix("Value error, ")
-        raise ModelError(f"{path}: {where}: {reason}" if where else f"{path}: {reason}") from error
+        what = f"{where}: {reason}" if where else reason
+        raise ModelError(f"{path}: {printable(what)}") from error
     return parsed
 
 
