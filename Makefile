@@ -1,7 +1,7 @@
 # `make` alone prints this list. Each target sets up what it needs: .venv, and Debian packages where apt can be used.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-avx2 test-fast chaos faults soak fuzz fleet-sim check sbom audit quality screenshots vendor few-shot clean
+.PHONY: help run test test-avx2 test-fast chaos faults soak fuzz fleet-sim check lock hashes sbom audit quality screenshots vendor few-shot clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -40,9 +40,9 @@ faults:  ## what goes wrong in months, one fault after the other, and a table of
 
 FUZZ_EXAMPLES ?= 250000
 
-fuzz:  ## FUZZ_EXAMPLES=250000: so many odd inputs each for configuration, commands, recordings and models (hours)
+fuzz:  ## FUZZ_EXAMPLES=250000: so many odd inputs each for configuration, commands, recordings and models (an hour)
 	@scripts/venv dev
-	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) .venv/bin/pytest tests/fuzz $(PYTEST_ARGS)
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) .venv/bin/pytest -s tests/fuzz $(PYTEST_ARGS)
 
 MINUTES ?= 30
 PAGE ?= http://127.0.0.1:8927/
@@ -61,6 +61,14 @@ check:  ## format, lint, types
 	.venv/bin/ruff format --check
 	.venv/bin/ruff check
 	.venv/bin/mypy
+
+lock:  ## requirements.txt anew, after a change of dependencies: versions of constraints.txt, SHA-256 of their files
+	@scripts/lock
+
+hashes:  ## whether what a light installation would bring has the SHA-256 of requirements.txt; fetches it all
+	@scripts/venv dev
+	@.venv/bin/pip install --quiet --dry-run --ignore-installed --no-deps --require-hashes -r requirements.txt
+	@echo "each file has its SHA-256"
 
 sbom:  ## what is installed, as CycloneDX: build/sbom.json
 	@scripts/venv

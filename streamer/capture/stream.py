@@ -11,14 +11,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import av
 import numpy as np
 from av.audio.frame import AudioFrame
 
 from streamer.capture.channels import Channel, Mixer
-from streamer.capture.playlist import is_web, leads_to
+from streamer.capture.playlist import is_hls, leads_to
+from streamer.capture.web import HEAD, Pieces, ask, check_may_lead, is_web
 from streamer.core.addresses import may_lead
 from streamer.core.clock import Clock
 from streamer.core.printable import address_for_people, printable, without_secrets
@@ -47,12 +48,19 @@ _FILES = {
 }
 
 
-# What a server answers decides on the format: none that opens other ports or leads to files.
-_ADDRESSES = {
+# What a server answers decides on the format: none that opens other ports, or leads to files or elsewhere.
+_WEB = {**_FILES, "protocol_whitelist": "http,https,httpproxy,tcp,tls", "max_redirects": "0"}
+_HLS = {
     "format_whitelist": ",".join(sorted(av.formats_available - {"concat", "dash", "rtp", "sap", "sdp"})),
-    "protocol_whitelist": "crypto,data,http,https,httpproxy,tcp,tls",
+    "http_persistent": "0",  # or FFmpeg would ask for pieces by itself
 }
 _RTSP = {"allowed_media_types": "audio"}
+STEPS = 6
+"""redirects and a playlist from one address on, at most"""
+
+
+class ElsewhereError(SourceError):
+    """What a web address gives is no audio as it stands; it may lead to some."""
 
 
 class Decoder:
@@ -61,8 +69,10 @@ class Decoder:
     Raises InputError where a file, SourceError where an address cannot be opened or read on.
     """
 
-    def __init__(self, address: str | Path, channel: Channel = "mix") -> None:
+    def __init__(self, address: str | Path, channel: Channel = "mix", pieces: Pieces | None = None) -> None:
+        """`pieces`: what opens those of HLS, where the address gives that."""
         self._address = str(address)
+        self._pieces_of_hls = pieces
         self._channel = channel
         self.is_file = "://" not in self._address
         self.name = printable(self._address) if self.is_file else address_for_people(self._address)
@@ -139,8 +149,10 @@ class Decoder:
                 raise self._failure("this is a pipe; listen to it with `command: [cat, …]`")
             # `file:`, since a name may hold a colon.
             return av.open(f"file:{path}", options=_FILES, metadata_errors="replace")
+        if self._pieces_of_hls is not None:
+            return self._connected(_HLS, format="hls", io_open=self._pieces_of_hls.open)
         if not self._address.startswith("rtsp"):
-            return self._connected(_ADDRESSES if is_web(self._address) else {})
+            return self._connected(_WEB if is_web(self._address) else {})
         # Over TCP, since UDP loses packets; the sound alone, since a picture costs far more.
         try:
             return self._connected({**_RTSP, "rtsp_transport": "tcp"})
@@ -149,8 +161,11 @@ class Decoder:
                 raise
         return self._connected({**_RTSP, "rtsp_transport": "udp"})
 
-    def _connected(self, options: dict[str, str]) -> av.container.InputContainer:
-        return av.open(self._address, options=options, timeout=TIMEOUT_S, metadata_errors="replace")
+    def _connected(self, options: dict[str, str], **more: Any) -> av.container.InputContainer:
+        opened: av.container.InputContainer = av.open(
+            self._address, options=options, timeout=TIMEOUT_S, metadata_errors="replace", **more
+        )
+        return opened
 
     def _checked(self, frame: AudioFrame | None) -> AudioFrame:
         if frame is None:
@@ -163,7 +178,7 @@ class Decoder:
 
     def _decoded(self) -> Iterator[AudioFrame]:
         if not self._container.streams.audio:
-            raise self._failure(self._playlist_or("there is no audio track in it"))
+            raise self._elsewhere(self._playlist_or("there is no audio track in it"))
         try:
             for packet in self._container.demux(self._container.streams.audio[0]):
                 try:
@@ -206,12 +221,14 @@ class Decoder:
     def _failure(self, what: str) -> StreamerError:
         return (InputError if self.is_file else SourceError)(f"{self.name}: {what}")
 
+    def _elsewhere(self, what: str) -> StreamerError:
+        leads = is_web(self._address) and self._pieces_of_hls is None
+        return ElsewhereError(f"{self.name}: {what}") if leads else self._failure(what)
+
     def _playlist_or(self, what: str) -> str:
-        first = leads_to(self._address)
-        if first is None:
-            return what
-        example = f", such as the one at {address_for_people(first)}" if first else ""
-        return f"this is a playlist: name an address that stands in it{example}"
+        """What is wrong with a file; that of an address is asked for only where it may be followed."""
+        first = leads_to(self._address, _head(Path(self._address))) if self.is_file else None
+        return what if first is None else _playlist(first)
 
     def _explained(self, error: Exception) -> StreamerError:
         match error:
@@ -222,17 +239,19 @@ class Decoder:
             case PermissionError():
                 what = "no permission to read it"
             case av.InvalidDataError() | av.EOFError():
-                what = self._playlist_or("this is not audio, or it is damaged")
+                return self._elsewhere(self._playlist_or("this is not audio, or it is damaged"))
             case av.ArgumentError() if self.is_file:
                 what = self._playlist_or(
                     "it is damaged, or a playlist, which is not followed; name what it leads to"
                 )
             case av.ArgumentError() if "@" in self._address:
-                what = "cannot be opened; write # / ? [ in a name or password as %23 %2F %3F %5B"
+                return self._elsewhere(
+                    "cannot be opened; write # / ? [ in a name or password as %23 %2F %3F %5B"
+                )
             case av.ArgumentError():
-                what = self._playlist_or("this is not audio, or it leads elsewhere, which is not followed")
+                return self._elsewhere("this is not audio, or it leads elsewhere, which is not followed")
             case av.FFmpegError() if error.errno == errno.EIO:
-                what = self._playlist_or("cannot be read")
+                return self._elsewhere(self._playlist_or("cannot be read"))
             case av.ExitError():
                 what = f"nothing came for {TIMEOUT_S:g} s"
             case av.FFmpegError() | OSError():
@@ -240,6 +259,22 @@ class Decoder:
             case _:
                 what = f"cannot be opened or read: {without_secrets(str(error))}"
         return self._failure(what)
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes of a file; none where it cannot be read."""
+    try:
+        if not path.is_file():
+            return b""
+        with path.open("rb") as file:
+            return file.read(HEAD)
+    except OSError:
+        return b""
+
+
+def _playlist(first: str) -> str:
+    example = f", such as the one at {address_for_people(first)}" if first else ""
+    return f"this is a playlist: name an address that stands in it{example}"
 
 
 def read_file(path: Path, onset_s: float = 0.0, offset_s: float | None = None) -> tuple[Samples, int]:
@@ -311,21 +346,41 @@ class Stream:
             self._decoder = None
 
     def _opened(self) -> Decoder:
-        """Follows a playlist on the web one step, to the web; none further, as it may lead to itself.
+        """Follows on the web what the address gives: redirects, HLS, and one playlist.
 
-        One on the internet leads nowhere into the home, nor to this machine.
+        What is on the internet leads nowhere into the home, nor to this machine.
         """
-        address = str(self._address)
+        wanted = str(self._address)
         try:
-            return Decoder(address, self._channel)
-        except SourceError as error:
-            first = leads_to(address)
-            if first is None or not (is_web(address) and is_web(first) and may_lead(address, first)):
-                raise
+            return Decoder(wanted, self._channel)
+        except ElsewhereError as error:
+            failed: SourceError = error
+        at, has_playlist, leads = wanted, False, ""
+        for _ in range(STEPS):
+            answer = ask(at)
+            if is_hls(answer.head):
+                return Decoder(at, self._channel, Pieces(wanted))
+            if answer.redirect:
+                check_may_lead(wanted, answer.redirect)
+                leads = (
+                    leads or f"{address_for_people(at)}: it leads to {address_for_people(answer.redirect)}"
+                )
+                at = answer.redirect
+            else:
+                first = leads_to(at, answer.head)
+                if first is None:
+                    break
+                failed = SourceError(f"{address_for_people(at)}: {_playlist(first)}")
+                if has_playlist or not (is_web(first) and may_lead(wanted, first)):
+                    break
+                leads, at, has_playlist = str(failed), first, True
             try:
-                return Decoder(first, self._channel)
-            except SourceError as further:
-                raise SourceError(f"{error}; that fails, too: {further}") from further
+                return Decoder(at, self._channel)
+            except SourceError as error:
+                failed = error
+                if not isinstance(error, ElsewhereError):
+                    break
+        raise SourceError(f"{leads}; that fails, too: {failed}") if leads else failed
 
     def _play(self, decoder: Decoder, write: Callable[[AudioBlock], None], stopped: threading.Event) -> None:
         clock = Clock()

@@ -45,10 +45,13 @@ def pull(
 
     Example: streamer models pull MIT/ast-finetuned-audioset-10-10-0.4593
     """
-    from streamer.model import hub  # noqa: PLC0415
+    from streamer.model import hub, manifest  # noqa: PLC0415
 
     directory = hub.pull(name, revision)
+    record = manifest.read(directory)
+    commit = record.revision if record else ""
     typer.echo(f"{name}: in {directory}; use it with model: path: {name}")
+    typer.echo(f"it is commit {printable(commit)}; to have the same again: --revision {printable(commit)}")
 
 
 @app.command()

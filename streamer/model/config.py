@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from streamer.core.printable import printable
 from streamer.errors import ModelError
 
 CONFIG = "config.json"
@@ -191,12 +192,18 @@ def read_config(directory: Path) -> tuple[ASTConfig, FbankConfig]:
 def _parse(kind: type[T], values: dict[str, Any], path: Path) -> T:
     known = {f.name: values[f.name] for f in fields(kind) if f.name in values}  # type: ignore[arg-type]  # dataclasses
     try:
-        return TypeAdapter(kind).validate_python(known)
+        parsed: T = _ADAPTERS[kind].validate_python(known)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         reason = first["msg"].removeprefix("Value error, ")
-        raise ModelError(f"{path}: {where}: {reason}" if where else f"{path}: {reason}") from error
+        what = f"{where}: {reason}" if where else reason
+        raise ModelError(f"{path}: {printable(what)}") from error
+    return parsed
+
+
+_ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in (ASTConfig, FbankConfig)}
+"""made once: that costs more than to check a file"""
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -30,6 +31,9 @@ PATTERNS = (
     "model.safetensors.index.json",
     support.FILE,
 )
+
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,8 @@ def pull(name: str, revision: str | None = None, *, endpoint: str | None = None)
     partial = target.with_name(f".pulling-{target.name}")
     with _hub_errors(name):
         published = HfApi(endpoint=endpoint).model_info(name, revision=wanted, files_metadata=True)
+    if _COMMIT.fullmatch(wanted) and published.sha != wanted:
+        raise ModelError(f"{name}: asked for the commit {wanted}, the Hub answered with {published.sha}")
     if not any(file.rfilename.endswith(".safetensors") for file in published.siblings or []):
         raise ModelError(
             f"{name}: has no safetensors; fetch its checkpoint by other means and make a directory of it:"

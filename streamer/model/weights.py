@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, deserialize
 
+from streamer.core.printable import printable
 from streamer.errors import ModelError
 from streamer.model import manifest
 from streamer.model.config import (
@@ -339,4 +340,4 @@ def _hub_name(name: str) -> str:
 
 def first(names: Sequence[str], n: int = 3) -> str:
     """The first names of a list, for a line of text."""
-    return ", ".join(names[:n]) + (", …" if len(names) > n else "")
+    return printable(", ".join(names[:n])) + (", …" if len(names) > n else "")

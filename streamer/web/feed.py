@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from streamer.capture.ring import Ring
 from streamer.capture.tapes import Tapes
+from streamer.core.addresses import is_loopback
 from streamer.signal.spectrogram import COLUMNS_S, columns
 from streamer.types import Hearing, Report, SoundEvent, SourceState, Stats
 
@@ -143,9 +144,8 @@ class Feed:
         """A client for the block. Raises FullError."""
         if len(self._clients) >= CLIENTS_MAX:
             raise FullError
-        if sum(client.address == address for client in self._clients) >= ADDRESS_MAX and not _is_loopback(
-            address
-        ):
+        n_own = sum(client.address == address for client in self._clients)
+        if n_own >= ADDRESS_MAX and address and not is_loopback(address):
             raise FullError
         client = Client(address, None if sources is None else frozenset(sources), spectrum)
         for source_id, text in self._states.items():
@@ -260,7 +260,3 @@ def _message(kind: str, fields: Mapping[str, object], event_id: str = "") -> str
     """One message of the stream (WHATWG HTML, server-sent events)."""
     first = f"id: {event_id}\n" if event_id else ""
     return f"{first}event: {kind}\ndata: {json.dumps(fields, separators=(',', ':'))}\n\n"
-
-
-def _is_loopback(address: str) -> bool:
-    return address in ("127.0.0.1", "::1", "")

@@ -74,12 +74,24 @@ def test_pull_then_offline(directory: Path, home: Path) -> None:
             check=False,
         )
     assert done.returncode == 0, done.stderr
+    assert f"--revision {COMMIT}" in done.stdout
 
     assert NAME in _fine("list")
     assert "4 files match" in _fine("verify", NAME)
     values = json.loads(_fine("info", NAME, "--json"))
     assert (values["source"], values["revision"], values["n_labels"]) == (NAME, COMMIT, 7)
     assert [path.name for path in home.iterdir()] == ["somebody--small-ast"]
+
+
+def test_a_commit_is_pinned(directory: Path, home: Path) -> None:
+    """A commit that is asked for is the one that is kept and recorded, or nothing is."""
+    other = "f" * 40
+    with serve(published(directory, NAME)) as server:
+        with pytest.raises(ModelError, match=f"asked for the commit {other}, the Hub answered with {COMMIT}"):
+            hub.pull(NAME, other, endpoint=server.endpoint)
+        assert not server.served
+        hub.pull(NAME, COMMIT, endpoint=server.endpoint)
+    assert json.loads(_fine("info", NAME, "--json"))["revision"] == COMMIT
 
 
 def test_an_interrupted_pull_resumes(directory: Path, home: Path) -> None:

@@ -63,6 +63,8 @@ class Watched:
 
 
 @contextmanager
-def watched(config: Path, environment: Mapping[str, str], folder: Path) -> Iterator[Watched]:
-    with running(config, {**environment, "STATE_DIRECTORY": str(folder)}, program=QUICK) as daemon:
+def watched(
+    config: Path, environment: Mapping[str, str], folder: Path, program: str = QUICK
+) -> Iterator[Watched]:
+    with running(config, {**environment, "STATE_DIRECTORY": str(folder)}, program=program) as daemon:
         yield Watched(daemon, folder)

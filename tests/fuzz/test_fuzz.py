@@ -1,21 +1,22 @@
 """Input that nobody thought of: any bytes lead to a result, or to one error for people.
 
-`make fuzz` tries $FUZZ_EXAMPLES inputs a target; the suite a few hundred, always the same.
+Each input is made from a number. The suite tries the same few hundred always; `make fuzz` tries
+$FUZZ_EXAMPLES a target, from a number of the day or $FUZZ_SEED on. What fails says its number.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import string
-from collections.abc import Iterator
+import random
+import re
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 
 from streamer.config.control import Command
 from streamer.config.schema import Config, load_config
@@ -25,113 +26,90 @@ from streamer.mqtt.commands import CommandError, Commands
 from streamer.mqtt.topics import Topics
 from tests.capture.test_hostile_files import Ears
 from tests.capture.test_stream import tone, write_audio
+from tests.fuzz import inputs
 from tests.inference import models
 
 LONG = int(os.environ.get("FUZZ_EXAMPLES", "0"))
 """inputs a target; 0: as many as the suite has time for"""
+SEED = int(os.environ.get("FUZZ_SEED", int(time.time()) // 86400 * 10**9 if LONG else 0))
 EXAMPLES = Path(__file__).parents[2] / "configs"
 
 
-def fuzzed(n: int) -> settings:
-    """So many inputs in the suite, $FUZZ_EXAMPLES in `make fuzz`; no limit of time for a single one."""
-    phases = [phase for phase in Phase if phase is not Phase.explain]
-    return settings(
-        max_examples=LONG or n,
-        deadline=None,
-        derandomize=not LONG,
-        database=None,
-        phases=phases,
-        suppress_health_check=list(HealthCheck),
-    )
-
-
-@st.composite
-def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
-    """`whole` with pieces changed, cut out, doubled, or swapped for others."""
-    data = bytearray(whole)
-    for _ in range(draw(st.integers(1, 6))):
-        at = draw(st.integers(0, max(0, len(data) - 1)))
-        length = draw(st.integers(0, 64))
-        match draw(st.integers(0, 4)):
-            case 0:
-                data[at : at + length] = draw(st.binary(max_size=64))
-            case 1:
-                del data[at : at + length]
-            case 2:
-                data[at:at] = data[at : at + length]
-            case 3 if data:
-                data[at] ^= 1 << draw(st.integers(0, 7))
-            case _:
-                data[at : at + 4] = draw(st.sampled_from([b"\xff" * 4, bytes(4), b"\x7f" + b"\xff" * 3]))
-    return bytes(data[: draw(st.integers(0, len(data)))] if draw(st.booleans()) else data)
-
-
-CONFIGURATIONS = [path.read_bytes() for path in sorted(EXAMPLES.glob("*.yaml"))]
-WORDS = st.sampled_from(
-    [*Config.model_fields, "on", "off", "labels", "stream", "command", "microphone", "demo", "name", "room"]
-)
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | WORDS,
-    lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(WORDS | st.text(max_size=8), inner, max_size=5)
-    ),
-    max_leaves=20,
-)
-TEXTS = (
-    st.sampled_from(CONFIGURATIONS).flatmap(damaged)
-    | st.binary(max_size=400)
-    | st.dictionaries(WORDS, VALUES, max_size=8).map(lambda values: json.dumps(values).encode())
-)
-
-
-@fuzzed(300)
-@given(content=TEXTS)
-def test_a_configuration(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
-    """It is right, or ConfigError says in lines for people what is wrong, and where."""
-    path = tmp_path_factory.getbasetemp() / "fuzzed.yaml"
-    path.write_bytes(content)
-    try:
-        config = load_config(path)
-    except ConfigError as error:
-        assert all(line.startswith(str(path)) for line in str(error).split("\n")), error
-        assert all(line.isprintable() for line in str(error).split("\n")), error
-    else:
-        assert all(config.sound(name).off <= config.sound(name).on for name in config.sounds)
-
-
-PARTS = ("listen", "threshold/bark", "profile", "mute", "sound/bark/listen")
-LEVELS = st.sampled_from(["streamer", "pi", "room", "bark", *PARTS, "set", "state", "#", "+", ""])
-TOPICS = st.text(max_size=40) | st.lists(LEVELS, max_size=8).map("/".join)
-PAYLOADS = st.binary(max_size=60) | st.text(string.printable, max_size=20).map(str.encode)
-COMMANDING = st.sampled_from(
-    [b"ON", b"OFF", b"0.5", b".5", b"1", b"NaN", b"1e400", b"0.0000001", b"quiet", b"x" * 5000]
-)
-
-
-@fuzzed(1000)
-@given(
-    messages=st.lists(
-        st.tuples(TOPICS | st.integers(0, 20), PAYLOADS | COMMANDING, st.booleans()), max_size=20
-    ),
-    pause_s=st.floats(0, 1),
-)
-def test_commands(messages: list[tuple[str | int, bytes, bool]], pause_s: float) -> None:
-    """A message is a command with values in their bounds, or CommandError says in one line why not."""
-    commands = Commands(Topics("streamer", "pi"), ["room"], ["bark"], ["bark"])
-    now = 0.0
-    for topic, payload, retained in messages:
-        now += pause_s
-        name = commands.topics[topic % len(commands.topics)] if isinstance(topic, int) else topic
+def fuzz(n: int, is_right: Callable[[random.Random], bool]) -> None:
+    """Try so many inputs, $FUZZ_EXAMPLES in `make fuzz`; in the suite some are right and some are not."""
+    began = time.monotonic()
+    n_right = 0
+    for number in range(SEED, SEED + (LONG or n)):
         try:
-            command: Command = commands.parse(name, payload, retained=retained, now=now)
-        except CommandError as error:
-            assert str(error).isprintable()
-            assert len(str(error)) < 300
-        else:
-            assert name in commands.topics
-            assert not retained
-            assert command.source == "room"
-            assert 0 < getattr(command, "on", 0.5) < 1
+            n_right += is_right(random.Random(number))
+        except BaseException as error:
+            error.add_note(f"again: FUZZ_SEED={number} FUZZ_EXAMPLES=1")
+            raise
+    if LONG:
+        print(f"\n{LONG} inputs from {SEED} on, {n_right} right, {time.monotonic() - began:.0f} s")
+    else:
+        assert 0 < n_right < n
+
+
+SECTIONS = re.compile(rb"^(?=[a-z_]+:)", re.MULTILINE)
+CONFIGURATIONS = [SECTIONS.split(path.read_bytes()) for path in sorted(EXAMPLES.glob("*.yaml"))]
+WORDS = (
+    *Config.model_fields,
+    "on",
+    "off",
+    "labels",
+    "stream",
+    "command",
+    "microphone",
+    "demo",
+    "name",
+    "room",
+)
+
+
+def test_a_configuration(tmp_path: Path) -> None:
+    """It is right, or ConfigError says in lines for people what is wrong, and where."""
+    path = tmp_path / "fuzzed.yaml"
+
+    def is_right(rng: random.Random) -> bool:
+        path.write_bytes(inputs.configuration(rng, CONFIGURATIONS, WORDS))
+        try:
+            config = load_config(path)
+        except ConfigError as error:
+            lines = str(error).split("\n")
+            assert all(line.startswith(str(path)) for line in lines), error
+            assert all(line.isprintable() for line in lines), error
+            return False
+        assert all(config.sound(name).off <= config.sound(name).on for name in config.sounds)
+        return True
+
+    fuzz(1000, is_right)
+
+
+def test_commands() -> None:
+    """A message is a command with values in their bounds, or CommandError says in one line why not."""
+
+    def is_right(rng: random.Random) -> bool:
+        commands = Commands(Topics("streamer", "pi"), ["room"], ["bark"], ["bark"])
+        now = 0.0
+        n_taken = 0
+        for _ in range(rng.randint(1, 20)):
+            now += rng.random()
+            topic, payload, retained = inputs.message(rng, commands.topics)
+            try:
+                command: Command = commands.parse(topic, payload, retained=retained, now=now)
+            except CommandError as error:
+                assert str(error).isprintable()
+                assert len(str(error)) < 300
+            else:
+                n_taken += 1
+                assert topic in commands.topics
+                assert not retained
+                assert command.source == "room"
+                assert 0 < getattr(command, "on", 0.5) < 1
+        return n_taken > 0
+
+    fuzz(4000, is_right)
 
 
 RECORDINGS = {
@@ -148,7 +126,7 @@ RECORDINGS = {
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """A tenth of a second in each container that PyAV can write."""
+    """A third of a second in each container that PyAV can write."""
     folder = tmp_path_factory.mktemp("recordings")
     found = {}
     for kind, (codec, rate) in RECORDINGS.items():
@@ -167,22 +145,23 @@ def ears() -> Iterator[Ears]:
     listening.close()
 
 
-@fuzzed(200)
-@given(data=st.data())
-def test_recordings(
-    recordings: dict[str, bytes], ears: Ears, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
-) -> None:
+def test_recordings(recordings: dict[str, bytes], ears: Ears, tmp_path: Path) -> None:
     """It is heard, with no sample that is no number, or InputError says in one line why not."""
-    kind = data.draw(st.sampled_from(sorted(recordings)))
-    path = tmp_path_factory.getbasetemp() / f"fuzzed.{kind}"
-    path.write_bytes(data.draw(damaged(recordings[kind])))
-    what, text = ears.hear(path)
-    if isinstance(what, int):
-        assert isinstance(text, float)
-        assert np.isfinite(text)
-    else:
+
+    def is_right(rng: random.Random) -> bool:
+        kind = rng.choice(sorted(recordings))
+        path = tmp_path / f"fuzzed.{kind}"
+        path.write_bytes(inputs.damaged(rng, recordings[kind]))
+        what, told = ears.hear(path)
+        if isinstance(what, int):
+            assert isinstance(told, float)
+            assert np.isfinite(told)
+            return True
         assert what == "InputError"
-        assert str(text).isprintable()
+        assert str(told).isprintable()
+        return False
+
+    fuzz(400, is_right)
 
 
 @pytest.fixture(scope="module")
@@ -192,31 +171,35 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-@fuzzed(200)
-@given(data=st.data())
-def test_a_model_directory(
-    model: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
-) -> None:
+def changed(rng: random.Random, name: str, content: bytes) -> bytes:
+    """A file of a model with a value that is another, or damaged where it describes what follows."""
+    if not name.endswith(".json"):
+        return inputs.damaged(rng, content[:4000]) + content[4000:]
+    if rng.random() < 0.5:
+        return inputs.damaged(rng, content)
+    values = json.loads(content)
+    values[rng.choice(sorted(values))] = inputs.value(rng, WORDS)
+    return json.dumps(values).encode()
+
+
+def test_a_model_directory(model: dict[str, bytes], tmp_path: Path) -> None:
     """It is loaded, with finite weights, or ModelError says in one line which file is wrong, and why."""
-    folder = tmp_path_factory.getbasetemp() / "fuzzed-model"
-    folder.mkdir(exist_ok=True)
-    which = data.draw(st.sampled_from(sorted(model)))
     for name, content in model.items():
-        (folder / name).write_bytes(content)
-    if which.endswith(".json") and data.draw(st.booleans()):
-        values = json.loads(model[which])
-        key = data.draw(st.sampled_from(sorted(values)))
-        values[key] = data.draw(VALUES)
-        changed = json.dumps(values).encode()
-    elif which.endswith(".json"):
-        changed = data.draw(damaged(model[which]))
-    else:  # what describes the weights is at the beginning
-        changed = data.draw(damaged(model[which][:4000])) + model[which][4000:]
-    (folder / which).write_bytes(changed)
-    try:
-        loaded = weights.load(folder)
-    except ModelError as error:
-        assert str(folder) in str(error)
-        assert "\n" not in str(error)
-    else:
-        assert loaded.config.id2label
+        (tmp_path / name).write_bytes(content)
+
+    def is_right(rng: random.Random) -> bool:
+        name = rng.choice(sorted(model))
+        (tmp_path / name).write_bytes(changed(rng, name, model[name]))
+        try:
+            loaded = weights.load(tmp_path)
+        except ModelError as error:
+            assert str(tmp_path) in str(error)
+            assert str(error).isprintable()
+            return False
+        else:
+            assert loaded.config.id2label
+            return True
+        finally:
+            (tmp_path / name).write_bytes(model[name])
+
+    fuzz(400, is_right)

@@ -199,7 +199,9 @@ def listening(site: Site) -> Iterator[socket.socket]:
         connection.sendall(b"GET /api/1/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
         received = b""
         while b"retry: 3000" not in received:
-            received += connection.recv(4096)
+            piece = connection.recv(4096)
+            assert piece, received
+            received += piece
         yield connection
 
 
