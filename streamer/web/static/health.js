@@ -36,6 +36,7 @@ class Health extends LitElement {
     const outbox = report.outbox ?? {}, latency = report.latency_ms ?? {}, inference = report.inference ?? {}, dropped = Object.entries(report.dropped ?? {});
     return html`<header><h1>Health</h1><span class="dim">${report.healthy ? "All parts are alive · up for" : "Up for"} ${uptime(report.uptime_s)}</span></header>
       ${report.problems?.map((problem) => html`<p class="banner" role="alert">${problem}</p>`)}
+      ${report.overdue?.map((clause) => html`<p class="banner" role="status">${clause}</p>`)}
       <div class="health">
         <section class="panel wide"><h2>Sources</h2><div class="scroll" tabindex="0" role="region" aria-label="Sources"><table>
           <thead><tr><th>Source</th><th>State</th><th class="number">Windows</th><th class="number">Skipped</th><th class="number">Gaps</th><th class="number">Re-opened</th><th class="number">Events</th></tr></thead>
