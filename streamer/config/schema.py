@@ -149,6 +149,17 @@ else:
     )
 
 
+class VetoSettings(Section):
+    """What holds a sound back where it is like events marked wrong; `streamer teach veto` makes it."""
+
+    model: str
+    """The model that it was made with, as `model.path`: it is for no other."""
+    bias: Annotated[float, Field(allow_inf_nan=False)]
+    """Its log odds where no label scores."""
+    weights: Annotated[dict[str, Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=1)]
+    """By label, what its evidence adds to that: above 0 for what is heard in the wrong events."""
+
+
 def _recurrence(text: str) -> str:
     if not EXPECT_LEAST_S <= seconds(text) <= EXPECT_MOST_S:
         raise ValueError("an hour at least and a year at most")
@@ -193,6 +204,8 @@ class SoundKeys(Section):
     """Whether an alarm's cadence is searched in the signal: `mark` reports it, `require` demands it."""
     expect: ExpectSettings | None = None
     """Present for a sound that should come again and again."""
+    veto: VetoSettings | None = None
+    """Present for a sound that is not to count where it is like events that were marked wrong."""
     cadence: CadenceSetting = "any"
     """Which cadence: `t3` of smoke alarms, `t4` of carbon monoxide alarms, or `any` (ISO 8201)."""
 
@@ -215,6 +228,8 @@ class SoundSettings(SoundKeys, OwnRules):
     def _one_kind(self) -> SoundSettings:
         if bool(self.labels) == (self.above_background_db is not None):
             raise ValueError("a sound has exactly one of: labels, taught, above_background_db")
+        if self.above_background_db is not None and self.veto is not None:
+            raise ValueError("loudness has no labels, and so no veto")
         if self.above_background_db is not None and {"on", "off"} & self.rules().keys():
             raise ValueError("loudness has no on and off: above_background_db is its threshold")
         if "cadence" in self.model_fields_set and "verify" not in self.model_fields_set:
@@ -540,6 +555,16 @@ class Config(Section):
                 )
             if sound.expect.at is not None and sound.expect.at not in self.sources:
                 raise ValueError(f"sounds.{name}.expect.at: {sound.expect.at!r} is no source of this file")
+        return self
+
+    @model_validator(mode="after")
+    def _vetoes_fit(self) -> Config:
+        for name, sound in self.sounds.items():
+            if sound.veto is not None and sound.veto.model != self.model.path:
+                raise ValueError(
+                    f"sounds.{name}.veto: was made with another model ({sound.veto.model}) than"
+                    f" {self.model.path}: make it again (streamer teach veto {name}), or remove it"
+                )
         return self
 
     @property

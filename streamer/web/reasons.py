@@ -23,6 +23,8 @@ def explain(event: Event, names: Names) -> list[str]:
         lines.append(f"It was longer than {rule['min_duration_s']:g} s.")
     if rule.get("unless"):
         lines.append(f"Nothing of {', '.join(names.sound(other) for other in rule['unless'])} was stronger.")
+    if rule.get("veto"):
+        lines.append("It was not like the events that were marked wrong.")
     if event.verified is not None:
         found = "was found" if event.verified else "was not found"
         lines.append(f"The cadence of an alarm {found} in the signal.")
