@@ -45,3 +45,9 @@ def evidence(scores: Samples) -> Samples:
     """The log odds of scores, of any shape, above those of the lowest that counts: 0 where there is none."""
     bounded = np.clip(scores, _LEAST, _MOST)
     return np.asarray(np.log(bounded / (1 - bounded)) - _NOTHING, np.float32)
+
+
+def score_of(found: Samples) -> Samples:
+    """The scores that have such evidence; 0 of none."""
+    odds = np.exp(found + _NOTHING)
+    return np.asarray(np.where(found > 0, odds / (1 + odds), 0), np.float32)
