@@ -9,6 +9,8 @@ import pytest
 
 from streamer.config.schema import Expectation
 from streamer.metrics import Metrics
+from streamer.ops.health import Health
+from streamer.ops.systemd import Notifier
 from streamer.store import history
 from streamer.store.layouts import QUARTER_S
 from streamer.store.listened import add_listened
@@ -77,6 +79,10 @@ async def test_overdue_after_so_much_listening(cellar: Cellar) -> None:
     assert found.is_overdue
     assert (found.since, found.was_heard, found.note) == (T0 + HOUR_S, True, "")
     assert cellar.metrics.overdue == {("cellar", "washer"): "no washer at cellar since 2026-09-21 15:13 UTC"}
+    health = Health(cellar.metrics, Notifier())
+    health.set_parts({}, lambda: True)
+    assert "no washer at cellar since 2026-09-21 15:13 UTC" in health.line()
+    assert health.report()["healthy"]
     cellar.start()
     assert (await cellar.at(31)).is_overdue
     cellar.hear(32, "e2")
