@@ -154,10 +154,12 @@ class Control:
         return command.on if isinstance(command, SetThreshold) else self._rules[sound].on
 
     def veto(self, source: str, sound: str) -> VetoSettings | None:
-        """What holds a sound back; one that was made with another model counts for nothing."""
-        command = self._commands.get(f"{source} veto {sound}")
+        """What holds a sound back: nothing a critical one, nor what was made with another model."""
+        command, rule = self._commands.get(f"{source} veto {sound}"), self._rules[sound]
         veto = command.veto if isinstance(command, SetVeto) else None
-        return self._rules[sound].veto if veto is None or veto.model != self._config.model.path else veto
+        if veto is None or veto.model != self._config.model.path or rule.priority == "critical":
+            return rule.veto
+        return veto
 
     def on_off(self, source: str, sound: str) -> tuple[float, float]:
         """The thresholds in force, where the sound begins and where it ends. Their ratio stays."""

@@ -230,6 +230,8 @@ class SoundSettings(SoundKeys, OwnRules):
             raise ValueError("a sound has exactly one of: labels, taught, above_background_db")
         if self.above_background_db is not None and self.veto is not None:
             raise ValueError("loudness has no labels, and so no veto")
+        if self.priority == "critical" and self.veto is not None:
+            raise ValueError("nothing may hold a critical sound back: it has no veto")
         if self.above_background_db is not None and {"on", "off"} & self.rules().keys():
             raise ValueError("loudness has no on and off: above_background_db is its threshold")
         if "cadence" in self.model_fields_set and "verify" not in self.model_fields_set:

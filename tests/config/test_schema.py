@@ -334,6 +334,14 @@ def test_what_is_said_can_be_printed(write: Write) -> None:
         ("{labels: [Owl], above_background_db: 20}", "sounds.owl: a sound has exactly one of"),
         ("{above_background_db: 20, on: 0.5}", "sounds.owl: loudness has no on and off"),
         (
+            "{labels: [Owl], priority: critical, veto: {model: ast-tiny, bias: 0, weights: {Cat: 1}}}",
+            "sounds.owl: nothing may hold a critical sound back: it has no veto",
+        ),
+        (
+            "{above_background_db: 9, veto: {model: ast-tiny, bias: 0, weights: {Cat: 1}}}",
+            "sounds.owl: loudness has no labels, and so no veto",
+        ),
+        (
             "{labels: [Owl], expect: {every: 5m}}",
             "sounds.owl.expect.every: an hour at least and a year at most",
         ),

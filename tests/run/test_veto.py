@@ -136,12 +136,18 @@ async def test_what_stands_in_the_way(tmp_path: Path) -> None:
 
 
 async def test_another_model_needs_another_veto(tmp_path: Path) -> None:
-    """One that was applied counts for nothing any more; one in the file is refused, with the way out."""
+    """One that was applied counts for nothing any more, nor where the sound is critical by now.
+
+    One in the file is refused, with the way out.
+    """
     await lived_in(tmp_path)
     veto = propose(tmp_path, CONFIG, "bark", BEGIN, BEGIN + 3600, effect_since=BEGIN).veto
     apply(tmp_path, CONFIG, "bark", veto)
     file = JsonFile(tmp_path, "control.json")
     assert Control(CONFIG, file).veto("room", "bark") == veto
+    critical = CONFIG.model_dump(exclude_unset=True)
+    critical["sounds"]["bark"]["priority"] = "critical"
+    assert Control(Config.model_validate(critical), file).veto("room", "bark") is None
     other = CONFIG.model_dump(exclude_unset=True) | {"model": {"path": "large"}}
     assert Control(Config.model_validate(other), file).veto("room", "bark") is None
     other["sounds"]["bark"]["veto"] = veto.model_dump()
