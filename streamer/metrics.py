@@ -101,6 +101,8 @@ class Metrics:
     reconnects: int = 0
     sounds: dict[str, int] = field(default_factory=dict)
     """events, by sound"""
+    overdue: dict[tuple[str, str], str] = field(default_factory=dict)
+    """sounds that should have been heard again, by source and sound: a clause for people"""
     loop_lag_s: float = 0.0
     """seconds by which the event loop was late at the last check"""
     outbox: OutboxMetrics = field(default_factory=OutboxMetrics)
@@ -155,6 +157,7 @@ class Metrics:
             "log_lines_lost": self.log_lines_lost(),
             "reconnects": self.reconnects,
             "sounds": dict(self.sounds),
+            "overdue": list(self.overdue.values()),
             "alerts": {name: asdict(alerts) for name, alerts in self.alerts.items()},
             "outbox": {
                 "depth": self.outbox.depth,

@@ -211,6 +211,26 @@ class Hearing:
 
 
 @dataclass(frozen=True, slots=True)
+class Recurrence:
+    """Whether a sound that should be heard again and again is overdue."""
+
+    source_id: str
+    sound: str
+    at: float
+    is_overdue: bool
+    since: float
+    """the end of its latest event, or when it was first expected"""
+    was_heard: bool
+    """whether it is the former"""
+    listened_s: float
+    """how long the source was listened to since then"""
+    every_s: float
+    """in so much listening it should be heard"""
+    note: str = ""
+    """why nothing can be said yet, a clause for people"""
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """Health and speed of the daemon."""
 
@@ -218,7 +238,7 @@ class Stats:
     values: Mapping[str, object] = field(default_factory=dict)
 
 
-Report: TypeAlias = SoundEvent | SourceState | Hearing | Stats
+Report: TypeAlias = SoundEvent | SourceState | Hearing | Recurrence | Stats
 """Whatever a sink may take."""
 
 

@@ -41,7 +41,7 @@ def test_every_language_has_every_name(language: str) -> None:
     for section in ("sounds", "texts"):
         assert own[section].keys() == english[section].keys()
         assert len(set(own[section].values())) == len(own[section]), section
-    for key in ("threshold", "listen_for"):
+    for key in ("threshold", "listen_for", "overdue"):
         assert "{sound}" in own["texts"][key]
 
 

@@ -14,6 +14,7 @@ from streamer.cli import (
     calibrate,
     capture,
     config,
+    discover,
     evaluation,
     events,
     explain,
@@ -69,6 +70,7 @@ app.add_typer(models.app, name="models")
 bench.register(app)
 status.register(app)
 calibrate.register(app)
+discover.register(app)
 events.register(app)
 replay.register(app)
 app.add_typer(store.app, name="store")

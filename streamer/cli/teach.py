@@ -10,18 +10,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streamer.cli.events import ConfigOption
+from streamer.cli.events import ConfigOption, SourceOption
+from streamer.cli.replay import JsonOption, RulesOption
 from streamer.cli.subcommands import default_command
+from streamer.cli.times import duration, local
 from streamer.config.schema import ModelSettings, load_config
 from streamer.errors import UsageError
 from streamer.store.directory import state_directory
 
 if TYPE_CHECKING:
+    from streamer.run.veto import Proposal
     from streamer.teaching.record import Taught
 
 _TEACH = "sound"
 ALIKE = 0.5
 """the score from which on two sounds sound alike"""
+_EFFECT = "7d"
+"""of which the effect of a veto is shown"""
+_SHOWN = 20
+"""events of a list for people"""
 
 app = typer.Typer(
     cls=default_command(_TEACH),
@@ -149,6 +156,96 @@ def test(
         score, at = highest(path, engine, len(engine.labels) - 1)
         verdict = "heard" if score >= ALIKE else "not heard"
         typer.echo(f"{path}: {verdict}, {score:.2f} at {at:.1f} s")
+
+
+@app.command()
+def veto(
+    sound: Annotated[str, typer.Argument(metavar="SOUND", help="One of the configuration's sounds.")],
+    config: RulesOption,
+    last: Annotated[
+        str, typer.Option("--last", help="Learn from so far back: 7d, 30d.", metavar="TIME")
+    ] = "30d",
+    source: SourceOption = None,
+    apply: Annotated[bool, typer.Option("--apply", help="Put it in force from the next start on.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Take it back, from the next start on.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Hold a sound back where it is like its events that were marked wrong, and say what that changes.
+
+    From the scores that the daemon has kept and from `streamer events review ID wrong`. For any sound with
+    labels, taught or not, but for critical ones.
+
+    Example: streamer teach veto dog_bark --config home.yaml
+    """
+    from streamer.run import veto as vetoes  # noqa: PLC0415  # loads numpy
+
+    settings = load_config(config)
+    directory, until = state_directory(settings.state_dir), time.time()
+    if remove:
+        vetoes.apply(directory, settings, sound, None)
+        typer.echo(f"{sound}: no veto from the next start on, but that of the configuration")
+        return
+    found = vetoes.propose(
+        directory,
+        settings,
+        sound,
+        until - duration(last),
+        until,
+        effect_since=until - duration(_EFFECT),
+        source=source,
+    )
+    if as_json:
+        typer.echo(json.dumps(_of_veto(found), ensure_ascii=False))
+    else:
+        for line in _about_veto(sound, found):
+            typer.echo(line)
+    if apply:
+        vetoes.apply(directory, settings, sound, found.veto)
+        typer.echo(f"{sound}: in force from the next start on", err=as_json)
+
+
+def _about_veto(sound: str, found: Proposal) -> list[str]:
+    """What it was learned from, what it goes by, and its effect."""
+    learned, effect = found.learned, found.effect
+    n_others = learned.n_right + learned.n_unreviewed
+    lines = [
+        f"{sound}: learned from {learned.n_wrong + n_others} events: {learned.n_wrong} marked wrong,"
+        f" {learned.n_right} marked right, {learned.n_unreviewed} not reviewed"
+    ]
+    for name, sign in (("held back by", 1), ("let through by", -1)):
+        labels = sorted(
+            (label for label, weight in learned.weights.items() if weight * sign > 0),
+            key=lambda label: -abs(learned.weights[label]),
+        )
+        if labels:
+            lines.append(f"  {name:14} {', '.join(labels)}")
+    others = f"{learned.held_others} of {n_others} others"
+    if learned.held_wrong is None:
+        left_out = f"{others} held back; one wrong event alone says nothing of further ones"
+    else:
+        left_out = f"{learned.held_wrong} of {learned.n_wrong} wrong ones and {others} held back"
+    lines.append(f"  {'left out':14} {left_out}")
+    counts = {name: list(found.verdicts.values()).count(name) for name in ("wrong", "right", "")}
+    lines.append(
+        f"  {'last week':14} {len(effect.same) + len(effect.gone)} events: {len(effect.gone)} gone"
+        f" ({counts['wrong']} marked wrong, {counts['right']} marked right, {counts['']} not reviewed),"
+        f" {len(effect.same)} the same, {len(effect.new)} new"
+    )
+    for event in effect.gone[-_SHOWN:]:
+        verdict = found.verdicts[event.id] or "not reviewed"
+        lines.append(f"    gone  {local(event.onset)}  {event.source:<16}{event.id}  {verdict}")
+    return lines
+
+
+def _of_veto(found: Proposal) -> dict[str, object]:
+    return {
+        **asdict(found.learned),
+        "gone": [
+            {"id": event.id, "verdict": found.verdicts[event.id] or None} for event in found.effect.gone
+        ],
+        "same": len(found.effect.same),
+        "new": len(found.effect.new),
+    }
 
 
 def _judgement(taught: Taught, state: Path) -> list[str]:

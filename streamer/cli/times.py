@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import time
 from datetime import datetime
 
+from streamer.core.times import seconds
 from streamer.errors import UsageError
-
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 
 def local(at: float) -> str:
@@ -17,9 +15,10 @@ def local(at: float) -> str:
 
 def duration(text: str) -> float:
     """Seconds. Raises UsageError."""
-    if (found := re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", text.strip())) is None:
-        raise UsageError(f"{text!r} is no length of time: write 90s, 30m, 24h, 7d or 2w")
-    return float(found[1]) * _UNITS[found[2]]
+    try:
+        return seconds(text)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 def since(last: str) -> float | None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from streamer.config.schema import Config
+from pydantic import ValidationError
+
+from streamer.config.schema import Config, VetoSettings
 from streamer.core.json_file import JsonFile
 
 LOWEST, HIGHEST = 0.01, 0.99
@@ -54,7 +57,16 @@ class SetMute:
     until: float
 
 
-Command: TypeAlias = SetListen | SetThreshold | SetProfile | SetListenFor | SetMute
+@dataclass(frozen=True, slots=True)
+class SetVeto:
+    """What holds a sound back; None: what the file says."""
+
+    source: str
+    sound: str
+    veto: VetoSettings | None
+
+
+Command: TypeAlias = SetListen | SetThreshold | SetProfile | SetListenFor | SetMute | SetVeto
 
 
 class Control:
@@ -110,6 +122,8 @@ class Control:
             case SetThreshold(_, sound, on):
                 rule = self._rules[sound]
                 return rule.priority == "critical" and on > rule.on
+            case SetVeto(_, sound, veto):
+                return veto is not None and self._config.sounds[sound].priority == "critical"
             case SetProfile(_, profile):
                 is_critical = any(rule.priority == "critical" for rule in self._rules.values())
                 return is_critical and PROFILES[profile] > PROFILES["normal"]
@@ -139,6 +153,14 @@ class Control:
         command = self._commands.get(f"{source} threshold {sound}")
         return command.on if isinstance(command, SetThreshold) else self._rules[sound].on
 
+    def veto(self, source: str, sound: str) -> VetoSettings | None:
+        """What holds a sound back: nothing a critical one, nor what was made with another model."""
+        command, rule = self._commands.get(f"{source} veto {sound}"), self._rules[sound]
+        veto = command.veto if isinstance(command, SetVeto) else None
+        if veto is None or veto.model != self._config.model.path or rule.priority == "critical":
+            return rule.veto
+        return veto
+
     def on_off(self, source: str, sound: str) -> tuple[float, float]:
         """The thresholds in force, where the sound begins and where it ends. Their ratio stays."""
         rule, on = self._rules[sound], self.threshold(source, sound)
@@ -153,12 +175,16 @@ class Control:
             not off
             and self.profile(source) == "normal"
             and not any(f"{source} threshold {sound}" in self._commands for sound in self.sounds)
+            and not any(self.veto(source, sound) != self._rules[sound].veto for sound in self.sounds)
         ):
             return self._config
         sounds = dict(self._config.sounds)
         for name in self.sounds:
             on, until = self.on_off(source, name)
-            sounds[name] = sounds[name].model_copy(update={"on": on, "off": until})
+            changed: dict[str, object] = {"on": on, "off": until}
+            if (veto := self.veto(source, name)) is not None:
+                changed["veto"] = veto
+            sounds[name] = sounds[name].model_copy(update=changed)
         for name in off:
             del sounds[name]
         for name, sound in sounds.items():
@@ -184,9 +210,11 @@ def _key(command: Command) -> str:
             return f"{source} mute"
         case SetThreshold(source, sound):
             return f"{source} threshold {sound}"
+        case SetVeto(source, sound):
+            return f"{source} veto {sound}"
 
 
-def _value(command: Command) -> bool | str | float:
+def _value(command: Command) -> object:
     match command:
         case SetListen(_, listen) | SetListenFor(_, _, listen):
             return listen
@@ -196,6 +224,8 @@ def _value(command: Command) -> bool | str | float:
             return profile
         case SetThreshold(_, _, on):
             return on
+        case SetVeto(_, _, veto):
+            return None if veto is None else veto.model_dump()
 
 
 def _commands(saved: dict[str, object]) -> list[Command]:
@@ -213,4 +243,7 @@ def _commands(saved: dict[str, object]) -> list[Command]:
                 commands.append(SetMute(source, value))
             case [source, "threshold", sound], float() if LOWEST <= value <= HIGHEST:
                 commands.append(SetThreshold(source, sound, value))
+            case [source, "veto", sound], dict():
+                with suppress(ValidationError):
+                    commands.append(SetVeto(source, sound, VetoSettings.model_validate(value)))
     return commands

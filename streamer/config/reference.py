@@ -47,7 +47,8 @@ def sections(root: type[BaseModel] = Config) -> Iterator[tuple[str, type[BaseMod
             for kind in KINDS.values():
                 yield "sources.NAME", kind
         elif root is Config and key == "sounds":
-            yield "sounds.NAME", SoundSettings
+            for path, inner in sections(SoundSettings):
+                yield f"sounds.NAME.{path}".strip("."), inner
         elif (section := _section(field.annotation)) is not None:
             for path, inner in sections(section):
                 yield f"{key}.{path}".strip("."), inner

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from ipaddress import ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
 
 from pydantic import AfterValidator, Field, ValidationInfo, create_model, field_validator, model_validator
 from pydantic.fields import FieldInfo
@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from streamer.config.sources import NodeSettings, SourceSettings
 from streamer.config.yaml import NAME, DisplayName, Section, load_yaml
 from streamer.core.addresses import is_loopback
+from streamer.core.times import seconds
 from streamer.language import FALLBACK, Language, Names
 from streamer.types import Priority
 
@@ -39,6 +40,8 @@ CLIP_SPARE_S = 12.0
 """of the ring beyond a clip: by then every window that saw some of it was scored"""
 TAUGHT = "taught: "
 """how the labels of taught sounds begin, which no model has"""
+EXPECT_LEAST_S, EXPECT_MOST_S = 3600.0, 366 * 86400.0
+"""within which a sound may be expected again"""
 LOUD = 0.5
 """the score of a level that is above the background by as much as the sound asks for"""
 
@@ -146,6 +149,40 @@ else:
     )
 
 
+class VetoSettings(Section):
+    """What holds a sound back where it is like events marked wrong; `streamer teach veto` makes it."""
+
+    model: str
+    """The model that it was made with, as `model.path`: it is for no other."""
+    bias: Annotated[float, Field(allow_inf_nan=False)]
+    """Its log odds where no label scores."""
+    weights: Annotated[dict[str, Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=1)]
+    """By label, what its evidence adds to that: above 0 for what is heard in the wrong events."""
+
+
+def _recurrence(text: str) -> str:
+    if not EXPECT_LEAST_S <= seconds(text) <= EXPECT_MOST_S:
+        raise ValueError("an hour at least and a year at most")
+    return text
+
+
+class ExpectSettings(Section):
+    """A sound that should come again and again: it is published when it has not."""
+
+    every: Annotated[str, AfterValidator(_recurrence)]
+    """Hours of listening within which it should be heard again, as `12h`, `1d` or `2w`; an hour at least."""
+    at: Id | None = None
+    """The source at which it should be heard; needed where there are several."""
+
+
+class Expectation(NamedTuple):
+    """A sound that should be heard again and again."""
+
+    source: str
+    sound: str
+    every_s: float
+
+
 class SoundKeys(Section):
     """What a sound has beside the rules that `detection` has, too."""
 
@@ -165,6 +202,10 @@ class SoundKeys(Section):
     """Other sounds; while one of them scores higher, this one does not count."""
     verify: Literal["none", "mark", "require"] = "none"
     """Whether an alarm's cadence is searched in the signal: `mark` reports it, `require` demands it."""
+    expect: ExpectSettings | None = None
+    """Present for a sound that should come again and again."""
+    veto: VetoSettings | None = None
+    """Present for a sound that is not to count where it is like events that were marked wrong."""
     cadence: CadenceSetting = "any"
     """Which cadence: `t3` of smoke alarms, `t4` of carbon monoxide alarms, or `any` (ISO 8201)."""
 
@@ -187,6 +228,10 @@ class SoundSettings(SoundKeys, OwnRules):
     def _one_kind(self) -> SoundSettings:
         if bool(self.labels) == (self.above_background_db is not None):
             raise ValueError("a sound has exactly one of: labels, taught, above_background_db")
+        if self.above_background_db is not None and self.veto is not None:
+            raise ValueError("loudness has no labels, and so no veto")
+        if self.priority == "critical" and self.veto is not None:
+            raise ValueError("nothing may hold a critical sound back: it has no veto")
         if self.above_background_db is not None and {"on", "off"} & self.rules().keys():
             raise ValueError("loudness has no on and off: above_background_db is its threshold")
         if "cadence" in self.model_fields_set and "verify" not in self.model_fields_set:
@@ -504,6 +549,38 @@ class Config(Section):
                 f"clips: so long they need windows.ring_s: {needed:g}, and it is {self.windows.ring_s:g}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _expected_somewhere(self) -> Config:
+        for name, sound in self.sounds.items():
+            if sound.expect is None:
+                continue
+            if sound.expect.at is None and len(self.sources) > 1:
+                raise ValueError(
+                    f"sounds.{name}.expect: there are several sources: say with `at` which should hear it"
+                )
+            if sound.expect.at is not None and sound.expect.at not in self.sources:
+                raise ValueError(f"sounds.{name}.expect.at: {sound.expect.at!r} is no source of this file")
+        return self
+
+    @model_validator(mode="after")
+    def _vetoes_fit(self) -> Config:
+        for name, sound in self.sounds.items():
+            if sound.veto is not None and sound.veto.model != self.model.path:
+                raise ValueError(
+                    f"sounds.{name}.veto: was made with another model ({sound.veto.model}) than"
+                    f" {self.model.path}: make it again (streamer teach veto {name}), or remove it"
+                )
+        return self
+
+    @property
+    def expected(self) -> tuple[Expectation, ...]:
+        """The sounds that should be heard again and again."""
+        return tuple(
+            Expectation(sound.expect.at or next(iter(self.sources)), name, seconds(sound.expect.every))
+            for name, sound in self.sounds.items()
+            if sound.expect is not None
+        )
 
     @property
     def names(self) -> Names:

@@ -14,6 +14,7 @@ from streamer.detection.memory import Memory
 from streamer.detection.smoothing import median, median_width
 from streamer.detection.sounds import Sounds
 from streamer.detection.timeline import CELL_S
+from streamer.detection.veto import HOLDS
 from streamer.model.labels import descendants
 from streamer.types import Beeps, Priority, Samples, Scores, Sensed, SoundEvent
 
@@ -35,6 +36,8 @@ class Inspection:
     labels: Mapping[str, float]
     guards: Mapping[str, float]
     """the sounds of `unless` that score higher"""
+    veto: float | None
+    """how much it is like events that were marked wrong; None where it has no veto"""
     held_back_by: str
     """the rule that keeps an occurrence from starting an event; empty where there is none"""
     level_dbfs: float
@@ -55,7 +58,8 @@ class Decider:
         labelled = {name: rule for name in config.sounds if (rule := config.sound(name)).labels}
         loud = {name: rule for name in config.sounds if not (rule := config.sound(name)).labels}
         self._rules = {**labelled, **loud}
-        self._sounds = Sounds({name: rule.labels for name, rule in labelled.items()}, labels)
+        vetoes = {name: rule.veto for name, rule in labelled.items() if rule.veto is not None}
+        self._sounds = Sounds({name: rule.labels for name, rule in labelled.items()}, labels, vetoes)
         self._column = {name: column for column, name in enumerate(self._rules)}
         self._on = np.array([rule.on for rule in self._rules.values()], np.float32)
         self._above_db = np.array([rule.above_background_db for rule in loud.values()], np.float32)
@@ -155,7 +159,8 @@ class Decider:
         reach = self._width // 2
         rows = slice(max(0, end - 1 - reach), end + reach)
         above_db = memory.levels.means(rows, slice(1, 2))
-        by_sound = self._guarded(self._raw(memory.scores.means(rows), above_db))
+        means = memory.scores.means(rows)
+        by_sound = self._guarded(self._raw(means, above_db), means)
         newest = median(by_sound, self._width)[end - 1 - rows.start]
         return dict(zip(self._rules, newest.tolist(), strict=True))
 
@@ -166,8 +171,9 @@ class Decider:
         if memory is None or not memory.scores.first <= cell < memory.mature:
             return None
         row, column = cell - memory.scores.first, self._column[sound]
-        raw = self._raw(memory.scores.means(), memory.levels.means(columns=slice(1, 2)))
-        smoothed = median(self._guarded(raw), self._width)[:, column]
+        means = memory.scores.means()
+        raw = self._raw(means, memory.levels.means(columns=slice(1, 2)))
+        smoothed = median(self._guarded(raw, means), self._width)[:, column]
         rule, detector = self._rules[sound], self._detectors[sound]
         levels = memory.levels.means(columns=slice(1))[:, 0]
         scores = self._scores_of(sound, memory, smoothed, levels, closing=False)
@@ -179,6 +185,7 @@ class Decider:
             smoothed=float(smoothed[row]),
             labels=dict(zip(rule.labels, scores.labels[row].tolist(), strict=True)),
             guards={guard: score for guard, score in guards.items() if score > raw[row, column]},
+            veto=float(means[row, self._sounds.vetoes[sound]]) if sound in self._sounds.vetoes else None,
             held_back_by="" if pending is None else detector.held_back_by(pending, scores, moment),
             level_dbfs=float(scores.levels[row]),
         )
@@ -227,11 +234,13 @@ class Decider:
             return highest
         return np.concatenate((highest, np.clip(LOUD * above_db / self._above_db, 0, 1)), axis=1)
 
-    def _guarded(self, raw: Samples) -> Samples:
-        """(n, n_sounds): 0 where a sound of `unless` scores higher."""
-        if not self._guards:
+    def _guarded(self, raw: Samples, picked: Samples) -> Samples:
+        """(n, n_sounds): 0 where a sound of `unless` scores higher, and where the veto holds."""
+        if not self._guards and not self._sounds.vetoes:
             return raw
         guarded = raw.copy()
+        for name, veto in self._sounds.vetoes.items():
+            guarded[picked[:, veto] >= HOLDS, self._column[name]] = 0
         for column, guards in self._guards.items():
             guarded[raw[:, guards].max(axis=1) > raw[:, column], column] = 0
         return guarded
@@ -248,6 +257,10 @@ class Decider:
     def _guarded_of(self, name: str, raw: dict[str, Samples], memory: Memory) -> Samples:
         """(n,) one column of `_guarded`; `raw` is what is there of `_raw`, and takes what is added."""
         own = raw[name]
+        if (veto := self._sounds.vetoes.get(name)) is not None:
+            own = np.where(
+                memory.scores.means(columns=slice(veto, veto + 1))[:, 0] >= HOLDS, np.float32(0), own
+            )
         guards = self._rules[name].unless
         if not guards:
             return own

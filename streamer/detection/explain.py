@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from streamer.config.schema import Config, SoundRule
 from streamer.detection.decider import Inspection
+from streamer.detection.veto import HOLDS
 from streamer.types import SoundEvent
 
 
@@ -49,6 +50,9 @@ class Explanation:
             guards = ", ".join(f"{guard} {score:.2f}" for guard, score in last.guards.items())
             none = f"none of {', '.join(rule.unless)} is stronger"
             rows.append(("guard", f"{guards} is stronger" if guards else none))
+        if last.veto is not None:
+            outcome = "like events that were marked wrong" if last.veto >= HOLDS else "does not hold it back"
+            rows.append(("veto", f"{last.veto:.2f}   {outcome}"))
         rows += [
             ("smoothed", f"{last.smoothed:.3f}   median over {rule.smoothing_s:g} s"),
             ("thresholds", f"on {rule.on:g}, off {rule.off:g}: {self._position(last)}"),
@@ -73,8 +77,8 @@ class Explanation:
             until = "the end" if end.offset is None else clock(end.offset)
             times = f"from {clock(end.onset)} to {until}, started at {clock(start.emitted_at)}"
             return f"event {start.id}, {times}"
-        if last.guards:
-            return "the guard: no event"
+        if last.guards or (last.veto is not None and last.veto >= HOLDS):
+            return f"the {'guard' if last.guards else 'veto'}: no event"
         if self.held_back_by:
             return f"no event: {self.held_back_by}"
         if last.smoothed >= self.rule.on:

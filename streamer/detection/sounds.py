@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
-from streamer.config.schema import TAUGHT
+from streamer.config.schema import TAUGHT, VetoSettings
 from streamer.core.nearest import suggestion
+from streamer.detection.veto import Vetoes
 from streamer.errors import ConfigError
 from streamer.types import Samples
 
@@ -15,9 +17,15 @@ from streamer.types import Samples
 class Sounds:
     """Picks the columns that somebody listens for, sound by sound, and takes the highest of each sound."""
 
-    def __init__(self, sounds: Mapping[str, Sequence[str]], labels: Sequence[str]) -> None:
+    def __init__(
+        self,
+        sounds: Mapping[str, Sequence[str]],
+        labels: Sequence[str],
+        vetoes: Mapping[str, VetoSettings] = MappingProxyType({}),
+    ) -> None:
         """`sounds` names the labels of each sound, `labels` are the model's, in the order of its outputs.
 
+        The `vetoes` of some of the sounds are columns behind those of all labels.
         Raises ConfigError, with a line for each label that the model does not have.
         """
         column = {label: i for i, label in enumerate(labels)}
@@ -25,6 +33,12 @@ class Sounds:
             f"sounds.{sound}.{_problem(label, labels)}"
             for sound, own in sounds.items()
             for label in own
+            if label not in column
+        ]
+        unknown += [
+            f"sounds.{sound}.veto: the model has no label {label!r}{_hint(label, labels)}"
+            for sound, veto in vetoes.items()
+            for label in veto.weights
             if label not in column
         ]
         if unknown:
@@ -37,20 +51,26 @@ class Sounds:
             for sound, start, end in zip(sounds, self._starts, ends, strict=True)
         }
         """the columns of each sound among the picked ones"""
+        self._vetoes = Vetoes(vetoes, labels) if vetoes else None
+        self.vetoes = {sound: len(self._columns) + number for number, sound in enumerate(vetoes)}
+        """the column of each veto among the picked ones"""
 
     def __len__(self) -> int:
         """How many columns are picked."""
-        return len(self._columns)
+        return len(self._columns) + len(self.vetoes)
 
     def pick(self, scores: Samples) -> Samples:
-        """(n, n_labels) -> (n, n_picked): the labels of the first sound, of the second, and so on."""
-        return scores[:, self._columns]
+        """(n, n_labels) -> (n, n_picked): the labels of the first sound, of the second, and so on; vetoes."""
+        picked = scores[:, self._columns]
+        if self._vetoes is None:
+            return picked
+        return np.concatenate((picked, self._vetoes.of(scores)), axis=1)
 
     def highest(self, picked: Samples) -> Samples:
-        """(n, n_picked) -> (n, n_sounds)."""
-        if not len(self):
+        """(n, n_picked) -> (n, n_sounds), whatever the vetoes say."""
+        if not len(self._columns):
             return picked
-        by_label = np.ascontiguousarray(picked.T)  # faster than along the rows
+        by_label = np.ascontiguousarray(picked[:, : len(self._columns)].T)  # faster than along the rows
         return np.maximum.reduceat(by_label, self._starts, axis=0).T
 
 

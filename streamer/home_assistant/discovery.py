@@ -121,6 +121,7 @@ def discovery(
                 thresholds=tuple(thresholds) if commands else (),
                 commands=commands,
                 shown=frozenset(sound for sound in config.sounds if config.is_shown(sound)),
+                expected=tuple(one.sound for one in config.expected if one.source == source_id),
                 names=names,
                 area=source.area,
                 is_calibrated=source.calibration_db is not None,

@@ -104,6 +104,8 @@ class DiscoveryDevice:
     commands: bool
     shown: frozenset[str] = frozenset()
     """the sounds whose entity is enabled at first"""
+    expected: tuple[str, ...] = ()
+    """the sounds that should be heard again and again"""
     names: Names = field(default_factory=Names)
     area: str | None = None
     is_calibrated: bool = False
@@ -160,6 +162,21 @@ def ongoing(device: DiscoveryDevice, sound: str) -> Entity:
         json_attr_tpl=_ATTRIBUTES,
         **icon,
         **_disabled(sound not in device.shown),
+    )
+
+
+def overdue(device: DiscoveryDevice, sound: str) -> Entity:
+    """Whether a sound should have been heard again."""
+    return device.entity(
+        "binary_sensor",
+        f"overdue_{sound}",
+        device.names.text("overdue", sound),
+        slug=f"{sound}_overdue",
+        dev_cla="problem",
+        stat_t=device.topics.overdue(device.source, sound),
+        json_attr_t=device.topics.overdue_attributes(device.source, sound),
+        avty=device.of_node,
+        **_disabled(True),
     )
 
 
@@ -371,6 +388,7 @@ def entities(device: Device) -> list[Entity]:
         *(make(device) for make in (last_sound, level, problem)),
         *(ongoing(device, sound) for sound in device.sounds),
         *(began(device, sound) for sound in device.sounds),
+        *(overdue(device, sound) for sound in device.expected),
         *(make(device) for make in (last_time, labels)),
     ]
     if not device.commands:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from streamer.core.times import utc
 from streamer.language import Names
-from streamer.types import SILENCE_DBFS, SoundEvent, SourcePhase, SourceState, Stats
+from streamer.types import SILENCE_DBFS, Recurrence, SoundEvent, SourcePhase, SourceState, Stats
 
 DEFAULT_NAMES = Names()
 SCHEMA = 1
@@ -119,6 +119,18 @@ def problem_message(state: SourceState) -> dict[str, object]:
         "schema": SCHEMA,
         "phase": state.phase,
         "reason": None if is_fine else state.problem or state.reason,
+    }
+
+
+def overdue_message(found: Recurrence) -> dict[str, object]:
+    """What explains whether a sound is overdue. In hours: each change is a row in the database of a home."""
+    return {
+        "schema": SCHEMA,
+        "since": _time(found.since, None),
+        "heard": found.was_heard,
+        "listened_h": int(found.listened_s // 3600),
+        "every_h": round(found.every_s / 3600, 2),
+        "note": found.note or None,
     }
 
 

@@ -12,7 +12,7 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import Protocol
 
@@ -129,10 +129,14 @@ class MqttSink:
         discovery: Discovery = NO_DISCOVERY,
         announced: JsonFile = NOT_KEPT,
         names: Names = DEFAULT_NAMES,
+        expected: Collection[tuple[str, str]] = (),
         backoff: Backoff = BACKOFF,
         apart_s: float = APART_S,
     ) -> None:
-        """Applies commands where there is a `control`. `announced` remembers our retained messages."""
+        """Applies commands where there is a `control`. `announced` remembers our retained messages.
+
+        `expected` are sounds that should be heard again and again, as source and sound.
+        """
         sources, sounds = tuple(sources), tuple(sounds)
         self._topics = Topics(settings.prefix, node)
         identifier = settings.client_id or f"streamer-{node}"
@@ -149,7 +153,7 @@ class MqttSink:
         self._n_delivered = 0
         """over this connection"""
         self._narrow_until = 0.0
-        self._states = StateTopics(self._topics, sources, sounds, names)
+        self._states = StateTopics(self._topics, sources, sounds, names, expected)
         self._wake = asyncio.Event()
         self._event_arrived = False
         self._control = control if settings.commands else None
@@ -178,14 +182,19 @@ class MqttSink:
         self._stopping = False
 
     def change(
-        self, sources: Iterable[str], sounds: Iterable[str], discovery: Discovery, names: Names
+        self,
+        sources: Iterable[str],
+        sounds: Iterable[str],
+        discovery: Discovery,
+        names: Names,
+        expected: Collection[tuple[str, str]] = (),
     ) -> None:
         """Follow other sources, sounds, names or discovery over the same connection.
 
         Nothing of what stays becomes unavailable on the way.
         """
         sources = tuple(sources)
-        self._states.change(sources, sounds, names)
+        self._states.change(sources, sounds, names, expected)
         self._follow(sources, discovery, names)
         if self._connection is not None:
             self._subscribe_to(self._connection)

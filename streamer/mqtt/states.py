@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import date, datetime
 
 from streamer.config.control import Control
@@ -19,11 +19,12 @@ from streamer.mqtt.messages import (
     event_message,
     level_dba_payload,
     level_payload,
+    overdue_message,
     problem_message,
     stats_message,
 )
 from streamer.mqtt.topics import Topics
-from streamer.types import Hearing, Report, SoundEvent, SourceState, Stats
+from streamer.types import Hearing, Recurrence, Report, SoundEvent, SourceState, Stats
 
 LEVEL_PACE_S = 30.0
 """seconds between two levels of a source: each is a row in the database of a home"""
@@ -42,11 +43,18 @@ class StateTopics:
     """
 
     def __init__(
-        self, topics: Topics, sources: Iterable[str], sounds: Iterable[str], names: Names = DEFAULT_NAMES
+        self,
+        topics: Topics,
+        sources: Iterable[str],
+        sounds: Iterable[str],
+        names: Names = DEFAULT_NAMES,
+        expected: Collection[tuple[str, str]] = (),
     ) -> None:
+        """`expected` are sounds that should be heard again and again, as source and sound."""
         self._topics = topics
         self._sources: tuple[str, ...] = ()
         self._sounds: tuple[str, ...] = ()
+        self._expected: frozenset[tuple[str, str]] = frozenset()
         self._names = names
         self._now: dict[str, Message] = {}
         self._due: dict[str, None] = {}
@@ -57,14 +65,21 @@ class StateTopics:
         self._today: dict[tuple[str, str], Today] = {}
         """by source and sound, and by source and the empty text"""
         self._day = today()
-        self.change(sources, sounds, names)
+        self.change(sources, sounds, names, expected)
         self._put_status(self._topics.status, online=False)
 
-    def change(self, sources: Iterable[str], sounds: Iterable[str], names: Names) -> None:
+    def change(
+        self,
+        sources: Iterable[str],
+        sounds: Iterable[str],
+        names: Names,
+        expected: Collection[tuple[str, str]] = (),
+    ) -> None:
         """Follow other sources and sounds: what stays keeps its state, what is new is OFF and offline."""
         before = {(source, sound) for source in self._sources for sound in self._sounds}
         old_sources, self._names = self._sources, names
         self._sources, self._sounds = tuple(sources), tuple(sounds)
+        self._expected = frozenset(expected)
         wanted = {(source, sound) for source in self._sources for sound in self._sounds}
         self._latest = {key: event for key, event in self._latest.items() if key in wanted}
         known = self._source_topics()
@@ -111,6 +126,8 @@ class StateTopics:
             case Hearing():
                 self._put_level(report)
                 self._put_labels(report)
+            case Recurrence():
+                self._put_overdue(report)
             case Stats():
                 self._turn_day()
                 stats = encode(stats_message(report, self._topics.node))
@@ -144,6 +161,11 @@ class StateTopics:
             f(source)
             for f in (self._topics.last, self._topics.problem, self._topics.problem_attributes)
             for source in self._sources
+        ]
+        later += [
+            f(source, sound)
+            for f in (self._topics.overdue, self._topics.overdue_attributes)
+            for source, sound in self._expected
         ]
         return sent.union(later, [self._topics.stats])
 
@@ -190,6 +212,15 @@ class StateTopics:
         self._put_any(source)
         last = encode(event_message(event, self._topics.node, names=self._names))
         self._set(self._topics.last(source), last, qos=1, retain=True)
+
+    def _put_overdue(self, found: Recurrence) -> None:
+        source, sound = found.source_id, found.sound
+        if (source, sound) not in self._expected:
+            return
+        attributes = encode(overdue_message(found))
+        self._set(self._topics.overdue_attributes(source, sound), attributes, qos=1, retain=True)
+        overdue = "ON" if found.is_overdue else "OFF"
+        self._set(self._topics.overdue(source, sound), overdue, qos=1, retain=True)
 
     def _put_attributes(self, source: str, sound: str) -> None:
         day = self._today.get((source, sound), Today())
@@ -255,7 +286,12 @@ class StateTopics:
         if prefix is None:
             return False
         levels = topic.removeprefix(prefix).split("/")
-        return len(levels) < 3 or levels[0] != "sound" or levels[1] in self._sounds
+        if len(levels) < 3 or levels[0] != "sound":
+            return True
+        if levels[2] == "overdue":
+            source = prefix.rstrip("/").rsplit("/", 1)[1]
+            return (source, levels[1]) in self._expected
+        return levels[1] in self._sounds
 
     def _set(self, topic: str, payload: str, *, qos: int, retain: bool) -> None:
         message = Message(topic, payload, qos, retain)

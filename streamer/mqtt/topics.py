@@ -71,6 +71,13 @@ class Topics:
     def listen_for(self, source: str, sound: str, end: End) -> str:
         return self._of(source, f"sound/{_level(sound)}/listen/{end}")
 
+    def overdue(self, source: str, sound: str) -> str:
+        """Whether a sound should have been heard again."""
+        return self._of(source, f"sound/{_level(sound)}/overdue")
+
+    def overdue_attributes(self, source: str, sound: str) -> str:
+        return self._of(source, f"sound/{_level(sound)}/overdue/attributes")
+
     def mute(self, source: str, end: End) -> str:
         return self._of(source, f"mute/{end}")
 

@@ -70,6 +70,7 @@ class Health:
             clauses.append(f"{metrics.outbox.depth} events wait for the broker")
         if metrics.outbox.in_memory:
             clauses.append(f"{metrics.outbox.in_memory} events wait in memory: the disk does not take them")
+        clauses += metrics.overdue.values()
         clauses += [f"alerts to {name}: {own.problem}" for name, own in metrics.alerts.items() if own.problem]
         latency = metrics.latency_ms()["p50"]
         if latency is not None:

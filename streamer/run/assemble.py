@@ -50,6 +50,7 @@ from streamer.store.history import Model
 from streamer.store.listened import Listened
 from streamer.store.log import Keep, Log
 from streamer.store.query import Filter, reading
+from streamer.store.recurrence import RecurrenceWatch
 from streamer.store.score_files import About as AboutScores
 from streamer.store.score_log import KeepScores, ScoreLog
 from streamer.store.writer import Writer
@@ -125,7 +126,12 @@ async def serve(
         writer.sinks += _alerts(
             config.alerts, targets, writer, lambda: daemon.config.names, tapes, metrics, directory
         )
-        writer.sinks.append(_display(config, terminal, model.describe, broker, page))
+        writer.sinks += [
+            _display(config, terminal, model.describe, broker, page),
+            RecurrenceWatch(
+                directory, lambda: daemon.config.expected, control.listens_for, writer.put, metrics
+            ),
+        ]
         gateway = await _gateway(config, metrics, stack, lambda: daemon.config.nodes)
         daemon = Daemon(
             config,

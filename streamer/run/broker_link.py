@@ -46,7 +46,9 @@ class BrokerLink:
             self._mqtt = self._sink(config)
             self.sink.exchange(self._mqtt)
         else:
-            self._mqtt.change(config.sources, config.sounds, self._discovery(config), config.names)
+            self._mqtt.change(
+                config.sources, config.sounds, self._discovery(config), config.names, _expected(config)
+            )
 
     def count_earlier(self, events: Iterable[tuple[str, str, float]]) -> None:
         """Count the events of today before this start: source, sound and onset of each."""
@@ -65,6 +67,7 @@ class BrokerLink:
             discovery=self._discovery(config),
             announced=self._announced,
             names=config.names,
+            expected=_expected(config),
         )
 
     def _discovery(self, config: Config) -> Discovery:
@@ -78,3 +81,7 @@ class BrokerLink:
 
     def _settings(self, config: Config) -> MqttSettings:
         return config.mqtt.model_copy(update=self._address)
+
+
+def _expected(config: Config) -> list[tuple[str, str]]:
+    return [(one.source, one.sound) for one in config.expected]

@@ -61,8 +61,8 @@ STREAM_BACKOFF = Backoff(first_s=1.2, longest_s=72.0, jitter=1 / 3)
 """0.8 to 1.2 s at first, around a minute in the end"""
 
 
-UNNAMED: dict[str, object] = {"name": None, "shown": None}
-"""of a sound: what people call it, and whether they see it, are no rules"""
+UNNAMED: dict[str, object] = {"name": None, "shown": None, "expect": None}
+"""of a sound: what people call it, whether they see it, and whether it is missed, are no rules"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,14 +14,14 @@ from types import MappingProxyType
 import numpy as np
 
 from streamer.config.control import Control
-from streamer.config.schema import Config
+from streamer.config.schema import Config, VetoSettings
 from streamer.core.json_file import JsonFile
 from streamer.detection.decider import Decider, Inspection
 from streamer.detection.explain import Explanation, explanation
 from streamer.detection.steps import scores_of
 from streamer.errors import InputError, UsageError
 from streamer.run.fingerprints import MODEL, fingerprints
-from streamer.run.trial import only_with, with_threshold
+from streamer.run.trial import only_with, with_threshold, with_veto
 from streamer.store.query import Event, Filter, reading
 from streamer.store.score_files import About, minutes, sources
 from streamer.store.score_minutes import UNREADABLE, Minute
@@ -114,27 +114,32 @@ def compare(
     *,
     source: str | None = None,
     thresholds: Mapping[str, float] = MappingProxyType({}),
+    vetoes: Mapping[str, VetoSettings] = MappingProxyType({}),
     progress: Callable[[float], None] = lambda _: None,
 ) -> Comparison:
     """Replay the sources of the log between two times by a configuration, with the commands in force.
 
-    With `thresholds`, by sound, these go before all others, and only the events of these sounds are compared.
+    With `thresholds` or `vetoes`, by sound, these go before all others, and only the events of these sounds
+    are compared.
     `progress` is called with the share that is done.
     Raises InputError where there is nothing to replay, or where the configuration has another model.
     """
     control = Control(config, JsonFile(directory, "control.json"))
-    coverage = Coverage()
+    coverage, asked = Coverage(), {*thresholds, *vetoes}
     would_be: list[Replayed] = []
     known = logged_sources(directory, source)
     for number, one in enumerate(known):
         in_force = control.in_force(one) if one in config.sources else config
-        tried = {name: on for name, on in thresholds.items() if name in in_force.sounds}
+        tried = asked.intersection(in_force.sounds)
         if tried:
             in_force = only_with(in_force, tried)
-        elif thresholds:
+        elif asked:
             continue  # all of them are switched off here
-        for name, on in tried.items():
-            in_force = with_threshold(in_force, name, on)
+        for name in tried:
+            if name in thresholds:
+                in_force = with_threshold(in_force, name, thresholds[name])
+            if name in vetoes:
+                in_force = with_veto(in_force, name, vetoes[name])
         found = _followed(
             of_one_model(directory, config, one, since, until, coverage),
             lambda at, number=number: progress((number + (at - since) / (until - since)) / len(known)),  # type: ignore[misc]  # bound now
@@ -145,9 +150,9 @@ def compare(
     with reading(directory) as reader:
         wanted = Filter(since=since - LEAD_S, until=until, source=source)
         were = [_as_replayed(event) for event in reader.events(wanted)]
-    if thresholds:
-        were = [event for event in were if event.sound in thresholds]
-        would_be = [event for event in would_be if event.sound in thresholds]
+    if asked:
+        were = [event for event in were if event.sound in asked]
+        would_be = [event for event in would_be if event.sound in asked]
     return match(were, would_be, coverage, since, until)
 
 
@@ -235,7 +240,7 @@ def decided(
         if is_needed or observe is not None or not decider.is_quiet:
             if decider.is_quiet and not minute.is_first:
                 _leap(decider, at, before, minute)
-            for hop in _readable(minute):
+            for hop in readable(minute):
                 if hop.scores is None and hop.sensed.is_wanted:
                     decider.miss(hop.sensed)
                 else:
@@ -248,7 +253,7 @@ def decided(
         yield from decider.close(before.end, before.end)
 
 
-def _readable(minute: Minute) -> list[Hop]:
+def readable(minute: Minute) -> list[Hop]:
     """Its hops; none where it is damaged."""
     with suppress(*UNREADABLE):
         return list(minute.hops())

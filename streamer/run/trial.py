@@ -1,10 +1,10 @@
-"""A configuration as it would be with other thresholds, and with no more sounds than that takes."""
+"""A configuration as it would be with other thresholds or vetoes, and with no more sounds than that takes."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-from streamer.config.schema import Config
+from streamer.config.schema import Config, VetoSettings
 from streamer.model.labels import descendants
 
 
@@ -31,4 +31,10 @@ def with_threshold(config: Config, sound: str, on: float) -> Config:
     """The same with another threshold, and `off` in proportion."""
     rule = config.sound(sound)
     changed = config.sounds[sound].model_copy(update={"on": on, "off": on * rule.off / rule.on})
+    return config.model_copy(update={"sounds": {**config.sounds, sound: changed}})
+
+
+def with_veto(config: Config, sound: str, veto: VetoSettings) -> Config:
+    """The same with another veto of a sound."""
+    changed = config.sounds[sound].model_copy(update={"veto": veto})
     return config.model_copy(update={"sounds": {**config.sounds, sound: changed}})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from streamer.types import Report, SoundEvent, SourceState
+from streamer.types import Recurrence, Report, SoundEvent, SourceState
 
 log = logging.getLogger(__name__)
 
@@ -16,6 +16,7 @@ class LogSink:
     def __init__(self) -> None:
         self._logged: dict[str, tuple[str, str]] = {}
         """by source, the state that was logged last"""
+        self._overdue: set[tuple[str, str]] = set()
 
     def put(self, report: Report) -> None:
         match report:
@@ -37,11 +38,22 @@ class LogSink:
                     report.peak,
                     report.level_dbfs,
                 )
+            case Recurrence():
+                self._put_recurrence(report)
             case SourceState() if (report.phase, report.reason) != self._logged.get(report.source_id):
                 self._logged[report.source_id] = report.phase, report.reason
                 level = logging.INFO if report.phase in ("listening", "paused", "ended") else logging.WARNING
                 reason = f" ({report.reason})" if report.reason else ""
                 log.log(level, "%s: %s%s", report.source_id, report.phase, reason)
+
+    def _put_recurrence(self, found: Recurrence) -> None:
+        key = found.source_id, found.sound
+        if found.is_overdue and key not in self._overdue:
+            self._overdue.add(key)
+            log.warning("%s: %s is overdue: not heard in %.0f h of listening", *key, found.listened_s / 3600)
+        elif not found.is_overdue and key in self._overdue:
+            self._overdue.remove(key)
+            log.info("%s: %s is not overdue any more", *key)
 
     async def run(self) -> None:
         """Everything is logged at once; nothing is left to do until cancelled."""

@@ -385,6 +385,28 @@ class Reader:
             raise InputError(f"there is no clip of {clip_id}")
         return float(row[0]), float(row[1])
 
+    def last_heard(self, source: str, sound: str) -> float | None:
+        """When a sound was heard last: also as was reported as missed, but not what was judged wrong."""
+        latest = self._db.execute(
+            "SELECT coalesce(offset, seen_at) FROM event INDEXED BY event_sound "
+            "WHERE sound = ? AND source = ? AND verdict IS NOT 'wrong' ORDER BY onset DESC LIMIT 1",
+            (sound, source),
+        ).fetchone()
+        (missed,) = self._db.execute(
+            "SELECT max(offset) FROM missed WHERE sound = ? AND source = ?", (sound, source)
+        ).fetchone()
+        found = [float(at) for at in (latest and latest[0], missed) if at is not None]
+        return max(found, default=None)
+
+    def listened_s(self, source: str, since: float, until: float) -> float:
+        """Seconds for which a source was listened to between two times."""
+        rows = self._db.execute(
+            "SELECT quarter, seconds FROM listened WHERE source = ? AND quarter >= ? AND quarter < ?",
+            (source, since // QUARTER_S, until / QUARTER_S),
+        )
+        # Of the quarter in which it begins, what came before may be a part of the seconds.
+        return float(sum(min(seconds, (quarter + 1) * QUARTER_S - since) for quarter, seconds in rows))
+
     def contents(self) -> Contents:
         """What there is, and what waits."""
         # One at a time SQLite reads each from the end of an index; together it would read all rows.

@@ -22,7 +22,7 @@ from streamer.model import hub, manifest
 from streamer.types import Samples
 
 FOLDER = "taught"
-COMMANDS = ("list", "show", "remove", "test", "sound")
+COMMANDS = ("list", "show", "remove", "test", "sound", "veto")
 """names that the command has for itself"""
 
 

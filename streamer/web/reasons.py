@@ -22,6 +22,8 @@ def explain(event: Event, names: Names) -> list[str]:
         lines.append(words["why_min"].format(s=names.number(least_s, "g")))
     if others := rule.get("unless"):
         lines.append(words["why_unless"].format(sounds=", ".join(map(names.sound, others))))
+    if rule.get("veto"):
+        lines.append(words["why_veto"])
     if event.verified is not None:
         lines.append(words["why_cadence_found" if event.verified else "why_cadence_missing"])
     if not event.notify:

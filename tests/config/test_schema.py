@@ -333,6 +333,26 @@ def test_what_is_said_can_be_printed(write: Write) -> None:
         ("{taught: ../owl}", "sounds.owl.taught: "),
         ("{labels: [Owl], above_background_db: 20}", "sounds.owl: a sound has exactly one of"),
         ("{above_background_db: 20, on: 0.5}", "sounds.owl: loudness has no on and off"),
+        (
+            "{labels: [Owl], priority: critical, veto: {model: ast-tiny, bias: 0, weights: {Cat: 1}}}",
+            "sounds.owl: nothing may hold a critical sound back: it has no veto",
+        ),
+        (
+            "{above_background_db: 9, veto: {model: ast-tiny, bias: 0, weights: {Cat: 1}}}",
+            "sounds.owl: loudness has no labels, and so no veto",
+        ),
+        (
+            "{labels: [Owl], expect: {every: 5m}}",
+            "sounds.owl.expect.every: an hour at least and a year at most",
+        ),
+        (
+            "{labels: [Owl], expect: {every: daily}}",
+            "sounds.owl.expect.every: 'daily' is no length of time: write 90s, 30m, 24h, 7d or 2w",
+        ),
+        (
+            "{labels: [Owl], expect: {every: 1d, at: cave}}",
+            "sounds.owl.expect.at: 'cave' is no source of this file",
+        ),
         ("{labels: [Owl], unless: [crow]}", "sounds.owl.unless: 'crow' is not another sound of this file"),
         ("{labels: [Owl], verify: maybe}", "sounds.owl.verify: should be 'none', 'mark' or 'require'"),
         ("{labels: [Owl], cadence: t4}", "sounds.owl: cadence has no effect without verify"),
@@ -371,3 +391,15 @@ def test_a_taught_sound_is_one_more_label(write: Write) -> None:
 
     rule = config.sound("chime")
     assert (rule.labels, rule.taught, rule.on) == (("taught: our_bell",), "our_bell", 0.6)
+
+
+def test_where_a_sound_is_expected(write: Write) -> None:
+    """At the only source; where there are several, the file says at which."""
+    sounds = "sounds: {owl: {labels: [Owl], expect: {every: 1d}}, cat: {labels: [Cat]}}\n"
+    config = load_config(write("sources: {barn: {demo: true}}\n" + sounds))
+    assert config.expected == (("barn", "owl", 86400.0),)
+    two = "sources: {barn: {demo: true}, wood: {demo: true}}\n"
+    with pytest.raises(ConfigError, match=r"sounds\.owl\.expect: there are several sources: say with `at`"):
+        load_config(write(two + sounds))
+    config = load_config(write(two + sounds.replace("every: 1d", "every: 12h, at: wood")))
+    assert config.expected == (("wood", "owl", 43200.0),)

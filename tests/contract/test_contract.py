@@ -16,12 +16,13 @@ from streamer.mqtt.messages import (
     encode,
     event_message,
     level_payload,
+    overdue_message,
     stats_message,
 )
 from streamer.mqtt.topics import Topics
-from streamer.types import SoundEvent
+from streamer.types import Recurrence, SoundEvent
 from tests.contract.wire import check
-from tests.reports import event, events, stats
+from tests.reports import T0, event, events, stats
 
 TOPICS = Topics("streamer", "home")
 
@@ -57,6 +58,15 @@ def test_the_day_of_a_source_keeps_the_contract() -> None:
     for today in (Today(), Today(3, 1_790_000_000.0)):
         check(TOPICS.any_sound_attributes("kitchen"), encode(any_sound_message(today)))
         check(TOPICS.sound_attributes("kitchen", "cat"), encode(attributes_message(None, today)))
+
+
+@pytest.mark.parametrize("note", ["", "switched off"])
+def test_what_is_overdue_keeps_the_contract(note: str) -> None:
+    """Times, hours, and a reason or null."""
+    found = Recurrence("kitchen", "washer", T0, not note, T0 - 90_000, True, 90_000.0, 86_400.0, note)
+    message = overdue_message(found)
+    check(TOPICS.overdue_attributes("kitchen", "washer"), encode(message))
+    assert (message["listened_h"], message["every_h"], message["note"]) == (25, 24, note or None)
 
 
 def test_stats_keep_the_contract() -> None:

@@ -15,6 +15,8 @@ SCHEMAS = {
     r"[^/]+/[^/]+/event/(start|update|end)": "event",
     r"[^/]+/[^/]+/sound/[^/]+/state": "state",
     r"[^/]+/[^/]+/sound/[^/]+/attributes": "attributes",
+    r"[^/]+/[^/]+/sound/[^/]+/overdue": "state",
+    r"[^/]+/[^/]+/sound/[^/]+/overdue/attributes": "overdue",
     r"[^/]+/[^/]+/sound/state": "state",
     r"[^/]+/[^/]+/sound/attributes": "day",
     r"[^/]+/[^/]+/sound/[^/]+/listen/state": "state",

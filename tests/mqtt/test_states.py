@@ -14,8 +14,8 @@ from streamer.mqtt import states as state
 from streamer.mqtt.messages import Message
 from streamer.mqtt.states import StateTopics
 from streamer.mqtt.topics import Topics
-from streamer.types import Hearing, SourcePhase, SourceState
-from tests.reports import event, stats
+from streamer.types import Hearing, Recurrence, SourcePhase, SourceState
+from tests.reports import T0, event, stats
 
 BASE = "streamer/pi"
 DOG = f"{BASE}/kitchen/sound/dog_bark"
@@ -244,3 +244,26 @@ def test_what_is_retained(states: StateTopics) -> None:
     for message in drain(states):
         assert message.retain == (not message.topic.endswith(("/level", "/labels")))
         assert message.qos == (0 if message.topic.endswith(("/level", "/stats")) else 1)
+
+
+def test_what_is_overdue() -> None:
+    """Nothing is said of it before it is known, lest it flicker at each start; then ON until it is heard."""
+    names, expected = Names(), [("kitchen", "dog_bark")]
+    states = StateTopics(Topics("streamer", "pi"), ["kitchen"], ["dog_bark"], names, expected)
+    states.online()
+    assert not any("overdue" in topic for topic, _ in said(states))
+    assert {f"{DOG}/overdue", f"{DOG}/overdue/attributes"} <= states.retained()
+    found = Recurrence("kitchen", "dog_bark", T0, True, T0 - 90_000, True, 90_000.0, 86_400.0)
+    states.put(found)
+    attributes, overdue = said(states)
+    assert attributes[0] == f"{DOG}/overdue/attributes"
+    assert json.loads(attributes[1])["listened_h"] == 25
+    assert overdue == (f"{DOG}/overdue", "ON")
+    states.put(replace(found, listened_s=90_060.0))
+    assert said(states) == []
+    states.put(replace(found, is_overdue=False, listened_s=0.0))
+    assert said(states)[-1] == (f"{DOG}/overdue", "OFF")
+    states.put(replace(found, sound="cat"))
+    assert said(states) == []
+    states.change(["kitchen"], ["dog_bark"], names)
+    assert not any("overdue" in topic for topic in states.retained())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import configuration, running
+from tests.daemon import SOUNDS, configuration, running
 from tests.mosquitto import HOST, Mosquitto, Subscribe
 
 pytestmark = pytest.mark.slow
@@ -22,13 +22,18 @@ async def command(port: int, topic: str, payload: str) -> None:
 
 
 async def test_switched_off_and_on(tmp_path: Path, mosquitto: Mosquitto, subscribe: Subscribe) -> None:
-    """Off closes the source, which is no problem and not listened to; on opens it again."""
+    """Off closes the source, which is no problem and not listened to; on opens it again.
+
+    Meanwhile a sound that should come again is not overdue: it has just begun to be expected.
+    """
     heard = await subscribe(mosquitto.port)
     mqtt = {"host": HOST, "port": mosquitto.port}
-    config = configuration(tmp_path, {"demo": True}, mqtt=mqtt, home_assistant={})
+    sounds = {**SOUNDS, "doorbell": {**SOUNDS["doorbell"], "expect": {"every": "1d"}}}
+    config = configuration(tmp_path, {"demo": True}, mqtt=mqtt, home_assistant={}, sounds=sounds)
     with running(config) as daemon:
         await asyncio.to_thread(daemon.until_says, "listening")
         await heard.until_heard(f"{BASE}/status", "online")
+        await heard.until_heard(f"{BASE}/sound/doorbell/overdue", "OFF")
         await command(mosquitto.port, f"{BASE}/listen/set", "OFF")
         await heard.until_heard(f"{BASE}/status", "offline")
         await asyncio.to_thread(daemon.until_says, "paused")

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from streamer.sinks.logger import LogSink
-from streamer.types import Hearing, SourceState
+from streamer.types import Hearing, Recurrence, SourceState
 from tests.reports import event, stats
 
 
@@ -28,4 +28,16 @@ def test_a_line_for_what_matters(caplog: pytest.LogCaptureFixture) -> None:
         ("INFO", "kitchen: dog_bark began (score 0.91, -31 dBFS, latency 0.6 s)"),
         ("INFO", "kitchen: dog_bark ended after 2.5 s (peak 0.93, -31 dBFS)"),
         ("WARNING", "kitchen: waiting (the device is gone)"),
+    ]
+
+
+def test_what_is_overdue_is_a_line_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Each minute says it anew, the log when it begins and when it ends."""
+    caplog.set_level(logging.INFO)
+    sink = LogSink()
+    for is_overdue in (False, True, True, False, False):
+        sink.put(Recurrence("cellar", "washer", 0.0, is_overdue, -90_000.0, True, 90_000.0, 86_400.0))
+    assert [(record.levelname, record.message) for record in caplog.records] == [
+        ("WARNING", "cellar: washer is overdue: not heard in 25 h of listening"),
+        ("INFO", "cellar: washer is not overdue any more"),
     ]

@@ -7,21 +7,35 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
-from streamer.data.synthesis import DEMO_RATE, demo_recording, write_wav
+from streamer.config.schema import load_config
+from streamer.data.synthesis import DEMO_RATE, coloured_noise, demo_recording, write_wav
+from streamer.detection.pipeline import Pipeline
+from streamer.detection.steps import scores_in_steps, sensed_in_steps
+from streamer.inference.engines import open_engine
+from streamer.metrics import Metrics
+from streamer.run.fingerprints import fingerprints
+from streamer.run.model import heads_of
+from streamer.store.log import Log, Recorded
+from streamer.store.score_files import About
+from streamer.types import Hop, SoundEvent, Window
 from tests.contract.wire import check
 from tests.daemon import configuration, running
 from tests.inference import models
 from tests.mosquitto import HOST, Mosquitto, Subscribe, Subscriber
-from tests.teaching.melody import RATE, clips, recording
+from tests.run.test_replay import keep
+from tests.teaching.melody import RATE, clips, melody, recording
 
 pytestmark = pytest.mark.slow
 
@@ -198,3 +212,54 @@ def test_two_sounds_that_are_alike(tmp_path: Path, folder: Path, taught: str) ->
     assert "--not" in said
     streamer(folder / "state", "teach", "remove", "gong")
     assert "gong" not in streamer(folder / "state", "teach", "list")
+
+
+RINGING = (659.3, 784.0, 1046.5, 784.0, 880.0, 988.0, 1046.0)
+"""seven notes of another appliance, which the head of the melody takes for it"""
+
+
+async def lived(state: Path, own: Path, melodies: Mapping[float, tuple[float, ...]]) -> list[SoundEvent]:
+    """What a daemon keeps of a minute in which melodies begin at some seconds, an hour ago; its events."""
+    begin, seconds_ = time.time() - 3600, 60
+    samples = 0.004 * coloured_noise(np.random.default_rng(3), RATE, float(seconds_), 1.0)
+    for number, (at, notes) in enumerate(melodies.items()):
+        sound = (0.12 + 0.02 * number) * melody(notes)
+        samples[int(at * RATE) : int(at * RATE) + len(sound)] += sound
+    padded = np.concatenate((np.zeros(10 * RATE), samples)).astype(np.float32)
+    settings = load_config(own)
+    engine = open_engine(settings.model, heads=heads_of(settings))
+    labels = tuple(engine.labels)
+    pipeline = Pipeline("room", settings, labels)
+    hops, events = list[Hop](), list[SoundEvent]()
+    for number in range(seconds_):
+        part, end = padded[(number + 1) * RATE : (number + 11) * RATE], begin + number + 1
+        window = Window("room", number, part, RATE, end - 10, end, warm_up=number < 9)
+        sensed = sensed_in_steps(pipeline.sense(window))
+        scores = scores_in_steps(engine.score([window])[0]) if sensed.is_wanted else None
+        events += pipeline.decide(sensed, scores, end)
+        hops.append(Hop("room", sensed, scores, pipeline.origin, 1.0, number == 0))
+    events += pipeline.close(begin + seconds_, begin + seconds_)
+    await keep(state, hops, About(settings.model.path, labels, engine.window_s, fingerprints(settings)))
+    event_log = Log(state, Metrics())
+    event_log.append([Recorded(event) for event in events])
+    event_log.close()
+    return [event for event in events if event.sound == "chime" and event.phase == "end"]
+
+
+async def test_one_that_is_marked_wrong_is_gone_on_replay(tmp_path: Path, folder: Path, taught: str) -> None:
+    """What was taken for the melody is marked, a veto is learned from it, and it is no event any more."""
+    state = tmp_path / "state"
+    shutil.copytree(folder / "state" / "taught", state / "taught")
+    own = config(tmp_path, state, folder / "evening.wav")
+    notes = (659.3, 784.0, 1046.5, 784.0)
+    events = await lived(state, own, {8.0: notes, 20.0: notes, 32.0: notes, 44.0: RINGING})
+    assert len(events) == 4
+    streamer(state, "events", "review", events[3].id, "wrong", "--config", own)
+
+    said = streamer(state, "teach", "veto", "chime", "--config", own, "--apply")
+
+    assert said.startswith("chime: learned from 4 events: 1 marked wrong, 0 marked right, 3 not reviewed\n")
+    assert "4 events: 1 gone (1 marked wrong, 0 marked right, 0 not reviewed), 3 the same, 0 new" in said
+    found = json.loads(streamer(state, "replay", "--last", "1d", "--sound", "chime", "-c", own, "--json"))
+    assert [event["id"] for event in found["gone"]] == [events[3].id]
+    assert (found["same"], found["new"]) == (3, [])

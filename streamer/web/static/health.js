@@ -36,6 +36,7 @@ class Health extends LitElement {
     const outbox = report.outbox ?? {}, latency = report.latency_ms ?? {}, inference = report.inference ?? {}, dropped = Object.entries(report.dropped ?? {});
     return html`<header><h1>${t("health")}</h1><span class="dim">${t(report.healthy ? "all_alive" : "up_for", { time: uptime(report.uptime_s) })}</span></header>
       ${report.problems?.map((problem) => html`<p class="banner" role="alert">${problem}</p>`)}
+      ${report.overdue?.map((clause) => html`<p class="banner" role="status">${clause}</p>`)}
       <div class="health">
         <section class="panel wide"><h2>${t("sources")}</h2><div class="scroll" tabindex="0" role="region" aria-label=${t("sources")}><table>
           <thead><tr><th>${t("source")}</th><th>${t("state")}</th>${[t("windows"), t("skipped"), t("gaps"), t("reopened"), t("events")].map((name) => html`<th class="number">${name}</th>`)}</tr></thead>
