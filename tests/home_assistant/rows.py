@@ -3,9 +3,9 @@
     ha/bin/pip install SQLAlchemy==2.0.27 fnv-hash-fast==0.5.0 psutil-home-assistant==0.0.1
     python -m tests.home_assistant.rows --python ha/bin/python
 
-A minute of audio goes through model and detector with configs/home.yaml, and its reports, sixty times, through
-the state topics by a clock of their own. What these publish goes through Mosquitto to Home Assistant, with its
-recorder. The environment is that of `tests.home_assistant`, with the requirements of its recorder.
+A minute of audio goes through the model and the detector with configs/home.yaml. Its reports go, sixty times,
+through the state topics by a clock of their own, and what these publish through Mosquitto to a Home Assistant
+that has a recorder. Its environment is that of `tests.home_assistant`, with what the recorder requires.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import sqlite3
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -36,7 +37,7 @@ from streamer.mqtt.messages import Message, encode, event_message
 from streamer.mqtt.states import StateTopics
 from streamer.mqtt.topics import Topics
 from streamer.run.offline import Recording, detect_all
-from streamer.types import Hearing, Report, Samples, Scores, SoundEvent, SourcePhase, SourceState, Window
+from streamer.types import Report, Samples, Scores, SoundEvent, SourcePhase, SourceState, Window
 from tests.home_assistant.home import CONFIGURATION, Home
 from tests.mosquitto import HOST, Mosquitto
 from tests.reports import stats
@@ -80,7 +81,7 @@ def reports(path: Path, config: Config) -> list[Report]:
 
 
 def hour(minute: Iterable[Report], began_at: float) -> Iterator[tuple[float, Report]]:
-    """The reports of a minute again and again, each with the seconds since the begin; ids are new each time."""
+    """The reports of a minute again and again, with the seconds since the begin; each id is a new one."""
     reports = list(minute)
     for n in range(MINUTES):
         shift = n * DEMO_S
@@ -103,23 +104,24 @@ def hour(minute: Iterable[Report], began_at: float) -> Iterator[tuple[float, Rep
             yield at, moved
 
 
-def messages(config: Config, topics: Topics, hour: Iterable[tuple[float, Report]]) -> Iterator[Message]:
+def drained(state: StateTopics) -> Iterator[Message]:
+    while (message := state.first()) is not None:
+        yield message
+        state.done(message)
+
+
+def messages(state: StateTopics, config: Config, hour: Iterable[tuple[float, Report]]) -> Iterator[Message]:
     """What the broker gets of an hour, in order."""
     clock = [0.0]
+    topics = topics_of(config)
     with mock.patch.object(states.time, "monotonic", lambda: clock[0]):
-        state = StateTopics(topics, config.sources, config.sounds, config.names)
-        state.online()
-        state.put_control(Control(config, JsonFile(None, "")), ROOM)
-        state.put(SourceState(ROOM, SourcePhase.LISTENING, 0.0))
         for at, report in hour:
             clock[0] = at
             if isinstance(report, SoundEvent):
                 payload = encode(event_message(report, topics.node, names=config.names))
                 yield Message(topics.event(ROOM, report.phase), payload, 1, retain=False)
             state.put(report)
-            while (message := state.first()) is not None:
-                yield message
-                state.done(message)
+            yield from drained(state)
 
 
 async def count(python: str, folder: Path, name: str, config: Config, minute: list[Report]) -> None:
@@ -127,10 +129,9 @@ async def count(python: str, folder: Path, name: str, config: Config, minute: li
     broker = Mosquitto(folder)
     broker.start()
     home = Home(python, folder / "home", broker.port, [], CONFIGURATION + RECORDER)
-    topics = Topics("streamer", config.node)
+    topics = topics_of(config)
+    state = StateTopics(topics, config.sources, config.sounds, config.names)
     listening = asyncio.create_task(home.listen())
-    began_at = stats().at
-    sent = list(messages(config, topics, hour(minute, began_at)))
     try:
         async with aiomqtt.Client(HOST, broker.port) as client:
             labelled = [key for key, sound in config.sounds.items() if sound.labels]
@@ -138,7 +139,15 @@ async def count(python: str, folder: Path, name: str, config: Config, minute: li
                 await client.publish(message.topic, message.payload, qos=1, retain=True)
             await home.start()
             await home.until("its birth message", lambda: home.said.get("homeassistant/status") == "online")
+            state.online()
+            state.put_control(Control(config, JsonFile(None, "")), ROOM)
+            state.put(SourceState(ROOM, SourcePhase.LISTENING, 0.0))
+            for message in drained(state):
+                await client.publish(message.topic, message.payload, message.qos, message.retain)
+            await home.shows(f"binary_sensor.{ROOM}_any_sound", "off")
             await asyncio.sleep(2)
+            began_at = time.time()
+            sent = list(messages(state, config, hour(minute, began_at)))
             for n, message in enumerate(sent):
                 await client.publish(message.topic, message.payload, message.qos, message.retain)
                 if n % AT_ONCE == 0:
@@ -151,21 +160,27 @@ async def count(python: str, folder: Path, name: str, config: Config, minute: li
         listening.cancel()
         await asyncio.wait((listening,))
         broker.stop()
-    rows = recorded(folder / "home" / "home-assistant_v2.db")
+    rows = recorded(folder / "home" / "home-assistant_v2.db", began_at)
     n_events = sum(isinstance(report, SoundEvent) and report.phase == "start" for report in minute)
     print(f"{name}: {MINUTES * n_events} events, {len(sent)} messages, {sum(rows.values())} rows")
     for entity, n_rows in rows.items():
         print(f"  {n_rows:5} {entity}")
 
 
-def recorded(database: Path) -> dict[str, int]:
-    """Rows by entity, the most first. Each has three that are of the begin and the end."""
+def recorded(database: Path, since: float) -> dict[str, int]:
+    """Rows by entity, the most first, without that of the end."""
     with closing(sqlite3.connect(database)) as connection:
         found: list[tuple[str, int]] = connection.execute(
             "select states_meta.entity_id, count(*) n from states join states_meta using (metadata_id)"
-            " group by states_meta.entity_id order by n desc"
+            " where last_updated_ts >= ? and state != 'unavailable'"
+            " group by states_meta.entity_id order by n desc",
+            (since,),
         ).fetchall()
     return dict(found)
+
+
+def topics_of(config: Config) -> Topics:
+    return Topics("streamer", config.node)
 
 
 def main() -> None:
