@@ -88,7 +88,12 @@ class Home:
     """What it and the sink say is in `said`: by topic, and those of its own without their `ha/`."""
 
     def __init__(
-        self, python: str, folder: Path, port: int, automations: list[dict[str, Any]] = AUTOMATIONS
+        self,
+        python: str,
+        folder: Path,
+        port: int,
+        automations: list[dict[str, Any]] = AUTOMATIONS,
+        configuration: str = CONFIGURATION,
     ) -> None:
         self.said: dict[str, str] = {}
         self.port = port
@@ -97,7 +102,7 @@ class Home:
         self._log = folder / "log"
         self._process: asyncio.subprocess.Process | None = None
         folder.mkdir()
-        (folder / "configuration.yaml").write_text(CONFIGURATION, encoding="utf-8")
+        (folder / "configuration.yaml").write_text(configuration, encoding="utf-8")
         self._automations = automations
         self._automate(automations)
         blueprints = folder / "blueprints" / "automation" / "streamer"

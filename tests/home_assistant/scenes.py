@@ -40,7 +40,7 @@ CONFIG = Config.model_validate(
             "smoke_alarm": {"labels": ["Smoke detector, smoke alarm"]},
             "glass_break": {"labels": ["Glass"]},
         },
-        "home_assistant": {"form": "entity"},
+        "home_assistant": {"form": "entity", "page_url": "http://home.local:8927/"},
     }
 )
 COOLDOWN_S = 8.0
@@ -64,7 +64,7 @@ def automation(alias: str, **inputs: object) -> dict[str, Any]:
                         "service": "mqtt.publish",
                         "data": {
                             "topic": f"notified/{alias}",
-                            "payload": "{{ event_id }}: {{ name }}, {{ where }}",
+                            "payload": "{{ event_id }} {{ link }}",
                         },
                     }
                 ],
@@ -93,12 +93,16 @@ class Scene:
         self._client = client
         self.notified: list[tuple[str, str]] = []
         """automation and event id, in order"""
+        self.links: dict[str, str] = {}
+        """by event id"""
         self._n = 0
 
     async def read(self) -> None:
         async for message in self._client.messages:
             payload = message.payload.decode() if isinstance(message.payload, bytes) else ""
-            self.notified.append((str(message.topic).split("/")[1], payload.split(":")[0]))
+            event_id, link = payload.split(" ")
+            self.notified.append((str(message.topic).split("/")[1], event_id))
+            self.links[event_id] = link
 
     async def hear(
         self,
@@ -166,6 +170,8 @@ async def _play(scene: Scene) -> None:
     smoke = await scene.hear("smoke_alarm")
     assert await scene.by("always") == [dog, smoke]
     print("ok  a smoke alarm inside the dog's cool-down notifies")
+    assert scene.links[smoke] == f"http://home.local:8927/#/events/{smoke}", scene.links
+    print("ok  a tap opens the event on the page")
 
     again = [await scene.hear("dog_bark"), await scene.hear("dog_bark")]
     elsewhere = await scene.hear("dog_bark", source="hall")

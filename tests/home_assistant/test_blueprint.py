@@ -40,8 +40,10 @@ def load() -> dict[str, Any]:
     return loaded
 
 
-def notifies(fields: dict[str, object], at: time = time(12), **inputs: object) -> bool:
-    """Whether the conditions let an event pass, rendered by the engine that Home Assistant uses."""
+def variables(
+    fields: dict[str, object], at: time = time(12), *, page: str | None = None, **inputs: object
+) -> tuple[NativeEnvironment, dict[str, object]]:
+    """The variables for an event, rendered by the engine that Home Assistant uses, and that engine."""
     blueprint = load()
     given = {key: one.get("default") for key, one in blueprint["blueprint"]["input"].items()} | inputs
     message = event_message(event(), "pi", names=Names()) | fields
@@ -49,17 +51,25 @@ def notifies(fields: dict[str, object], at: time = time(12), **inputs: object) -
     environment.filters["float"] = lambda value, default=0.0: float(value) if value is not None else default
     state = type("State", (), {"attributes": json.loads(json.dumps(message))})
     scope: dict[str, object] = {
-        "trigger": type("Trigger", (), {"to_state": state}),
+        "trigger": type("Trigger", (), {"to_state": state, "entity_id": "event.kitchen_detection"}),
         "this": type("This", (), {"entity_id": "automation.one"}),
         "now": lambda: datetime.combine(datetime.now(UTC).date(), at),
+        "device_id": lambda _: "kitchen",
+        "device_attr": lambda _, name: {"configuration_url": page}[name],
     }
     for key, value in blueprint["variables"].items():
         scope[key] = (
             given[str(value)] if isinstance(value, Input) else environment.from_string(value).render(scope)
         )
+    return environment, scope
+
+
+def notifies(fields: dict[str, object], at: time = time(12), **inputs: object) -> bool:
+    """Whether the conditions let an event pass."""
+    environment, scope = variables(fields, at, **inputs)
     return all(
         str(environment.from_string(condition["value_template"]).render(scope)).strip() == "True"
-        for condition in blueprint["condition"]
+        for condition in load()["condition"]
     )
 
 
@@ -91,6 +101,20 @@ def test_which_events_notify(
 ) -> None:
     """What is critical always does; the rest by its peak, outside of quiet hours, if the detector says so."""
     assert notifies(fields, at, **inputs) is expected
+
+
+@pytest.mark.parametrize(
+    ("page", "link"),
+    [
+        ("http://home.local:8927/", "http://home.local:8927/#/events/e1"),
+        ("https://home.example/ears", "https://home.example/ears/#/events/e1"),
+        (None, "/logbook?entity_id=event.kitchen_detection"),
+    ],
+)
+def test_a_tap_opens_the_event(page: str | None, link: str) -> None:
+    """On the page of the device, where it has one; else in the logbook of Home Assistant. On either phone."""
+    assert variables(DOG, page=page)[1]["link"] == link
+    assert BLUEPRINT.read_text(encoding="utf-8").count('"{{ link }}"') == 2
 
 
 def test_a_run_for_each_event() -> None:

@@ -25,6 +25,7 @@ from streamer.mqtt.retained import clear_node
 from streamer.mqtt.topics import Topics
 from streamer.run.broker_link import BrokerLink
 from streamer.store.log import Log
+from streamer.store.query import Filter, reading
 from streamer.store.writer import Writer
 from streamer.types import SourceState
 from tests.contract.wire import check
@@ -276,6 +277,40 @@ async def test_a_reload_leaves_the_others_alone(
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_new_name_keeps_ids_topics_and_history(
+    mosquitto: Mosquitto, subscribe: Subscribe, tmp_path: Path
+) -> None:
+    """A source and a sound are renamed: what people read changes, and the events before are still theirs."""
+    plain = configuration(mosquitto.port)
+    sounds = {**plain.sounds, "dog_bark": {"labels": ["Dog"], "name": "Rex, 犬"}}
+    renamed = configuration(
+        mosquitto.port, sources={"kitchen": {"demo": True, "name": "Küche", "area": "Haus"}}, sounds=sounds
+    )
+    topics, components, names = [], [], []
+    for event_id, config in (("before", plain), ("after", renamed)):
+        heard = await subscribe(mosquitto.port)
+        async with told(config, tmp_path) as (recorder, _):
+            recorder.put(SourceState("kitchen", "listening", 0.0))
+            for phase in ("start", "end"):
+                recorder.put(event(phase, event_id=event_id))
+            await heard.until(lambda heard, own=event_id: own in (heard.latest(f"{BASE}/kitchen/last") or ""))  # type: ignore[misc]  # bound now
+        last = json.loads(heard.latest(f"{BASE}/kitchen/last") or "")
+        device = json.loads(heard.latest(DEVICE) or "")
+        names.append((last["source_name"], last["sound_name"], device["dev"]["name"]))
+        topics.append({message.topic for message in heard.messages if "/event/" not in message.topic})
+        components.append(
+            {key: {name: one[name] for name in one if name != "name"} for key, one in device["cmps"].items()}
+        )
+        assert (last["source"], last["sound"]) == ("kitchen", "dog_bark")
+        assert device["dev"]["ids"] == ["streamer_pi_kitchen"]
+    assert names == [("Kitchen", "Dog bark", "Kitchen"), ("Küche", "Rex, 犬", "Küche")]
+    assert topics[0] == topics[1]
+    assert components[0] == components[1]
+    with reading(tmp_path) as reader:
+        found = reader.events(Filter(source="kitchen", sound="dog_bark"))
+        assert {one.id for one in found} == {"before", "after"}
 
 
 async def test_a_sound_is_switched_off_and_a_source_muted(
