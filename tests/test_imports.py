@@ -56,6 +56,7 @@ ONLY_IMPORTERS = {
     "prometheus_client": "ops/prometheus.py",
     "soundfile": "nodes/flac.py",
     "soxr": "nodes/hops.py",
+    "wyoming": "capture/satellite.py",
     "websockets": "nodes/gateway.py nodes/link.py",
 }
 

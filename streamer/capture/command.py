@@ -7,12 +7,12 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from streamer.capture.channels import Channel, Mixer
+from streamer.capture.pcm import DTYPES, Format, frames
 from streamer.core.clock import Clock
 from streamer.core.printable import printable, without_secrets
 from streamer.core.tasks import cancel_and_wait
@@ -26,11 +26,6 @@ TERM_S = 2.0
 """how long a program may take to end when asked to"""
 GUARD = ("/bin/sh", "-c", 'read -r _; kill -s KILL -- "-$0"')
 """reads a pipe that nobody writes to: it ends with this process, and then the group is killed"""
-DTYPES: dict[str, np.dtype[np.int16 | np.int32 | np.float32]] = {
-    "s16le": np.dtype("<i2"),
-    "s32le": np.dtype("<i4"),
-    "f32le": np.dtype("<f4"),
-}
 
 
 class Command:
@@ -46,13 +41,13 @@ class Command:
         *,
         sample_rate: int = 16000,
         channels: int = 1,
-        sample_format: Literal["s16le", "s32le", "f32le"] = "s16le",
+        sample_format: Format = "s16le",
         channel: Channel = "mix",
     ) -> None:
         self._command = command
         self._sample_rate = sample_rate
         self._channels = channels
-        self._dtype = DTYPES[sample_format]
+        self._format = sample_format
         self._channel = channel
         self._process: asyncio.subprocess.Process | None = None
         self._guard: asyncio.subprocess.Process | None = None
@@ -97,8 +92,8 @@ class Command:
         mixer = Mixer(self._command[0], self._channel)
         n_frames = round(BLOCK_S * self._sample_rate)
         discontinuity = True
-        while (frames := await self._read(n_frames)).size:
-            samples = mixer.mono(frames.T)
+        while (interleaved := await self._read(n_frames)).size:
+            samples = mixer.mono(interleaved.T)
             write(AudioBlock(samples, clock.now() - len(samples) / self._sample_rate, discontinuity))
             discontinuity = False
         raise SourceError(await self._last_words())
@@ -126,17 +121,15 @@ class Command:
         """(n_frames, channels), fewer at the end of the program's output."""
         if self._process is None or self._process.stdout is None:
             raise RuntimeError("open comes before run")
-        frame_bytes = self._channels * self._dtype.itemsize
+        n_bytes = n_frames * self._channels * DTYPES[self._format].itemsize
         try:
             async with asyncio.timeout(STALL_S):
-                raw = await self._process.stdout.readexactly(n_frames * frame_bytes)
+                raw = await self._process.stdout.readexactly(n_bytes)
         except asyncio.IncompleteReadError as end:
-            raw = end.partial[: len(end.partial) // frame_bytes * frame_bytes]
+            raw = end.partial
         except TimeoutError as error:
             raise SourceError(f"{self._command[0]}: it wrote nothing for {STALL_S:g} s") from error
-        values = np.frombuffer(raw, self._dtype).reshape(-1, self._channels)
-        full_scale = 1.0 if self._dtype.kind == "f" else 2.0 ** (8 * self._dtype.itemsize - 1)
-        return (values / full_scale).astype(np.float32)
+        return frames(raw, self._format, self._channels)
 
     async def _keep_tail(self, stderr: asyncio.StreamReader) -> None:
         self._tail = b""

@@ -10,6 +10,7 @@ from typing import Literal
 from streamer.capture.channels import Channel
 from streamer.capture.command import Command
 from streamer.capture.microphone import Microphone, list_devices
+from streamer.capture.satellite import Satellite
 from streamer.config.sources import (
     CommandSettings,
     DemoSettings,
@@ -17,6 +18,7 @@ from streamer.config.sources import (
     NodeSettings,
     SourceSettings,
     StreamSettings,
+    WyomingSettings,
 )
 from streamer.errors import ConfigError, SourceError
 from streamer.types import Source
@@ -41,8 +43,9 @@ def open_source(
             if settings.fallback == "demo" and _no_microphone():
                 return _stream(demo(), channel=settings.channel, loop=True)
             return Microphone(settings.microphone, channel=settings.channel)
-        case StreamSettings():
-            return _stream(settings.stream, channel=settings.channel, pace=settings.pace, loop=settings.loop)
+        case StreamSettings() | DemoSettings():
+            address = settings.stream if isinstance(settings, StreamSettings) else demo()
+            return _stream(address, channel=settings.channel, pace=settings.pace, loop=settings.loop)
         case CommandSettings():
             return Command(
                 settings.command,
@@ -51,10 +54,10 @@ def open_source(
                 sample_format=settings.sample_format,
                 channel=settings.channel,
             )
+        case WyomingSettings():
+            return Satellite(settings.wyoming, channel=settings.channel)
         case NodeSettings():
             return node(settings)
-        case DemoSettings():
-            return _stream(demo(), channel=settings.channel, pace=settings.pace, loop=settings.loop)
 
 
 def _stream(

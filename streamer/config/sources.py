@@ -1,10 +1,11 @@
-"""What a source may be: a microphone, a stream, a command, a node or the demo, each with keys of its own."""
+"""What a source may be: a microphone, a stream, a command, a satellite, a node, the demo; and its keys."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, get_args
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Discriminator, Field, Tag
 
@@ -67,6 +68,23 @@ class CommandSettings(ChannelSettings):
     """Sample format of its output."""
 
 
+def _has_a_port(address: str) -> str:
+    """Raises ValueError where the port is none."""
+    urlsplit(f"//{address.removeprefix('tcp://')}").port  # noqa: B018  # reading it checks it
+    return address
+
+
+class WyomingSettings(ChannelSettings):
+    """A voice satellite or a microphone that speaks Wyoming, as those of Home Assistant do."""
+
+    wyoming: Annotated[
+        str,
+        Field(pattern=r"^(tcp://)?([^\s/?#@:\[\]]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$"),
+        AfterValidator(_has_a_port),
+    ]
+    """`HOST` or `HOST:PORT`; the port is 10700 where not set."""
+
+
 class NodeSettings(CommonSourceSettings):
     """A microphone at another machine, where `streamer capture` runs and sends its audio here."""
 
@@ -89,6 +107,7 @@ AnySourceSettings: TypeAlias = (
     Annotated[MicrophoneSettings, Tag("<microphone>")]
     | Annotated[StreamSettings, Tag("<stream>")]
     | Annotated[CommandSettings, Tag("<command>")]
+    | Annotated[WyomingSettings, Tag("<wyoming>")]
     | Annotated[NodeSettings, Tag("<node>")]
     | Annotated[DemoSettings, Tag("<demo>")]
 )

@@ -9,6 +9,7 @@ import pytest
 
 from streamer.capture.command import Command
 from streamer.capture.microphone import Microphone
+from streamer.capture.satellite import Satellite
 from streamer.capture.sources import open_source
 from streamer.capture.stream import Stream
 from streamer.config.sources import (
@@ -17,6 +18,7 @@ from streamer.config.sources import (
     MicrophoneSettings,
     SourceSettings,
     StreamSettings,
+    WyomingSettings,
 )
 from tests.pulse import FakeMicrophone
 
@@ -43,6 +45,7 @@ def no_demo() -> Path:
         (MicrophoneSettings(microphone="default"), Microphone),
         (StreamSettings(stream="rtsp://camera/sound"), Stream),
         (CommandSettings(command=["arecord"]), Command),
+        (WyomingSettings(wyoming="satellite.local"), Satellite),
     ],
 )
 def test_each_kind(settings: SourceSettings, kind: type) -> None:

@@ -28,6 +28,8 @@ sounds:
   dog: {labels: [Dog]}
 """
 
+ONE_KIND = "a source has exactly one of: microphone, stream, command, wyoming, node, demo"
+
 Write = Callable[[str | bytes], Path]
 
 
@@ -84,7 +86,7 @@ def test_what_home_comments_out_is_right_when_put_back(write: Write) -> None:
     whole = re.sub(r"^( *)# ( *[a-z_]+:( |$))", r"\1\2", text, flags=re.MULTILINE)
     config = load_config(write(whole))
 
-    assert set(config.sources) == {"living_room", "front_door", "rehearsal", "garage", "yard"}
+    assert set(config.sources) == {"living_room", "front_door", "rehearsal", "garage", "study", "yard"}
     assert config.mqtt.tls is not None
     follow_others = {"off", "confirm_of"}
     assert config.detection.model_dump(exclude=follow_others) == load_config(
@@ -144,7 +146,7 @@ windows: [1, 2]
         f"x.yaml:1: node: {name} 'My House'",
         "x.yaml:3: sources.here.chanel: unknown key, did you mean channel?",
         f"x.yaml:4: sources.Bad Name: {name} 'Bad Name'",
-        "x.yaml:5: sources.two: a source has exactly one of: microphone, stream, command, node, demo",
+        f"x.yaml:5: sources.two: {ONE_KIND}",
         "x.yaml:6: sources.cam.stream: should be a valid string, not 12",
         "x.yaml:7: sources.left.channel: should be 'mix', not 0, "
         "or should be greater than or equal to 1, not 0",
@@ -194,9 +196,9 @@ def test_a_key_of_another_kind_of_source_is_refused(write: Write, source: str, e
 
 @pytest.mark.parametrize("source", ["{}", "{channel: 2}", "{demo: true, microphone: x}", "{microphon: x}"])
 def test_a_source_of_no_kind_or_of_two_is_refused(write: Write, source: str) -> None:
-    """What a source is stands in one of five keys."""
+    """What a source is stands in one of six keys."""
     assert faults(write(f"sources: {{room: {source}}}\nsounds: {{dog: {{labels: [Dog]}}}}\n")) == [
-        "x.yaml:1: sources.room: a source has exactly one of: microphone, stream, command, node, demo"
+        f"x.yaml:1: sources.room: {ONE_KIND}"
     ]
 
 
