@@ -195,8 +195,8 @@ class SoundKeys(Section):
     taught: Id | None = None
     """Instead of labels, the name of a sound that `streamer teach` has made."""
     above_background_db: Annotated[float, Field(ge=3, le=100)] | None = None
-    """Instead of both, a loudness: decibels above the room's A-weighted background. It yields to every sound that
-    has labels: it is told only where none of them overlaps it."""
+    """Instead of both, a loudness: decibels above the room's A-weighted background. It yields to every sound
+    that has labels: it is told only where none of them overlaps it."""
     priority: Priority = "normal"
     """Priority that its messages carry; events of one moment are emitted in this order."""
     unless: Annotated[tuple[Id, ...], Field(strict=False)] = ()
