@@ -364,3 +364,13 @@ def test_what_is_expected_again_has_a_problem_sensor() -> None:
     assert found.config["en"] is False
     assert found.config["avty"] == [{"t": "streamer/pi/status"}]
     assert not [entity for entity in entities(EAR) if entity.key.startswith("overdue")]
+
+
+def test_the_entities_of_the_guide() -> None:
+    """What the guide, its card and its automations name is announced for a kitchen with configs/home.yaml."""
+    guide = (Path(__file__).parents[2] / "docs" / "home-assistant" / "README.md").read_text(encoding="utf-8")
+    named = re.findall(r"\b(?:event|[a-z_]*sensor|switch|select|number)\.kitchen_[a-z_]+(?![a-z_<])", guide)
+    found = home_payloads(sources={"kitchen": HOME.sources["living_room"]})
+    kitchen = found["homeassistant/device/streamer_home_kitchen/config"]["cmps"].values()
+    assert len(named) > 15
+    assert set(named) <= {one["def_ent_id"] for one in kitchen if "def_ent_id" in one}
