@@ -65,10 +65,13 @@ def _entity(
 
     The name is its own: Home Assistant puts the device's before it.
     """
+    slug = slug.replace("-", "_")
     common = {
         "name": name,
         "uniq_id": f"{device_id}_{key}",
-        "def_ent_id": f"{platform}.{slug}".replace("-", "_"),
+        # Home Assistant before 2025.10 knows obj_id alone; newer ones complain of it where it stands alone.
+        "def_ent_id": f"{platform}.{slug}",
+        "obj_id": slug,
         "qos": 1,
     }
     return Entity(platform, key, common | config)
@@ -415,8 +418,8 @@ def entity_config(device: Device, entity: Entity) -> dict[str, object]:
     config = {**_shared(device), **entity.config}
     if entity.platform != "device_automation":
         config = {**_availability(device), **config}
-        # Older versions know object_id alone; newer ones complain of it where it stands alone.
-        config["obj_id"] = str(entity.config["def_ent_id"]).split(".", 1)[1]
+    if "en" in config:  # Domoticz, which reads this form too, knows the long name alone
+        config["enabled_by_default"] = config.pop("en")
     return config
 
 

@@ -52,6 +52,14 @@ def test_a_guard_that_is_stronger_hides_a_sound() -> None:
     assert dogs == [pytest.approx(20, abs=0.2)]
 
 
+def test_a_short_sound_starts_with_the_score_that_made_it_start() -> None:
+    """It is over by the time that it is told, and its score by then is none that anybody would act on."""
+    ((start, end),) = told(config(siren={"labels": ["Siren"], "on": 0.5}), ("Siren", 5.0, 5.4, 0.6))
+    assert start.heard_at > BEGIN + 5.4
+    assert start.score == start.peak == pytest.approx(0.6)
+    assert end.score == pytest.approx(0.01)
+
+
 @pytest.mark.parametrize("order", [("animal", "bark"), ("bark", "animal")])
 def test_a_kind_of_a_sound_is_told_once(order: tuple[str, str]) -> None:
     """A bark is told as a bark, not as a dog's sound as well; what is only one of them is told as such."""

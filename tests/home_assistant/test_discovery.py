@@ -68,6 +68,8 @@ def test_ids_and_keys() -> None:
             continue
         assert entity.config["uniq_id"] == f"streamer_pi_living_room_{entity.key}"
         assert re.fullmatch(rf"{entity.platform}\.[a-z0-9_]+", str(entity.config["def_ent_id"]))
+        # Versions that know no default_entity_id would make ids of names, which are others in each language.
+        assert entity.config["def_ent_id"] == f"{entity.platform}.{entity.config['obj_id']}"
     assert by_key()["sound_smoke_alarm"].config["def_ent_id"] == "binary_sensor.living_room_smoke_alarm"
 
 
@@ -163,11 +165,13 @@ def test_where_to_get_help(
 
 
 def test_the_form_of_an_entity() -> None:
-    """Each payload has its device, origin and availability; old and new versions find their object id."""
+    """Each payload has its device, origin and availability; Domoticz finds what is not enabled at first."""
     payload = entity_config(EAR, by_key()["sound_dog_bark"])
     assert payload["obj_id"] == "living_room_dog_bark"
     assert payload["dev"] == device_config(EAR, [])["dev"]
     assert payload["avty_mode"] == "all"
+    assert payload["enabled_by_default"] is False
+    assert "en" not in payload
     trigger = entity_config(EAR, by_key()["trigger_dog_bark"])
     assert not trigger.keys() & {"avty", "uniq_id", "obj_id", "name"}
     topics = set(told("entity"))
@@ -360,3 +364,13 @@ def test_what_is_expected_again_has_a_problem_sensor() -> None:
     assert found.config["en"] is False
     assert found.config["avty"] == [{"t": "streamer/pi/status"}]
     assert not [entity for entity in entities(EAR) if entity.key.startswith("overdue")]
+
+
+def test_the_entities_of_the_guide() -> None:
+    """What the guide, its card and its automations name is announced for a kitchen with configs/home.yaml."""
+    guide = (Path(__file__).parents[2] / "docs" / "home-assistant" / "README.md").read_text(encoding="utf-8")
+    named = re.findall(r"\b(?:event|[a-z_]*sensor|switch|select|number)\.kitchen_[a-z_]+(?![a-z_<])", guide)
+    found = home_payloads(sources={"kitchen": HOME.sources["living_room"]})
+    kitchen = found["homeassistant/device/streamer_home_kitchen/config"]["cmps"].values()
+    assert len(named) > 15
+    assert set(named) <= {one["def_ent_id"] for one in kitchen if "def_ent_id" in one}

@@ -209,7 +209,8 @@ async def test_a_sound_that_is_gone_leaves_nothing(
     state = f"{BASE}/kitchen/sound/smoke_alarm/state"
     await publish(mosquitto.port, state, "ON", "--retain")
     async with told(configuration(mosquitto.port, sounds={"dog_bark": {"labels": ["Dog"]}}), tmp_path):
-        await heard.until_heard(state, "")
+        for end in ("attributes", "listen/state", "state", "threshold/state"):
+            await heard.until_heard(f"{BASE}/kitchen/sound/smoke_alarm/{end}", "")
         await heard.until(lambda heard: "smoke_alarm" not in (heard.latest(DEVICE) or "smoke_alarm"))
         late = await subscribe(mosquitto.port)
         await late.until(lambda heard: bool(heard.of(f"{BASE}/status")))

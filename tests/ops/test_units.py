@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.mosquitto import HOST, Mosquitto
+
 pytestmark = pytest.mark.slow
 
 PROJECT = Path(__file__).parents[2]
@@ -100,10 +102,31 @@ def test_install_and_uninstall(debian: Path) -> None:
     assert (etc / "systemd/system/streamer.service.d/cuda.conf").exists()
     assert sys.prefix in (etc / "systemd/system/streamer.service.d/program.conf").read_text()
     assert (etc / "streamer/streamer.yaml").read_text() == (PROJECT / "configs/home.yaml").read_text()
-    assert service("uninstall", root).returncode == 0
+    done = service("uninstall", root)
+    assert done.returncode == 0
+    assert "the broker still has its states and devices" in done.stderr  # there is none
     assert not unit.exists()
     assert (etc / "streamer/streamer.yaml").exists()
     assert not (etc / "systemd/system/multi-user.target.wants/streamer.service").is_symlink()
+
+
+def test_uninstalling_takes_the_devices_along(debian: Path, mosquitto: Mosquitto) -> None:
+    """What the broker retains of it goes, of others it stays."""
+    root, config = f"--root={debian}", debian / "mine.yaml"
+    config.write_text(
+        "node: pi\nsources: {yard: {command: [arecord]}}\nsounds: {dog: {labels: [Dog]}}\n"
+        f"mqtt: {{host: {HOST}, port: {mosquitto.port}}}\n"
+    )
+    broker = ("-h", HOST, "-p", str(mosquitto.port))
+    for topic in ("streamer/pi/status", "streamer/pi/yard/status", "streamer/loft/status"):
+        subprocess.run(["mosquitto_pub", *broker, "-r", "-t", topic, "-m", "offline"], check=True)
+    assert service("install", root, "--config", str(config)).returncode == 0
+    done = service("uninstall", root)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "deleted 2 retained messages at the broker" in done.stdout
+    command = ["mosquitto_sub", *broker, "-t", "streamer/#", "-F", "%t", "-W", "1"]
+    left = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert left.stdout.split() == ["streamer/loft/status"]
 
 
 def test_a_page_for_other_machines(debian: Path) -> None:
