@@ -116,11 +116,11 @@ async def serve(
             broker = BrokerLink(config, directory, writer.consumer(BROKER), metrics, address, control)
             broker.count_earlier(await asyncio.to_thread(_began_today, directory))
             writer.sinks.append(broker.sink)
-        tapes = Tapes()
+        tapes, demos = Tapes(), set[str]()
         page: Page | None = None
         if config.web.enabled:
             page = open_page(
-                config, lambda: daemon.config, directory, control, health.report, tapes, metrics_page
+                config, lambda: daemon.config, directory, control, health.report, tapes, metrics_page, demos
             )
             writer.sinks.append(page.feed)
         writer.sinks += _alerts(
@@ -135,7 +135,7 @@ async def serve(
         gateway = await _gateway(config, metrics, stack, lambda: daemon.config.nodes)
         daemon = Daemon(
             config,
-            open_source=_opener(gateway, stack),
+            open_source=_opener(gateway, stack, demos),
             worker=worker,
             labels=model.labels,
             window_s=model.window_s,
@@ -245,8 +245,10 @@ async def _gateway(
     return gateway
 
 
-def _opener(gateway: Gateway | None, stack: AsyncExitStack) -> Callable[[str, SourceSettings], Source]:
-    """Gives the source of an id and its settings, not opened yet."""
+def _opener(
+    gateway: Gateway | None, stack: AsyncExitStack, demos: set[str]
+) -> Callable[[str, SourceSettings], Source]:
+    """Gives the source of an id and its settings, not opened yet; `demos` gets the ids that play the demo."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="streamer-")))
 
     def opener(source_id: str, settings: SourceSettings) -> Source:
@@ -255,7 +257,12 @@ def _opener(gateway: Gateway | None, stack: AsyncExitStack) -> Callable[[str, So
                 raise ConfigError(f"sources.{source_id}: there is no gateway; restart the program")
             return gateway.source(source_id, settings.node)
 
-        return open_source(settings, lambda: write_demo(folder), node)
+        def demo() -> Path:
+            demos.add(source_id)
+            return write_demo(folder)
+
+        demos.discard(source_id)
+        return open_source(settings, demo, node)
 
     return opener
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,8 +74,11 @@ def open_page(
     report: Callable[[], Mapping[str, object]],
     tapes: Tapes,
     more: Sequence[ScopedRoute],
+    demos: Set[str] = frozenset(),
 ) -> Page:
     """`in_use` gives the configuration after reloads; `more` are routes that are served, too.
+
+    `demos` has the sources that play the demo, and may change.
 
     Raises ConfigError where everybody on the network could do everything.
     """
@@ -89,6 +92,7 @@ def open_page(
         directory=directory,
         report=report,
         feed=feed,
+        demos=demos,
         commands=Commands(),
         sessions=sessions,
         zone=zone,

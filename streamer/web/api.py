@@ -68,6 +68,7 @@ class Api:
                         "id": source_id,
                         "name": names.source(source_id),
                         "calibrated": own.calibration_db is not None,
+                        "demo": source_id in self._parts.demos,
                     }
                     for source_id, own in config.sources.items()
                 ],

@@ -29,8 +29,10 @@ class Clips:
         flac = "/api/1/clips/{clip_id}.flac"
         self.routes = [
             ScopedRoute(flac, self.clip, needs="hear", answers="audio/flac"),
-            ScopedRoute("/api/1/clips/{clip_id}/spectrum", self.spectrum, needs="hear", answers="Spectrum"),
-            ScopedRoute("/api/1/clips/{clip_id}", self.delete, needs="write", methods=["DELETE"]),
+            ScopedRoute(
+                "/api/1/clips/{clip_id}/spectrum", self.clip_spectrum, needs="hear", answers="Spectrum"
+            ),
+            ScopedRoute("/api/1/clips/{clip_id}", self.delete_clip, needs="write", methods=["DELETE"]),
         ]
 
     async def clip(self, request: Request) -> Response:
@@ -39,7 +41,7 @@ class Clips:
         path, _, _ = await answered(lambda: _kept(directory, clip_id))
         return FileResponse(path, media_type="audio/flac")
 
-    async def spectrum(self, request: Request) -> Response:
+    async def clip_spectrum(self, request: Request) -> Response:
         """The spectrogram of a clip."""
         directory, clip_id = directory_of(self._parts.directory), clip_id_of(request)
 
@@ -57,7 +59,7 @@ class Clips:
 
         return JSONResponse(await answered(read))
 
-    async def delete(self, request: Request) -> Response:
+    async def delete_clip(self, request: Request) -> Response:
         """Remove a clip; what it is of stays."""
         directory, clip_id = directory_of(self._parts.directory), clip_id_of(request)
 

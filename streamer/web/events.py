@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -44,6 +45,8 @@ AROUND_S = 8.0
 SCORES_MAX_S = 120.0
 """of an event whose scores are shown"""
 DAYS_MAX = 92
+IDS_MAX = 500
+"""events that are reviewed at once"""
 
 
 class Events:
@@ -54,6 +57,7 @@ class Events:
         one = "/api/1/events/{event_id}"
         self.routes = [
             ScopedRoute("/api/1/events", self.events, needs="look", answers="Events"),
+            ScopedRoute("/api/1/events/review", self.review_many, needs="write", methods=["POST"]),
             ScopedRoute(one, self.event, needs="look", answers="EventPage"),
             ScopedRoute(f"{one}/review", self.review, needs="write", answers="EventPage", methods=["PUT"]),
             ScopedRoute(
@@ -87,7 +91,34 @@ class Events:
 
     async def review(self, request: Request) -> Response:
         """Say whether an event was right or wrong, and what it was instead."""
+        return await self._judge(event_id_of(request), *self._said(await body_of(request)))
+
+    async def review_many(self, request: Request) -> Response:
+        """Say the same of many events: all of them, or none."""
         body = await body_of(request)
+        event_ids, said = body.get("ids"), self._said(body)
+        if (
+            not isinstance(event_ids, list)
+            or not 0 < len(event_ids) <= IDS_MAX
+            or not all(isinstance(one, str) for one in event_ids)
+        ):
+            raise RequestError(HTTPStatus.BAD_REQUEST, f"ids are those of at most {IDS_MAX} events")
+        verdict, sound, note = said
+        directory = directory_of(self._parts.directory)
+
+        def write() -> None:
+            with editing(directory) as db:
+                for event_id in event_ids:
+                    if not history.review(db, event_id, verdict, sound=sound, note=note):
+                        raise InputError(f"there is no event {event_id:.40}")
+
+        await answered(write)
+        for event_id in event_ids:
+            self._parts.feed.changed("review", {"id": event_id, "verdict": verdict})
+        return Response(status_code=HTTPStatus.NO_CONTENT)
+
+    def _said(self, body: Mapping[str, Any]) -> tuple[str, str | None, str | None]:
+        """Verdict, sound and note of a review. Raises RequestError."""
         verdict, sound, note = body.get("verdict"), body.get("sound"), body.get("note") or None
         if verdict not in ("right", "wrong"):
             raise RequestError(HTTPStatus.BAD_REQUEST, "a verdict is right or wrong")
@@ -97,7 +128,7 @@ class Events:
             raise RequestError(HTTPStatus.BAD_REQUEST, "sound says what a wrong event was instead")
         if note is not None and (not isinstance(note, str) or len(note) > NOTE_MAX):
             raise RequestError(HTTPStatus.BAD_REQUEST, f"a note is a text of at most {NOTE_MAX} characters")
-        return await self._judge(event_id_of(request), verdict, sound, note)
+        return verdict, sound, note
 
     async def take_back(self, request: Request) -> Response:
         """Take a review back."""

@@ -15,9 +15,10 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from streamer.capture.ring import Ring
+from streamer.capture.ring import Excerpt, Ring
 from streamer.capture.tapes import Tapes
 from streamer.core.addresses import is_loopback
+from streamer.core.threads import in_thread
 from streamer.signal.spectrogram import COLUMNS_S, columns
 from streamer.types import Hearing, Report, SoundEvent, SourceState, Stats
 
@@ -52,6 +53,8 @@ class Client:
     """the source whose spectrogram it shows"""
     waiting: deque[tuple[str, str]] = field(default_factory=deque)
     """kind and text of the messages that are not sent yet"""
+    so_far: Callable[[], str] | None = None
+    """makes the message with the latest half minute of the spectrogram, which goes before all others"""
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     dropped: int = 0
     closed: bool = False
@@ -154,8 +157,8 @@ class Feed:
         if self._control:
             client.waiting.append(("control", self._control))
         client.waiting.extend(self._missed(last_id))
-        if spectrum is not None and (text := self._spectrum_so_far(spectrum)):
-            client.waiting.append(("spectrum", text))
+        if spectrum is not None:
+            client.so_far = self._spectrum_so_far(spectrum)
         client.ready.set()
         self._clients.append(client)
         try:
@@ -171,6 +174,8 @@ class Feed:
     async def messages(self, client: Client) -> AsyncIterator[bytes]:
         """The bytes of a client's stream, as they come, until the feed ends."""
         yield b"retry: 3000\n\n"
+        if client.so_far is not None:  # half a minute would hold up the event loop for some frames of audio
+            yield (await in_thread(client.so_far, "spectrogram")).encode()
         while not (client.closed and not client.waiting):
             if not client.waiting:
                 client.ready.clear()
@@ -198,20 +203,21 @@ class Feed:
             if source_id is None or client.sources is None or source_id in client.sources:
                 client.put(kind, text)
 
-    def _spectrum_so_far(self, source_id: str) -> str:
-        """The latest half minute, for a page that has just been opened; empty where there is none."""
+    def _spectrum_so_far(self, source_id: str) -> Callable[[], str] | None:
+        """The latest half minute, for a page that has just been opened, to be computed; None without one."""
         ring = self._tapes.ring(source_id)
         if ring is None:
-            return ""
+            return None
         hop = ring.sample_rate // COLUMNS_S
         end = self._sent(source_id, ring)
         if end is None:
             end = ring.end - ring.end % hop
         n = min(SO_FAR_S * COLUMNS_S, (end - ring.start) // hop)
         if n <= 0:
-            return ""
+            return None
         self._sampled[source_id] = id(ring), end
-        return _spectrum(source_id, ring, end - n * hop, n)
+        excerpt, rate = ring.read(end - n * hop, end), ring.sample_rate
+        return lambda: _spectrum(source_id, excerpt, rate)
 
     def _sent(self, source_id: str, ring: Ring) -> int | None:
         """Up to which sample the spectrum was sent; None where nobody has watched it lately."""
@@ -230,16 +236,17 @@ class Feed:
         if n <= 0:
             return
         self._sampled[source_id] = id(ring), sent + n * hop
-        text = _spectrum(source_id, ring, sent, n)
+        text = _spectrum(source_id, ring.read(sent, sent + n * hop), ring.sample_rate)
         for client in self._clients:
             if client.spectrum == source_id:
                 client.put("spectrum", text)
 
 
-def _spectrum(source_id: str, ring: Ring, first: int, n: int) -> str:
-    """A message with `n` columns from the sample `first` on."""
-    excerpt = ring.read(first, first + n * (ring.sample_rate // COLUMNS_S))
-    data = base64.b64encode(columns(excerpt.samples, ring.sample_rate).tobytes()).decode()
+def _spectrum(source_id: str, excerpt: Excerpt, sample_rate: int) -> str:
+    """A message with the columns of some samples."""
+    drawn = columns(excerpt.samples, sample_rate)
+    data = base64.b64encode(drawn.tobytes()).decode()
+    n = len(drawn)
     fields = {"source": source_id, "start": excerpt.start, "columns_s": COLUMNS_S, "n": n, "data": data}
     return _message("spectrum", fields)
 

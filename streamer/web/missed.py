@@ -27,19 +27,19 @@ class MissedSounds:
         self._parts = parts
         one = "/api/1/missed/{clip_id}"
         self.routes = [
-            ScopedRoute("/api/1/missed", self.all, needs="look", answers="AllMissed"),
+            ScopedRoute("/api/1/missed", self.missed, needs="look", answers="AllMissed"),
             ScopedRoute("/api/1/missed", self.report, needs="write", answers="Missed", methods=["POST"]),
-            ScopedRoute(one, self.one, needs="look", answers="Missed"),
-            ScopedRoute(one, self.take_back, needs="write", methods=["DELETE"]),
+            ScopedRoute(one, self.one_missed, needs="look", answers="Missed"),
+            ScopedRoute(one, self.remove, needs="write", methods=["DELETE"]),
         ]
 
-    async def all(self, request: Request) -> Response:
+    async def missed(self, request: Request) -> Response:
         """What was reported as missed, newest first."""
         directory, wanted = directory_of(self._parts.directory), filter_of(request, self._parts.zone)
         found = await answered(lambda: _read(directory, wanted))
         return JSONResponse({"missed": [_fields(one) for one in found]})
 
-    async def one(self, request: Request) -> Response:
+    async def one_missed(self, request: Request) -> Response:
         """One report."""
         return JSONResponse(_fields(await self._found(clip_id_of(request))))
 
@@ -64,7 +64,7 @@ class MissedSounds:
         added = await self._found(await answered(write))
         return JSONResponse(_fields(added), HTTPStatus.CREATED)
 
-    async def take_back(self, request: Request) -> Response:
+    async def remove(self, request: Request) -> Response:
         """Remove a report, and its clip."""
         found, directory = await self._found(clip_id_of(request)), directory_of(self._parts.directory)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -26,6 +26,8 @@ class Parts:
     report: Callable[[], Mapping[str, object]]
     """of `streamer status`"""
     feed: Feed
+    demos: Set[str]
+    """sources that play the built-in recording, where there is no microphone"""
     commands: Commands
     sessions: Sessions
     zone: ZoneInfo

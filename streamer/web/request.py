@@ -118,16 +118,14 @@ def midnight(day: date, zone: ZoneInfo) -> float:
 
 
 def filter_of(request: Request, zone: ZoneInfo) -> Filter:
-    """Which events; of a day in the home's zone. Raises RequestError."""
+    """Which events; of a day, or of days from one to another, in the home's zone. Raises RequestError."""
     query = request.query_params
     verdict = query.get("verdict") or None
     if verdict not in (None, "right", "wrong", "none"):
         raise RequestError(HTTPStatus.BAD_REQUEST, "verdict is right, wrong or none")
-    since = until = None
-    if query.get("day"):
-        day = day_of(request, "day")
-        since = midnight(day, zone)
-        until = midnight(day + timedelta(days=1), zone)
+    first, last = ("day", "day") if query.get("day") else ("from", "to")
+    since = midnight(day_of(request, first), zone) if query.get(first) else None
+    until = midnight(day_of(request, last) + timedelta(days=1), zone) if query.get(last) else None
     return Filter(
         since=since,
         until=until,

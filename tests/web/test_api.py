@@ -60,6 +60,10 @@ def test_filters(site: Site) -> None:
     assert site.get("events?day=2001-01-01")["events"] == []
     found = [e for day in days(site) for e in site.get(f"events?day={day}&limit=200")["events"]]
     assert len(found) == N
+    first, last = days(site)
+    assert len(site.get(f"events?from={first}&to={last}&limit=200")["events"]) == N
+    assert len(site.get(f"events?from={first}&limit=200")["events"]) == N
+    assert site.get("events?to=2001-01-01")["events"] == []
 
 
 def test_one_event(site: Site) -> None:
@@ -89,6 +93,19 @@ def test_a_review(site: Site) -> None:
     assert n_counted() == N - 1
     assert site.ask("DELETE", path).fields["event"]["verdict"] is None
     assert n_counted() == N
+
+
+def test_a_review_of_many(site: Site) -> None:
+    """All of them in one request, or none where one is not there."""
+    path, ids = "/api/1/events/review", [f"{k:012x}" for k in range(3)]
+    body = {"ids": ids, "verdict": "wrong", "sound": "siren"}
+    assert site.ask("POST", path, body={**body, "ids": [*ids, "f" * 12]}).status == 404
+    assert site.get("events?verdict=wrong")["events"] == []
+    assert site.ask("POST", path, body=body).status == 204
+    assert [one["id"] for one in site.get("events?verdict=wrong")["events"]] == ids
+    for wrong in ([], "0" * 12, [1], ids * 200):
+        answer = site.ask("POST", path, body={**body, "ids": wrong})
+        assert (answer.status, answer.fields["error"]) == (400, "ids are those of at most 500 events")
 
 
 def test_hours_of_a_day_without_an_hour(site: Site) -> None:

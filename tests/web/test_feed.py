@@ -35,7 +35,8 @@ def feed(tapes: Tapes | None = None) -> Feed:
 
 def waiting(client: Client) -> list[tuple[str, dict[str, object]]]:
     """Kind and fields of what is not sent yet; each is as its schema says."""
-    found = [(kind, json.loads(text.partition("data: ")[2])) for kind, text in client.waiting]
+    texts = [*([] if client.so_far is None else [("spectrum", client.so_far())]), *client.waiting]
+    found = [(kind, json.loads(text.partition("data: ")[2])) for kind, text in texts]
     for kind, fields in found:
         if kind == "event":
             check(f"streamer/test/{fields['source']}/event/{fields['phase']}", json.dumps(fields))

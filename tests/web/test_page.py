@@ -211,7 +211,7 @@ def test_what_is_heard_now(served: Served, browser: Browser) -> None:
         it.page.wait_for_function(
             "before => document.querySelector('canvas.spectrum').toDataURL() !== before", arg=before
         )
-        expect(it.page.locator(".source .state")).to_have_text("listening")
+        expect(it.page.locator(".source .state")).to_have_text("listening · built-in recording")
         seen = {event["id"] for event in served.get("events?limit=200")["events"]}
         it.page.wait_for_function(
             """seen => [...document.querySelectorAll('.sounding a')]

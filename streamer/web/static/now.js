@@ -127,7 +127,7 @@ class SourceCard extends LitElement {
     const level = heard ? `${number(calibrated ? heard.level_dba : heard.level_dbfs)} ${calibrated ? "dB(A)" : "dBFS"}` : "";
     const top = Object.entries(heard?.top ?? {});
     return html`<article class="panel source" aria-label=${name}>
-      <header><h2>${name}</h2><span class="state"><span class="dot ${phase}"></span>${phaseName(phase)}</span>
+      <header><h2>${name}</h2><span class="state"><span class="dot ${phase}"></span>${phaseName(phase)}${this.source.demo ? ` · ${t("demo")}` : ""}</span>
         <span class="loud">${level}</span>
         ${can("write") ? html`<input class="switch" type="checkbox" role="switch" aria-label=${t("listen_to", { name })} .checked=${model.control[id]?.listen ?? true} @change=${this.listen}>` : nothing}
       </header>
@@ -166,8 +166,8 @@ class Now extends LitElement {
         ${model.info.sources.length > 1 ? html`<div class="chips" role="group" aria-label=${t("spectrogram_of")}>
           ${model.info.sources.map(({ id, name }) => html`<button class="chip" aria-pressed=${this.chosen === id} @click=${() => this.choose(id)}>${name}</button>`)}</div>` : nothing}
       </header>
-      ${model.recent.length ? nothing : html`<p class="banner calm" role="status">${rich(heard ? "first_heard" : "first_waiting", { source: html`<b>${first?.name}</b>`, level: heard && number(heard.level_dbfs) })}
-        ${t("first_steps")}</p>`}
+      ${model.recent.length ? nothing : html`<p class="banner calm" role="status">${first?.demo ? t("first_demo") : html`${rich(heard ? "first_heard" : "first_waiting", { source: html`<b>${first?.name}</b>`, level: heard && number(heard.level_dbfs) })}
+        ${t("first_steps")}`}</p>`}
       <div class="now">
         <div class="cards">${repeat(model.info.sources, ({ id }) => id, (source) => html`<st-source .source=${source} ?selected=${this.chosen === source.id}></st-source>`)}</div>
         <div class="stack">
