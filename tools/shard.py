@@ -195,7 +195,7 @@ def report(
     gaps_s, n_lost = passed("gap_s"), len(failed)
     print(f"windows {windows:.0f}, skipped {skipped:.0f}, gaps {gaps_s:.1f} s, links lost {n_lost}")
     batches = after["inference"]["batches"] - before["inference"]["batches"]
-    print(f"windows a batch {(windows - skipped) / max(batches, 1):.1f}")
+    print(f"windows a batch {windows / max(batches, 1):.1f}")
     for name, seconds in sorted(used.items()):
         ms = 1000 * seconds / max(windows, 1)
         print(f"{name:8} {ms:.2f} ms CPU a window, {seconds / took_s:.2f} of a core")
