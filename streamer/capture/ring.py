@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from streamer.core.clock import STEP_S
 from streamer.metrics import SourceMetrics
@@ -18,6 +20,8 @@ DEAD_ZONE_S = 0.02
 """a clock that is off by less is left alone: times that are exact stay exact"""
 SLEW = 0.005
 """seconds by which the time line may be moved for each second of audio"""
+INT16 = np.float32(2**15)
+"""full scale of 16-bit audio"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,13 +51,17 @@ class Ring:
 
     Audio that was lost (`AudioBlock.discontinuity`) leaves a hole as long as the block is late. It is
     silence, it is counted, and an excerpt across it is marked.
+
+    Audio that was 16-bit before it became float32 takes two bytes a sample, and no sample changes by it. The
+    first one that was not makes the ring one of four bytes.
     """
 
     def __init__(self, sample_rate: int, seconds: float = 60.0, metrics: SourceMetrics | None = None) -> None:
         self.sample_rate = sample_rate
         self.metrics = metrics if metrics is not None else SourceMetrics()
-        self._samples: Samples = np.zeros(round(seconds * sample_rate), np.float32)
-        self._lost = np.zeros(len(self._samples), np.bool_)
+        self._samples: npt.NDArray[np.int16] | Samples = np.zeros(round(seconds * sample_rate), np.int16)
+        self._lost: deque[tuple[int, int]] = deque()
+        """holes that reach into the ring, in order and apart: first and last sample, without the last"""
         self._end = 0
         self._owed = 0
         self._anchor: float | None = None
@@ -124,7 +132,9 @@ class Ring:
             if begin < end:
                 for here, there in self._stretches(begin, end):
                     samples[begin - first :][there] = self._samples[here]
-                    has_gap = has_gap or bool(self._lost[here].any())
+                if self._samples.dtype == np.int16:
+                    samples /= INT16
+                has_gap = has_gap or any(hole < end and begin < rest for hole, rest in self._lost)
             return Excerpt(samples, self.time(first), self.time(last), has_gap)
 
     def between(self, start: float, end: float) -> Excerpt:
@@ -144,9 +154,11 @@ class Ring:
             n_lost = max(0, round(late_s * self.sample_rate))
             self.metrics.gap_s += n_lost / self.sample_rate
             if n_lost < len(self._samples) and late_s > -STEP_S:
-                self._append(np.zeros(n_lost, np.float32), lost=True)
+                self._lose(self._end, self._end + n_lost)
+                self._append(np.zeros(n_lost, np.float32))
             else:  # nothing in the ring is near this block any more
-                self._samples[:], self._lost[:] = 0, True
+                self._samples[:] = 0
+                self._lose(self.start, self._end)
                 self._move(late_s)
             self._settle()
             return
@@ -175,13 +187,30 @@ class Ring:
         self._anchor = self.time(0) + by_s
         self._least_late_s, self._surveyed = float("inf"), 0
 
-    def _append(self, samples: Samples, lost: bool = False) -> None:
+    def _lose(self, begin: int, end: int) -> None:
+        """Mark a hole behind the others, or over them."""
+        while self._lost and self._lost[-1][1] >= begin:
+            begin = min(begin, self._lost.pop()[0])
+        if begin < end:
+            self._lost.append((begin, end))
+
+    def _append(self, samples: Samples) -> None:
+        values = self._fitted(samples)
         begin = max(self._end, self._end + len(samples) - len(self._samples))  # a block may outgrow the ring
         end = self._end + len(samples)
         for here, there in self._stretches(begin, end):
-            self._samples[here] = samples[begin - self._end :][there]
-            self._lost[here] = lost
+            self._samples[here] = values[begin - self._end :][there]
         self._end = end
+        while self._lost and self._lost[0][1] <= self.start:
+            self._lost.popleft()
+
+    def _fitted(self, samples: Samples) -> npt.NDArray[np.int16] | Samples:
+        """The samples as they are kept; makes the ring wider where that is needed."""
+        if self._samples.dtype == np.int16:
+            if (integers := _int16(samples)) is not None:
+                return integers
+            self._samples = self._samples.astype(np.float32) / INT16
+        return samples
 
     def _stretches(self, begin: int, end: int) -> list[tuple[slice, slice]]:
         """Where samples `begin` to `end` lie: slices of the memory, each with its slice of the stretch."""
@@ -191,6 +220,13 @@ class Ring:
             (slice(begin % size, begin % size + head), slice(0, head)),
             (slice(0, end - begin - head), slice(head, end - begin)),
         ]
+
+
+def _int16(samples: Samples) -> npt.NDArray[np.int16] | None:
+    """The 16-bit samples that these were; None where they were not."""
+    scaled = samples * INT16
+    integers = scaled.clip(-INT16, INT16 - 1).astype(np.int16)
+    return integers if np.array_equal(integers, scaled) else None
 
 
 def _clean(samples: Samples) -> tuple[Samples, int]:

@@ -40,7 +40,7 @@ class Figures:
     local_ms: Figure = Figure(0.3, "ms CPU a window", "estimated: a copy, and a line of JSON")
 
     ring_s: Figure = Figure(20.0, "s", "windows.ring_s that windows and alarms need")
-    ring_bytes: Figure = Figure(5, "bytes a sample", "float32, and whether it was lost")
+    ring_bytes: Figure = Figure(2, "bytes a sample", "int16, as capture nodes send it")
     pipeline_bytes: Figure = Figure(1.3e6, "bytes a source", "measured: RSS of 100 pipelines of home.yaml")
     process_bytes: Figure = Figure(80e6, "bytes a process", "measured: RSS of a daemon without the model")
 

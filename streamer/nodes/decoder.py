@@ -1,4 +1,4 @@
-"""Decodes hops in a child process, one at a time, so that whose hop has ended the process is known."""
+"""Decodes hops in a child process, in order, so that whose hop has ended the process is known."""
 
 from __future__ import annotations
 
@@ -6,43 +6,78 @@ import asyncio
 import contextlib
 import os
 import sys
+from collections import deque
+from dataclasses import dataclass
 
 import numpy as np
 
+from streamer.core.tasks import cancel_and_wait
 from streamer.nodes.decoding import ANSWER, REQUEST
 from streamer.nodes.flac import Int16
 from streamer.nodes.wire import LinkError
 
 DEADLINE_S = 10.0
 """a hop takes a millisecond, the start of the process a second"""
+AHEAD = 16
+"""hops that are with the process at once: it need not wait for us between two of them"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Request:
+    payload: bytes
+    n_samples: int
+    answer: asyncio.Future[Int16]
 
 
 class Decoder:
     """The process is started with the first hop, and again after its end."""
 
     def __init__(self) -> None:
-        self._turn = asyncio.Lock()
+        self._waiting: deque[_Request] = deque()
+        self._sent: deque[_Request] = deque()
+        """answers come in this order: where the process ends, the first of them has ended it"""
+        self._serving: asyncio.Task[None] | None = None
         self._process: asyncio.subprocess.Process | None = None
 
     async def decode(self, payload: bytes, n_samples: int) -> Int16:
         """(n_samples,). Raises LinkError where the payload is something else, or ends the process."""
-        async with self._turn:
-            try:
-                async with asyncio.timeout(DEADLINE_S):
-                    return await self._ask(payload, n_samples)
-            except (TimeoutError, OSError, EOFError):
-                await self._end()
-                raise LinkError("the FLAC of a hop has ended the decoder") from None
-            except asyncio.CancelledError:  # the answer that is due is not that of the next one
-                await self._end()
-                raise
+        request = _Request(payload, n_samples, asyncio.get_running_loop().create_future())
+        self._waiting.append(request)
+        if self._serving is None or self._serving.done():
+            self._serving = asyncio.create_task(self._serve(), name="decoder")
+        return await request.answer
 
     async def close(self) -> None:
         """End the process. May be called twice."""
+        if self._serving is not None:
+            await cancel_and_wait(self._serving)
         await self._end()
+        for request in (*self._sent, *self._waiting):
+            request.answer.cancel()
+        self._sent.clear()
+        self._waiting.clear()
 
-    async def _ask(self, payload: bytes, n_samples: int) -> Int16:
-        if self._process is None or self._process.returncode is not None:
+    async def _serve(self) -> None:
+        """Until nothing waits."""
+        while self._waiting or self._sent:
+            try:
+                async with asyncio.timeout(DEADLINE_S):
+                    await self._exchange()
+            except (TimeoutError, OSError, EOFError):
+                await self._end()
+                if self._sent:
+                    _fail(self._sent.popleft(), "the FLAC of a hop has ended the decoder")
+                else:
+                    _fail(self._waiting.popleft(), "no decoder could be started")
+                self._waiting.extendleft(reversed(self._sent))
+                self._sent.clear()
+
+    async def _exchange(self) -> None:
+        """Send what there is room for, and take one answer."""
+        is_gone = self._process is not None and self._process.returncode is not None
+        if self._process is None or (
+            is_gone and not self._sent
+        ):  # else it has ended by a hop, which is found below
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
@@ -55,12 +90,17 @@ class Decoder:
         requests, answers = self._process.stdin, self._process.stdout
         if requests is None or answers is None:
             raise RuntimeError("a process without pipes")
-        requests.write(REQUEST.pack(n_samples, len(payload)) + payload)
-        await requests.drain()
+        while self._waiting and len(self._sent) < AHEAD:
+            request = self._waiting.popleft()
+            self._sent.append(request)
+            requests.write(REQUEST.pack(request.n_samples, len(request.payload)) + request.payload)
         (length,) = ANSWER.unpack(await answers.readexactly(ANSWER.size))
+        answer = await answers.readexactly(-length if length < 0 else 2 * length)
+        request = self._sent.popleft()
         if length < 0:
-            raise LinkError((await answers.readexactly(-length)).decode())
-        return np.frombuffer(await answers.readexactly(2 * length), "<i2")
+            _fail(request, answer.decode())
+        elif not request.answer.done():  # its connection may be gone
+            request.answer.set_result(np.frombuffer(answer, "<i2"))
 
     async def _end(self) -> None:
         process, self._process = self._process, None
@@ -68,3 +108,8 @@ class Decoder:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+
+
+def _fail(request: _Request, reason: str) -> None:
+    if not request.answer.done():
+        request.answer.set_exception(LinkError(reason))

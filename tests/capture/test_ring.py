@@ -61,6 +61,35 @@ def test_memory_is_fixed() -> None:
     assert len(memory) == 2 * RATE
 
 
+@pytest.mark.parametrize(("kind", "n_bytes"), [("<i2", 2), ("<f4", 4)])
+def test_what_is_kept_is_what_came(kind: str, n_bytes: int) -> None:
+    """Each sample is read as it was written, to the bit; one of 16-bit audio takes two bytes."""
+    whole = np.random.default_rng(1).integers(-(2**15), 2**15, 3 * RATE).astype(np.float32) / 2**15
+    whole[:2] = -1, 1 - 2**-15
+    if kind == "<f4":
+        whole[1500:] = np.random.default_rng(2).uniform(-1, 1, 1500).astype(np.float32)
+        whole[-2:] = -1, 1
+    ring = Ring(RATE, 5)
+    for at in range(0, len(whole), 100):
+        ring.write(AudioBlock(whole[at : at + 100], START + at / RATE))
+    kept = ring.read(0, len(whole))
+    assert kept.samples.dtype == np.float32
+    assert np.array_equal(kept.samples, whole)
+    assert not kept.has_gap
+    assert ring._samples.nbytes == n_bytes * 5 * RATE
+
+
+def test_many_holes_take_no_memory() -> None:
+    """A link that loses audio before each block does not make the ring grow, and each hole stays known."""
+    ring = Ring(RATE, 2)
+    for k in range(1000):
+        ring.write(AudioBlock(ramp(k, k + 50), START + k * 0.1, discontinuity=True))
+    assert len(ring._lost) <= 21
+    end = ring.end
+    assert [ring.read(end - 100 * k - 50, end - 100 * k).has_gap for k in range(19)] == [False] * 19
+    assert [ring.read(end - 100 * k - 51, end - 100 * k).has_gap for k in range(19)] == [True] * 19
+
+
 def test_before_the_start_is_silence_without_a_gap() -> None:
     """Before a source began nothing was lost."""
     ring = Ring(RATE, 5)

@@ -28,7 +28,7 @@ def test_a_thousand_microphones() -> None:
     assert needs.window_mbit_s == 0
     assert needs.windows_a_second == 1000
     assert needs.messages_a_second == pytest.approx(1000 * (30 / 3600 + 1 / 30))
-    assert needs.memory_gb == pytest.approx(1000 * (20 * 16000 * 5 + 1.3e6) / 1e9 + 0.08 * needs.shards)
+    assert needs.memory_gb == pytest.approx(1000 * (20 * 16000 * 2 + 1.3e6) / 1e9 + 0.08 * needs.shards)
 
 
 def test_a_million_microphones() -> None:
