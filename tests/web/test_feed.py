@@ -19,6 +19,7 @@ from streamer.capture.tapes import Tapes
 from streamer.mqtt.messages import event_message
 from streamer.signal.spectrogram import N_BANDS, columns
 from streamer.types import AudioBlock, Hearing, SourcePhase, SourceState
+from streamer.web import feed as module
 from streamer.web.feed import ADDRESS_MAX, CLIENTS_MAX, QUEUE_MAX, Client, Feed, FullError
 from tests.contract.api import check_value
 from tests.contract.wire import check
@@ -218,6 +219,33 @@ def test_pages_that_vanish(site: Site) -> None:
         deadline.result(20)
 
 
+async def test_nothing_is_computed_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No spectrum without a page that shows one, also where pages are open that do not."""
+    drawn = list[int]()
+    monkeypatch.setattr(module, "columns", lambda samples, rate: drawn.append(1) or columns(samples, rate))
+    monkeypatch.setattr(module, "SPECTRUM_S", 0.01)
+    tapes, ring = Tapes(), Ring(RATE)
+    tapes.put("kitchen", ring)
+    live = feed(tapes)
+
+    async def hear(n: int) -> None:
+        for k in range(n):
+            ring.write(AudioBlock(np.full(RATE // 10, 0.1, np.float32), T0 + k / 10))
+            live.put(hearing(k))
+            await asyncio.sleep(0.02)
+
+    running = asyncio.create_task(live.run())
+    await hear(10)
+    with live.open("", None, None, ""):
+        await hear(10)
+    assert drawn == []
+    with live.open("", None, "kitchen", ""):
+        await hear(10)
+    assert drawn
+    running.cancel()
+    await asyncio.wait((running,))
+
+
 def test_pages_that_do_not_read(site: Site) -> None:
     """Each has a bounded queue, and loses what does not fit; a page beside them misses no event."""
     n = 150
@@ -240,6 +268,7 @@ def test_pages_that_do_not_read(site: Site) -> None:
         *slow, _ = site.page.feed._clients
         assert max(len(client.waiting) for client in slow) <= QUEUE_MAX
         assert min(client.dropped for client in slow) > 0
+        assert sum(len(text) for client in slow for _, text in client.waiting) < 10 << 20
     asyncio.run_coroutine_threadsafe(until_none(site), site.loop).result(20)
 
 

@@ -7,10 +7,11 @@ import json
 import re
 import shutil
 import signal
+import socket
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -23,6 +24,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expec
 
 from streamer.language import Language
 from streamer.store.query import reading
+from streamer.web.feed import CLIENTS_MAX
 from tests.daemon import Daemon, configuration, running
 from tests.web.conftest import fill
 from tests.web.site import served as site_served
@@ -429,8 +431,13 @@ def test_a_threshold_is_tried(served: Served, browser: Browser) -> None:
 
 
 def test_stopping_with_open_pages(served: Served, browser: Browser) -> None:
-    """The last test of this file: an open page does not keep the daemon."""
-    with opened(browser, served.address) as it:
+    """The last test of this file: neither a page nor streams that nobody reads keep the daemon."""
+    host, port = served.address.removeprefix("http://").rstrip("/").split(":")
+    with opened(browser, served.address) as it, ExitStack() as stack:
         expect(it.page.locator(".source")).to_be_visible()
+        for _ in range(CLIENTS_MAX - 1):
+            stream = stack.enter_context(socket.create_connection((host, int(port))))
+            stream.sendall(f"GET /api/1/live?spectrum=here HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+            assert stream.recv(12) == b"HTTP/1.1 200"
         assert served.daemon.stop(signal.SIGTERM) == 0
         it.faults.clear()
