@@ -152,7 +152,7 @@ class Decoder:
         if self._pieces_of_hls is not None:
             return self._connected(_HLS, format="hls", io_open=self._pieces_of_hls.open)
         if not self._address.startswith("rtsp"):
-            return self._connected(_WEB if is_web(self._address) else {})
+            return self._connected(_WEB if is_web(self._address) else _FILES)
         # Over TCP, since UDP loses packets; the sound alone, since a picture costs far more.
         try:
             return self._connected({**_RTSP, "rtsp_transport": "tcp"})

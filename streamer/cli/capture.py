@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ from typing import Annotated
 import typer
 
 from streamer.config.capture import load_capture
-from streamer.nodes.orders import write_orders
+from streamer.nodes.orders import STOP_SIGNALS, write_orders
 
 LEAN = {"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
 """a thread of either kind costs memory, and has nothing to do"""
@@ -31,6 +32,7 @@ def capture(
     settings = load_capture(config)
     descriptor = write_orders({**settings.model_dump(mode="json"), "is_local": settings.is_local})
     command = [sys.executable, "-m", "streamer.run.capture", str(descriptor)]
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # they wait until the process can end in order
     os.execve(sys.executable, command, LEAN | os.environ)  # noqa: S606  # the process becomes the node
 
 

@@ -22,6 +22,7 @@ from streamer.config.schema import AlertSettings, Config, MqttSettings, example,
 from streamer.config.sources import NodeSettings, SourceSettings
 from streamer.core.logs import LineFormatter, LogThread, terminal_in_threads
 from streamer.core.open_files import allow_open_files
+from streamer.core.shortage import say_shortage_once
 from streamer.data.synthesis import write_demo
 from streamer.errors import ConfigError, SourceError, StreamerError, UsageError, for_people
 from streamer.metrics import Metrics
@@ -213,6 +214,7 @@ async def _until_stopped(daemon: Coroutine[Any, Any, None], force: threading.Tim
             force.start()
 
     loop = asyncio.get_running_loop()
+    say_shortage_once(loop)
     for number in STOP_SIGNALS:
         loop.add_signal_handler(number, stop)
     try:

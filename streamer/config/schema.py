@@ -27,7 +27,7 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 def _is_host(text: str) -> str:
-    if "/" in text or re.fullmatch(r"[^:]*:\d*|\[.*", text):
+    if re.search(r"[/@?#\s]", text) or re.fullmatch(r"[^:]*:\d*|\[.*", text):
         raise ValueError("a host name or address alone: the port is mqtt.port, TLS is mqtt.tls")
     return text
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from dataclasses import dataclass
 from typing import Any
+
+STOP_SIGNALS = signal.SIGINT, signal.SIGTERM
+"""what ends a node; blocked while the process that takes this one's place is loaded"""
 
 
 @dataclass(frozen=True, slots=True)

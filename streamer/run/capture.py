@@ -25,7 +25,7 @@ from streamer.core.tasks import first_of, running
 from streamer.errors import InputError, SourceError, StreamerError, StuckError
 from streamer.nodes.hops import Hops, now
 from streamer.nodes.link import Link
-from streamer.nodes.orders import Orders, read_orders
+from streamer.nodes.orders import STOP_SIGNALS, Orders, read_orders
 from streamer.nodes.outbox import Outbox
 from streamer.nodes.wire import Codec
 from streamer.ops.systemd import Notifier
@@ -153,8 +153,9 @@ def main(descriptor: int) -> int:
 
 async def _until_stopped(orders: Orders) -> None:
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOP_SIGNALS:
         loop.add_signal_handler(number, stopped.set)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # one may have come while this was loaded
     async with running(capture(orders), "capture") as work, running(stopped.wait(), "stop") as stop:
         await first_of(work, stop)
         if work.done():

@@ -123,6 +123,7 @@ class WebServer:
             timeout_graceful_shutdown=int(STOP_S),
             timeout_keep_alive=15,
             limit_concurrency=200,
+            backlog=BACKLOG,
             h11_max_incomplete_event_size=16384,
             http="h11",
             ws="none",

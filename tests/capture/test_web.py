@@ -167,3 +167,15 @@ async def test_a_name_and_password_for_hls(site: Site) -> None:
     site.authorization = "Basic " + base64.b64encode(b"admin:Hu sh").decode()
     address = site.address.replace("//", "//admin:Hu%20sh@")
     assert await seconds(f"{address}/list.m3u8") == pytest.approx(SEGMENT_S, abs=0.1)
+
+
+async def test_a_list_at_a_file_address_is_not_followed(site: Site, tmp_path: Path) -> None:
+    """`file://` opens a recording as a name does, and no list of others."""
+    (tmp_path / "list.m3u8").write_bytes(hls("0.ts", "1.ts"))
+    with pytest.raises(SourceError):
+        await Stream(f"file://{tmp_path}/list.m3u8").open()
+    source = Stream(f"file://{tmp_path}/a.wav")
+    await source.open()
+    await source.close()
+    assert source.sample_rate == 48000
+    assert not site.asked

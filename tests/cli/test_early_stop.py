@@ -1,4 +1,4 @@
-"""A daemon that is stopped while it starts ends in order: at once, without a stack."""
+"""A daemon or a node that is stopped while it starts ends in order: at once, without a stack."""
 
 from __future__ import annotations
 
@@ -33,3 +33,27 @@ def test_stopped_while_it_starts(number: signal.Signals, after_s: float, tmp_pat
     assert daemon.returncode in {0, -number}
     assert "Traceback" not in output
     assert "KeyboardInterrupt" not in output
+
+
+@pytest.mark.parametrize(
+    ("number", "after_s"),
+    [(signal.SIGINT, 0.6), (signal.SIGTERM, 0.9), (signal.SIGINT, 1.2), (signal.SIGINT, 1.8)],
+)
+def test_a_node_stopped_while_it_starts(number: signal.Signals, after_s: float, tmp_path: Path) -> None:
+    """So is a capture node, whose process is replaced by another one meanwhile."""
+    config = tmp_path / "node.yaml"
+    config.write_text("{node: pi, to: 'ws://127.0.0.1:9', source: {command: [sleep, '60']}}")
+    node = subprocess.Popen(
+        [sys.executable, "-m", "streamer", "capture", "--config", str(config)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        time.sleep(after_s)
+        node.send_signal(number)
+        output, _ = node.communicate(timeout=10)
+    finally:
+        node.kill()
+    assert node.returncode in {0, -number}, output
+    assert "Traceback" not in output

@@ -294,6 +294,8 @@ def test_a_path_is_text_in_the_file(write: Write) -> None:
         ("127.0.0.1:1883", False),
         ("'broker:'", False),
         ("broker/", False),
+        ("'me@broker'", False),
+        ("'my broker'", False),
         ("'[::1]'", False),
         ("'[::1]:1883'", False),
         ("broker.home.arpa", True),

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -108,6 +109,30 @@ def test_metrics_and_health(tmp_path: Path) -> None:
         assert 1e6 < in_use < resident < 1e9
         assert get("/")[0] == 404
         assert get("/metrics", host="attacker.example")[0] == 421
+
+
+def test_no_descriptor_is_left(tmp_path: Path) -> None:
+    """Connections that cannot be accepted are one line; windows go on, and the stop is in order."""
+    config = write(tmp_path, {"room": BESIDE}, health={"port": 19108})
+    with watched(config, {}, tmp_path) as program, contextlib.ExitStack() as stack:
+
+        def scored() -> int:
+            """Windows so far; none where it cannot be asked."""
+            return int(program.status().get("inference", {}).get("windows", 0))
+
+        program.until(lambda: scored() > 1, "no window")  # all that is loaded late is there
+        before = scored()
+        process = psutil.Process(program.daemon.process.pid)
+        process.rlimit(psutil.RLIMIT_NOFILE, (process.num_fds() + 3,) * 2)
+        for _ in range(20):
+            stack.enter_context(socket.create_connection(("127.0.0.1", 19108)))
+        program.says("no connection can be accepted: Too many open files", 0)
+        time.sleep(2)
+        stack.close()
+        program.until(lambda: scored() > before + 2, "it does not go on")
+        assert sum("no connection can be accepted" in line for line in program.daemon.lines) == 1
+        assert not any("Traceback" in line for line in program.daemon.lines)
+        assert program.daemon.stop() == 0
 
 
 def test_a_name_server_that_hangs(tmp_path: Path) -> None:
