@@ -55,6 +55,8 @@ _HLS = {
     "http_persistent": "0",  # or FFmpeg would ask for pieces by itself
 }
 _RTSP = {"allowed_media_types": "audio"}
+_LIVE = {"indexmem": "4096"}
+"""bytes of an index for seeking, which FFmpeg lets grow to a MiB over hours: nobody seeks in a stream"""
 STEPS = 6
 """redirects and a playlist from one address on, at most"""
 
@@ -163,7 +165,7 @@ class Decoder:
 
     def _connected(self, options: dict[str, str], **more: Any) -> av.container.InputContainer:
         opened: av.container.InputContainer = av.open(
-            self._address, options=options, timeout=TIMEOUT_S, metadata_errors="replace", **more
+            self._address, options={**_LIVE, **options}, timeout=TIMEOUT_S, metadata_errors="replace", **more
         )
         return opened
 

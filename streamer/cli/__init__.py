@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
 from typing import Annotated
 
 import typer
@@ -83,8 +86,17 @@ app.add_typer(service.app, name="service")
 addon.register(app)
 
 
+def _unraisable(lost: sys.UnraisableHookArgs) -> None:
+    """Ctrl-C that was raised where nothing can be, as in a callback while a module loads: it comes again."""
+    if lost.exc_type is KeyboardInterrupt:
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+    else:
+        sys.__unraisablehook__(lost)
+
+
 def main() -> None:
     """Run the command. Errors for people become one line and the exit code that `errors` documents."""
+    sys.unraisablehook = _unraisable
     try:
         allow_open_files()
         app()

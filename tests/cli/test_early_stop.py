@@ -57,3 +57,28 @@ def test_a_node_stopped_while_it_starts(number: signal.Signals, after_s: float, 
         node.kill()
     assert node.returncode in {0, -number}, output
     assert "Traceback" not in output
+
+
+def test_an_interrupt_that_python_loses_comes_again() -> None:
+    """Raised in a callback of the interpreter, as while a module is imported, it is printed and gone."""
+    code = """
+import sys, time, weakref
+from streamer import cli
+
+class Module: ...
+
+def callback(_):
+    raise KeyboardInterrupt
+
+cli.app = lambda: None
+cli.main()
+module = Module()
+reference = weakref.ref(module, callback)
+del module
+try:
+    time.sleep(30)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("interrupted\n", "")

@@ -41,6 +41,8 @@ COLUMNS = ("passed_s", "resident", "malloc", "child", "descriptors", "threads")
 def measure(process: psutil.Process, metrics: str) -> tuple[float, float, float, int, int]:
     """MB of the daemon, of it in use (mallinfo2), and of its child; descriptors and threads of both."""
     (child,) = process.children()
+    # Before the request: its own connection is closed by the daemon a moment after the answer.
+    descriptors = process.num_fds() + child.num_fds()
     with urllib.request.urlopen(metrics, timeout=30) as answer:  # noqa: S310  our own address
         lines = answer.read().decode().splitlines()
     values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
@@ -48,7 +50,7 @@ def measure(process: psutil.Process, metrics: str) -> tuple[float, float, float,
         float(values["streamer_resident_bytes"]) / 1e6,
         float(values["streamer_malloc_in_use_bytes"]) / 1e6,
         child.memory_info().rss / 1e6,
-        process.num_fds() + child.num_fds(),
+        descriptors,
         process.num_threads() + child.num_threads(),
     )
 
