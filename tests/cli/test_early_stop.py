@@ -62,8 +62,10 @@ def test_a_node_stopped_while_it_starts(number: signal.Signals, after_s: float, 
 def test_an_interrupt_that_python_loses_comes_again() -> None:
     """Raised in a callback of the interpreter, as while a module is imported, it is printed and gone."""
     code = """
-import sys, time, weakref
+import signal, sys, time, weakref
 from streamer import cli
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also where whoever started the tests ignores it
 
 class Module: ...
 
