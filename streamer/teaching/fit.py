@@ -132,7 +132,13 @@ def _regress(
     penalty = np.full(x.shape[1], PENALTY * w.sum())
     penalty[-1] = 1e-9
     v = np.zeros(x.shape[1]) if start is None else np.append(*start)
-    for _ in range(_STEPS):
+    v = regression(x, y, w, penalty, v, _STEPS)
+    return v[:-1], float(v[-1])
+
+
+def regression(x: Floats, y: Floats, w: Floats, penalty: Floats, v: Floats, steps: int) -> Floats:
+    """Logistic regression by Newton's method: rows (n, m), their truths and weights (n,)."""
+    for _ in range(steps):
         p = 1 / (1 + np.exp(-np.clip(x @ v, -30, 30)))
         slope = x.T @ (w * (p - y)) + penalty * v
         curve = (x * (w * np.maximum(p * (1 - p), 1e-3))[:, None]).T @ x + np.diag(penalty)
@@ -140,7 +146,7 @@ def _regress(
         v -= step
         if np.abs(step).max() < 1e-3 * np.abs(v).max():
             break
-    return v[:-1], float(v[-1])
+    return v
 
 
 def _best(logits: Floats) -> float:

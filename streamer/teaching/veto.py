@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from streamer.detection.veto import HOLDS
 from streamer.errors import InputError
+from streamer.teaching.fit import regression
 from streamer.types import Samples
 
 FEWEST_OTHERS = 3
@@ -117,15 +118,7 @@ def _fit(examples: Sequence[Example]) -> tuple[float, Floats, npt.NDArray[np.int
     w, y = np.repeat(weight / sizes, sizes), np.repeat(is_wrong.astype(np.float64), sizes)
     penalty = np.full(x.shape[1], PENALTY * w.sum())
     penalty[-1] = 1e-6
-    v = np.zeros(x.shape[1])
-    for _ in range(_STEPS):
-        p = 1 / (1 + np.exp(-np.clip(x @ v, -30, 30)))
-        slope = x.T @ (w * (p - y)) + penalty * v
-        curve = (x * (w * np.maximum(p * (1 - p), 1e-3))[:, None]).T @ x + np.diag(penalty)
-        step = np.linalg.solve(curve, slope)
-        v -= step
-        if np.abs(step).max() < 1e-3 * np.abs(v).max():
-            break
+    v = regression(x, y, w, penalty, np.zeros(x.shape[1]), _STEPS)
     return float(v[-1]), v[:-1], chosen
 
 
