@@ -16,7 +16,7 @@ RUN apt-get update \
  && cp --parents */alsa-lib/libasound_module_*_pulse.so /bridge/usr/lib \
  && rm -rf /tmp/* /var/lib/apt/lists/*
 WORKDIR /source
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml constraints.txt requirements.txt README.md LICENSE ./
 COPY systemd systemd
 COPY configs configs
 COPY streamer streamer
@@ -27,7 +27,9 @@ RUN /opt/streamer/bin/pip install --no-cache-dir --constraint constraints.txt .[
  && /opt/streamer/bin/pip uninstall --yes pip setuptools
 
 FROM source AS build
-RUN /opt/streamer/bin/pip install --no-cache-dir --no-compile --constraint constraints.txt . \
+# Each file by its SHA-256; requirements.txt has the setuptools that builds this package, too.
+RUN /opt/streamer/bin/pip install --no-cache-dir --no-compile --require-hashes --requirement requirements.txt \
+ && /opt/streamer/bin/pip install --no-cache-dir --no-compile --no-deps --no-build-isolation . \
  && /opt/streamer/bin/pip uninstall --yes pip setuptools hf-xet
 # What a daemon never loads, a third of it all: tests, sources and symbols of compiled modules, models for ONNX Runtime
 # and a second build of it, the syntax of programming languages.

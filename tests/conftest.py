@@ -11,5 +11,5 @@ pytest_plugins = ["tests.mosquitto", "tests.pulse"]
 
 def pytest_configure(config: pytest.Config) -> None:
     """Daemons of the tests measure the engines once, not each anew, and leave the user's own cache alone."""
-    if config.cache is not None:
-        os.environ["CACHE_DIRECTORY"] = str(config.cache.mkdir("engines"))
+    if cache := getattr(config, "cache", None):  # none with `-p no:cacheprovider`
+        os.environ["CACHE_DIRECTORY"] = str(cache.mkdir("engines"))

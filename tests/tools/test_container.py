@@ -89,14 +89,21 @@ def test_the_daemon_is_not_root_and_is_watched(target: str) -> None:
 
 
 def test_packages_are_those_of_the_makefile() -> None:
-    """What `make run` installs with apt is in the image; torch's constraints and ours are the same file."""
+    """What `make run` installs with apt is in the image; pip takes our versions, hashed where they can be."""
     makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
     run = re.search(r"^run:.*?\n\n", makefile, re.MULTILINE | re.DOTALL)
     assert run is not None
     wanted = re.findall(r"debian-packages ([a-z0-9 -]+)", run[0])[0].split()
     assert set(wanted) <= set(STAGES["base"].packages())
-    installs = [s.text for stage in STAGES.values() for s in stage.steps if "pip install" in s.text]
-    assert len(installs) == 2 and all("--constraint constraints.txt" in text for text in installs)
+    installs = {
+        name: "\n".join(s.text for s in stage.steps if "pip install" in s.text)
+        for name, stage in STAGES.items()
+    }
+    assert {name for name, text in installs.items() if text} == {"build", "build-cuda"}
+    assert "--constraint constraints.txt" in installs["build-cuda"]
+    hashed, own = re.findall(r"pip install ([^&]*)", installs["build"])
+    assert "--require-hashes --requirement requirements.txt" in hashed
+    assert "--no-deps --no-build-isolation" in own  # nothing else is fetched
 
 
 def test_what_the_build_loads_can_be_loaded() -> None:
