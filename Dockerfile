@@ -31,11 +31,12 @@ FROM source AS build
 RUN /opt/streamer/bin/pip install --no-cache-dir --no-compile --require-hashes --requirement requirements.txt \
  && /opt/streamer/bin/pip install --no-cache-dir --no-compile --no-deps --no-build-isolation . \
  && /opt/streamer/bin/pip uninstall --yes pip setuptools hf-xet
-# What a daemon never loads, a third of it all: tests, sources and symbols of compiled modules, models for ONNX Runtime
-# and a second build of it, the syntax of programming languages.
+# What a daemon never loads, a third of it all: tests, sources and symbols of compiled modules, numpy's builders, models for
+# ONNX Runtime and a second build of it, the syntax of programming languages.
 WORKDIR /opt/streamer/lib/python3.11/site-packages
-RUN find . -type d \( -name __pycache__ -o -name tests -o -name sboms -o -path ./onnx/backend/test \) -prune -exec rm -r {} + \
- && find . -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.[ch]' -o -name '*.hpp' \) -delete \
+RUN find . -type d \( -name __pycache__ -o -name tests -o -name sboms -o -path ./onnx/backend/test -o -path ./onnx/reference \
+        -o -path ./numpy/distutils -o -path ./numpy/f2py \) -prune -exec rm -r {} + \
+ && find . -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.[ch]' -o -name '*.cc' -o -name '*.hpp' \) -delete \
  && rm -rf onnxruntime/transformers onnxruntime/datasets onnxruntime/capi/libonnxruntime.so.* \
  && find pygments/lexers -name '[!_]*.py' -delete \
  && find av yaml -name '*.so' -exec strip --strip-unneeded {} +
