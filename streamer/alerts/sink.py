@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from streamer.alerts.picture import spectrogram
+from streamer.signal.picture import spectrogram
 from streamer.alerts.rules import Rules, Verdict
 from streamer.alerts.targets import Alert, Attachment, FailedError, Target
 from streamer.capture.tapes import Tapes
