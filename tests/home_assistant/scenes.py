@@ -43,6 +43,10 @@ CONFIG = Config.model_validate(
         "home_assistant": {"form": "entity", "page_url": "http://home.local:8927/"},
     }
 )
+ADDRESSES = {
+    "picture_url": "http://home.local:8927/api/1/shared/e2.png?until=1795956570&signature=0",
+    "clip_url": "http://home.local:8927/api/1/shared/e2.flac?until=1795956570&signature=0",
+}
 COOLDOWN_S = 8.0
 SETTLED_S = 2.5
 """after so long whatever was to notify has done so"""
@@ -64,7 +68,7 @@ def automation(alias: str, **inputs: object) -> dict[str, Any]:
                         "service": "mqtt.publish",
                         "data": {
                             "topic": f"notified/{alias}",
-                            "payload": "{{ event_id }} {{ link }}",
+                            "payload": "{{ event_id }} {{ notification | to_json }}",
                         },
                     }
                 ],
@@ -93,16 +97,16 @@ class Scene:
         self._client = client
         self.notified: list[tuple[str, str]] = []
         """automation and event id, in order"""
-        self.links: dict[str, str] = {}
-        """by event id"""
+        self.notifications: dict[str, dict[str, Any]] = {}
+        """what a phone gets, by event id"""
         self._n = 0
 
     async def read(self) -> None:
         async for message in self._client.messages:
             payload = message.payload.decode() if isinstance(message.payload, bytes) else ""
-            event_id, link = payload.split(" ")
+            event_id, _, notification = payload.partition(" ")
             self.notified.append((str(message.topic).split("/")[1], event_id))
-            self.links[event_id] = link
+            self.notifications[event_id] = json.loads(notification)
 
     async def hear(
         self,
@@ -115,8 +119,9 @@ class Scene:
         notify: bool = True,
         verified: bool | None = None,
         delayed_s: float = 0.0,
+        **addresses: str,
     ) -> str:
-        """A sound begins; the id of its event."""
+        """A sound begins; the id of its event. `addresses` are those of its picture and its clip."""
         self._n += 1
         happened = replace(
             event(event_id=f"e{self._n}", source=source, sound=sound),
@@ -128,7 +133,7 @@ class Scene:
             onset=time.time(),
             emitted_at=time.time(),
         )
-        message = event_message(happened, "pi", delayed_s=delayed_s, names=Names())
+        message = event_message(happened, "pi", delayed_s=delayed_s, names=Names()) | addresses
         await self._client.publish(TOPICS.event(source, "start"), json.dumps(message), qos=1)
         return happened.id
 
@@ -167,11 +172,17 @@ async def play(home: Home) -> None:
 async def _play(scene: Scene) -> None:
     dog = await scene.hear("dog_bark")
     await asyncio.sleep(1)
-    smoke = await scene.hear("smoke_alarm")
+    smoke = await scene.hear("smoke_alarm", **ADDRESSES)
     assert await scene.by("always") == [dog, smoke]
     print("ok  a smoke alarm inside the dog's cool-down notifies")
-    assert scene.links[smoke] == f"http://home.local:8927/#/events/{smoke}", scene.links
+    shown = scene.notifications[smoke]
+    assert shown["clickAction"] == shown["url"] == f"http://home.local:8927/#/events/{smoke}", shown
     print("ok  a tap opens the event on the page")
+    assert shown["image"] == ADDRESSES["picture_url"], shown
+    buttons = [{"action": "URI", "title": "Listen", "uri": ADDRESSES["clip_url"]}]
+    assert shown["actions"] == buttons, shown
+    assert not {"image", "actions"} & scene.notifications[dog].keys(), scene.notifications[dog]
+    print("ok  it shows the picture and has a button for the clip, where there are addresses of them")
 
     again = [await scene.hear("dog_bark"), await scene.hear("dog_bark")]
     elsewhere = await scene.hear("dog_bark", source="hall")
