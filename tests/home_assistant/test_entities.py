@@ -119,7 +119,7 @@ async def test_the_device_comes_first(mosquitto: Mosquitto, subscribe: Subscribe
         check(message.topic, message.payload)
     assert heard.latest(f"{LISTEN}/state") == "ON"
     assert heard.latest(f"{THRESHOLD}/state") == "0.5"
-    assert heard.latest(f"{BASE}/kitchen/profile/state") == "normal"
+    assert heard.latest(f"{BASE}/kitchen/profile/state") == "balanced"
     assert heard.latest(f"{BASE}/kitchen/problem") == "OFF"
 
 
@@ -175,15 +175,15 @@ async def test_commands_change_what_is_in_force(
         await publish(mosquitto.port, f"{LISTEN}/set", "OFF")
         await heard.until_heard(f"{LISTEN}/state", "OFF")
         await publish(mosquitto.port, f"{BASE}/kitchen/profile/set", "low")
-        await heard.until_heard(f"{BASE}/kitchen/profile/state", "low")
+        await heard.until_heard(f"{BASE}/kitchen/profile/state", "quiet")
         for nonsense in ("7", "nan", "0.3\n", ""):
             said = len(heard.of(f"{THRESHOLD}/state"))
             await publish(mosquitto.port, f"{THRESHOLD}/set", nonsense)
             await heard.until(lambda heard, said=said: len(heard.of(f"{THRESHOLD}/state")) > said)  # type: ignore[misc]  # bound now
             assert heard.latest(f"{THRESHOLD}/state") == "0.62"
         await publish(mosquitto.port, f"{LISTEN}/set", "ON", "--retain")
-        await publish(mosquitto.port, f"{BASE}/kitchen/profile/set", "high")
-        await heard.until_heard(f"{BASE}/kitchen/profile/state", "high")
+        await publish(mosquitto.port, f"{BASE}/kitchen/profile/set", "eager")
+        await heard.until_heard(f"{BASE}/kitchen/profile/state", "eager")
         assert not control.listens("kitchen")
     await publish(mosquitto.port, f"{LISTEN}/set", "", "--retain")
     async with told(config, tmp_path) as (_, control):
