@@ -28,8 +28,7 @@ from pathlib import Path
 from streamer.home_assistant.discovery import Form, payloads
 from streamer.home_assistant.entities import DiscoveryDevice, Entity, NodeDevice, entities
 from streamer.mqtt.topics import Topics
-from tests.home_assistant.home import Home
-from tests.mosquitto import Mosquitto
+from tests.home_assistant.home import Home, at_home
 
 SOUNDS = ("dog_bark", "smoke_alarm")
 TOPICS = Topics("streamer", "pi")
@@ -211,19 +210,10 @@ def main() -> None:
 
 async def show(python: str, folder: Path, form: Form, other: Form | None) -> None:
     """`check` with a broker and a Home Assistant of its own."""
-    broker = Mosquitto(folder)
-    broker.start()
-    home = Home(python, folder / "home", broker.port)
     state = folder / "state"
     state.mkdir()
-    listening = asyncio.create_task(home.listen())
-    try:
+    async with at_home(python, folder) as home:
         await check(home, state, form, other)
-    finally:
-        await home.stop()
-        listening.cancel()
-        await asyncio.wait((listening,))
-        broker.stop()
 
 
 if __name__ == "__main__":

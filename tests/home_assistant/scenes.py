@@ -21,13 +21,12 @@ from typing import Any
 import aiomqtt
 
 from streamer.config.schema import Config
-from streamer.home_assistant.discovery import discovery
 from streamer.language import Names
 from streamer.mqtt.messages import event_message
 from streamer.mqtt.topics import Topics
 from streamer.types import Priority
-from tests.home_assistant.home import Home
-from tests.mosquitto import HOST, Mosquitto
+from tests.home_assistant.home import Home, at_home
+from tests.mosquitto import HOST
 from tests.reports import event
 
 TOPICS = Topics("streamer", "pi")
@@ -143,22 +142,14 @@ class Scene:
         return [event_id for name, event_id in self.notified if name == automation]
 
 
-async def _announce(client: aiomqtt.Client) -> None:
-    for message in discovery(CONFIG, TOPICS, thresholds=CONFIG.sounds).messages({}):
-        await client.publish(message.topic, message.payload, qos=1, retain=True)
-    await asyncio.sleep(2)
-    for topic in (TOPICS.status, TOPICS.source_status("kitchen"), TOPICS.source_status("hall")):
-        await client.publish(topic, "online", qos=1, retain=True)
-
-
 async def play(home: Home) -> None:
     """All scenes. Raises AssertionError."""
     async with aiomqtt.Client(HOST, home.port) as client:
         await client.subscribe("notified/#", qos=1)
-        await _announce(client)
-        await home.start()
+        await home.start_with(client, CONFIG, TOPICS)
+        for topic in (TOPICS.status, TOPICS.source_status("kitchen"), TOPICS.source_status("hall")):
+            await client.publish(topic, "online", qos=1, retain=True)
         await home.shows("event.kitchen_detection", "unknown")
-        await home.until("its birth message", lambda: home.said.get("homeassistant/status") == "online")
         scene = Scene(client)
         reading = asyncio.create_task(scene.read())
         try:
@@ -225,17 +216,8 @@ async def _play(scene: Scene) -> None:
 
 async def show(python: str, folder: Path) -> None:
     """`play` with a broker and a Home Assistant of its own."""
-    broker = Mosquitto(folder)
-    broker.start()
-    home = Home(python, folder / "home", broker.port, automations())
-    listening = asyncio.create_task(home.listen())
-    try:
+    async with at_home(python, folder, automations()) as home:
         await play(home)
-    finally:
-        await home.stop()
-        listening.cancel()
-        await asyncio.wait((listening,))
-        broker.stop()
 
 
 def main() -> None:
