@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -51,7 +52,7 @@ ONLY_IMPORTERS = {
     "apprise": "alerts/targets.py",
     "starlette": "web/account.py web/api.py web/clips.py web/events.py web/exports.py web/guard.py "
     "web/live.py web/metrics.py web/missed.py web/openapi.py "
-    "web/request.py web/server.py web/settings.py web/static_files.py web/trials.py",
+    "web/request.py web/server.py web/settings.py web/shared.py web/static_files.py web/trials.py",
     "uvicorn": "web/server.py",
     "prometheus_client": "ops/prometheus.py",
     "soundfile": "nodes/flac.py",
@@ -61,8 +62,13 @@ ONLY_IMPORTERS = {
 }
 
 
-def imports(path: Path, *, top_level: bool) -> Iterator[str]:
+@cache
+def imports(path: Path, *, top_level: bool) -> tuple[str, ...]:
     """The modules a file imports, dotted; with `top_level`, only those that importing it loads."""
+    return tuple(_imports(path, top_level=top_level))
+
+
+def _imports(path: Path, *, top_level: bool) -> Iterator[str]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     todo: list[ast.AST] = [tree]
     while todo:

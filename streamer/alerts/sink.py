@@ -13,7 +13,6 @@ from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from streamer.alerts.picture import spectrogram
 from streamer.alerts.rules import Rules, Verdict
 from streamer.alerts.targets import Alert, Attachment, FailedError, Target
 from streamer.capture.tapes import Tapes
@@ -24,6 +23,7 @@ from streamer.core.threads import in_thread
 from streamer.errors import StreamerError
 from streamer.language import Names
 from streamer.metrics import Metrics
+from streamer.signal.picture import spectrogram
 from streamer.store.clips import clip_path
 from streamer.store.log import Entry
 from streamer.store.query import reading
@@ -34,10 +34,6 @@ DEADLINE_S = 60.0
 """seconds that a target may take; its own bounds are shorter"""
 STOP_S = 1.0
 """how long a stop waits for an alert that is on its way"""
-BEFORE_S, AFTER_S = 6.0, 4.0
-"""seconds of a spectrogram before and after the onset, as far as they are there yet"""
-SHORTEST_S = 1.0
-"""a spectrogram that is shorter shows nothing"""
 CLIP_S = 15.0
 """how long a clip is waited for after the end of its event"""
 CLIP_ASKED_S = 0.5
@@ -232,12 +228,8 @@ class _Delivery:
 
     def _picture(self, event: SoundEvent) -> Attachment | None:
         """None where the audio is not there any more."""
-        ring = self._tapes.ring(event.source_id)
-        if ring is None:
+        found = self._tapes.around(event.source_id, event.onset)
+        if found is None:
             return None
-        begin = max(event.onset - BEFORE_S, ring.time(ring.start))
-        end = min(event.onset + AFTER_S, ring.time(ring.end))
-        if end <= event.onset or end - begin < SHORTEST_S:
-            return None
-        picture = spectrogram(ring.between(begin, end).samples, ring.sample_rate)
-        return Attachment("spectrogram.png", "image/png", picture)
+        excerpt, rate = found
+        return Attachment("spectrogram.png", "image/png", spectrogram(excerpt.samples, rate))

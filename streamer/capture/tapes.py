@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from streamer.capture.ring import Excerpt, Ring
 
+BEFORE_S, AFTER_S = 6.0, 4.0
+"""seconds around an onset that a picture of an event shows, as far as they are there"""
+SHORTEST_S = 1.0
+"""a picture of less shows nothing"""
+
 
 class Tapes:
     """Recent audio by source: clips and the page's spectrogram read it; only the source's listener writes."""
@@ -27,3 +32,14 @@ class Tapes:
         """The samples of a stretch of time and their rate, Hertz; None while the source is closed."""
         ring = self._rings.get(source_id)
         return None if ring is None else (ring.between(start, end), ring.sample_rate)
+
+    def around(self, source_id: str, onset: float) -> tuple[Excerpt, int] | None:
+        """What a picture of an event shows, and its rate, Hertz; None where it is not in memory."""
+        ring = self._rings.get(source_id)
+        if ring is None:
+            return None
+        begin = max(onset - BEFORE_S, ring.time(ring.start))
+        end = min(onset + AFTER_S, ring.time(ring.end))
+        if end <= onset or end - begin < SHORTEST_S:
+            return None
+        return ring.between(begin, end), ring.sample_rate

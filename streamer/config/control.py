@@ -17,8 +17,12 @@ LOWEST, HIGHEST = 0.01, 0.99
 """of a threshold that is set by command"""
 MUTE_S = 3600.0
 """seconds for which a source that is muted has no notifications"""
-PROFILES = {"low": 2.0, "normal": 1.0, "high": 0.5}
+PROFILES = {"quiet": 2.0, "balanced": 1.0, "eager": 0.5}
 """how sensitive: by how much the odds that a sound needs are multiplied"""
+PLAIN = "balanced"
+"""the profile whose thresholds are as they were set"""
+_EARLIER = {"low": "quiet", "normal": PLAIN, "high": "eager"}
+"""the words of version 0.1, which are still taken"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +130,7 @@ class Control:
                 return veto is not None and self._config.sounds[sound].priority == "critical"
             case SetProfile(_, profile):
                 is_critical = any(rule.priority == "critical" for rule in self._rules.values())
-                return is_critical and PROFILES[profile] > PROFILES["normal"]
+                return is_critical and PROFILES[profile] > PROFILES[PLAIN]
         return False
 
     def listens(self, source: str) -> bool:
@@ -146,10 +150,10 @@ class Control:
 
     def profile(self, source: str) -> str:
         command = self._commands.get(f"{source} profile")
-        return command.profile if isinstance(command, SetProfile) else "normal"
+        return command.profile if isinstance(command, SetProfile) else PLAIN
 
     def threshold(self, source: str, sound: str) -> float:
-        """As it was set; the profile `normal` uses it as it is."""
+        """As it was set; the profile `balanced` uses it as it is."""
         command = self._commands.get(f"{source} threshold {sound}")
         return command.on if isinstance(command, SetThreshold) else self._rules[sound].on
 
@@ -173,7 +177,7 @@ class Control:
         off = {sound for sound in self.all_sounds if not self.listens_for(source, sound)}
         if (
             not off
-            and self.profile(source) == "normal"
+            and self.profile(source) == PLAIN
             and not any(f"{source} threshold {sound}" in self._commands for sound in self.sounds)
             and not any(self.veto(source, sound) != self._rules[sound].veto for sound in self.sounds)
         ):
@@ -196,6 +200,12 @@ class Control:
     def _notify(self, source: str) -> None:
         for changed in self._subscribers:
             changed(source)
+
+
+def profile_of(word: str) -> str | None:
+    """The profile that is meant; None where the word is none."""
+    profile = _EARLIER.get(word, word)
+    return profile if profile in PROFILES else None
 
 
 def _key(command: Command) -> str:
@@ -235,8 +245,8 @@ def _commands(saved: dict[str, object]) -> list[Command]:
         match key.split(" "), value:
             case [source, "listen"], bool():
                 commands.append(SetListen(source, value))
-            case [source, "profile"], str() if value in PROFILES:
-                commands.append(SetProfile(source, value))
+            case [source, "profile"], str() if (profile := profile_of(value)) is not None:
+                commands.append(SetProfile(source, profile))
             case [source, "sound", sound], bool():
                 commands.append(SetListenFor(source, sound, value))
             case [source, "mute"], float():

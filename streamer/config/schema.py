@@ -310,13 +310,17 @@ class MqttSettings(Section):
     switch a sound of priority critical off, raise its threshold, or close a source that listens for one."""
 
 
+PageUrl = Annotated[str, Field(pattern=r"^https?://[^\s?#]+$")]
+
+
 class HomeAssistantSettings(Section):
     """Present, even as `{}`: each source appears in Home Assistant as a device."""
 
     discovery_prefix: TopicPrefix = "homeassistant"
     """Discovery prefix as set in Home Assistant; its birth message comes on <discovery_prefix>/status."""
-    page_url: Annotated[str, Field(pattern=r"^https?://[^\s]+$")] | None = None
-    """Address at which a browser in the home reaches this daemon's page: the device then has a link to it."""
+    page_url: PageUrl | None = None
+    """Address at which a browser in the home reaches this daemon's page: the device then has a link to it.
+    `web.public_url` where not set."""
     form: Literal["device", "entity"] = "device"
     """One discovery message a device, or one an entity: for Home Assistant before 2024.11 and others."""
 
@@ -387,6 +391,15 @@ class WebSettings(Section):
     """File whose first line is the password, or its hash; $STATE_DIRECTORY/web-password where not set."""
     guest_password_file: File | None = None
     """The same for guests, who may look and change nothing."""
+    public_url: PageUrl | None = None
+    """Address at which phones reach the page. Where it is set, events over MQTT have a signed address each of
+    their picture and of the clip that may be kept: for a day, without a password (docs/web.md)."""
+
+    @model_validator(mode="after")
+    def _is_served(self) -> WebSettings:
+        if self.public_url is not None and not self.enabled:
+            raise ValueError("public_url has no effect without enabled: true")
+        return self
 
     @field_validator("ingress_proxies")
     @classmethod
@@ -437,8 +450,9 @@ class AlertSettings(Section):
     """What goes with the text. A spectrogram shows the sound, and cannot be played. With `clip` an alert
     comes when its sound has ended, with the clip that is kept of it, else with a spectrogram; critical ones
     come at once."""
-    page_url: Annotated[str, Field(pattern=r"^https?://[^\s]+$")] | None = None
-    """Address at which a phone reaches this daemon's page: an alert then has a link to its event."""
+    page_url: PageUrl | None = None
+    """Address at which a phone reaches this daemon's page: an alert then has a link to its event.
+    `web.public_url` where not set."""
 
 
 class GatewaySettings(Section):

@@ -110,8 +110,8 @@ def discovery(
     settings = config.home_assistant
     if settings is None:
         return Discovery()
-    names = config.names
-    devices: list[Device] = [NodeDevice(topics, names, settings.page_url)]
+    names, page_url = config.names, settings.page_url or config.web.public_url
+    devices: list[Device] = [NodeDevice(topics, names, page_url)]
     for source_id, source in config.sources.items():
         devices.append(
             DiscoveryDevice(
@@ -125,7 +125,7 @@ def discovery(
                 names=names,
                 area=source.area,
                 is_calibrated=source.calibration_db is not None,
-                page_url=settings.page_url,
+                page_url=page_url,
             )
         )
     return Discovery(devices, settings.discovery_prefix, settings.form)

@@ -340,6 +340,7 @@ def threshold(device: DiscoveryDevice, sound: str) -> Entity:
 
 
 def profile(device: DiscoveryDevice) -> Entity:
+    """Its options are the same in every language: automations choose them."""
     return device.entity(
         "select",
         "profile",

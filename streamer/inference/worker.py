@@ -1,7 +1,7 @@
 """Who scores windows: an engine in this process, a worker for the daemon.
 
-Another runtime is another `Engine`, one line in `engines/__init__.py`. Another place (a child process, a machine) is
-another `Worker`, one line in `open_worker`.
+Another runtime is another `Engine`, one line in `engines/__init__.py`. Another place (a child process, a
+machine) is another `Worker`, one line in `open_worker`.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from streamer.config.control import (
     SetMute,
     SetProfile,
     SetThreshold,
+    profile_of,
 )
 from streamer.mqtt.topics import Topics
 
@@ -97,9 +98,9 @@ def _is_on(text: str) -> bool:
 
 def _profile(source: str) -> Callable[[str], Command]:
     def parse(text: str) -> Command:
-        if text not in PROFILES:
+        if (profile := profile_of(text)) is None:
             raise CommandError(f"{text[:40]!r} is none of {', '.join(PROFILES)}")
-        return SetProfile(source, text)
+        return SetProfile(source, profile)
 
     return parse
 

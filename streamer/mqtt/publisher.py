@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from streamer.config.control import Command, Control
 from streamer.config.schema import MqttSettings
@@ -107,6 +107,12 @@ class NoDiscovery:
 
 
 NO_DISCOVERY = NoDiscovery()
+Links: TypeAlias = Callable[[SoundEvent], Mapping[str, str]]
+"""fields with addresses of what belongs to an event"""
+
+
+def no_links(_: SoundEvent) -> Mapping[str, str]:
+    return {}
 
 
 class MqttSink:
@@ -130,12 +136,14 @@ class MqttSink:
         announced: JsonFile = NOT_KEPT,
         names: Names = DEFAULT_NAMES,
         expected: Collection[tuple[str, str]] = (),
+        links: Links = no_links,
         backoff: Backoff = BACKOFF,
         apart_s: float = APART_S,
     ) -> None:
         """Applies commands where there is a `control`. `announced` remembers our retained messages.
 
-        `expected` are sounds that should be heard again and again, as source and sound.
+        `expected` are sounds that should be heard again and again, as source and sound; `links` gives fields
+        with addresses for the messages of an event, which are not retained.
         """
         sources, sounds = tuple(sources), tuple(sounds)
         self._topics = Topics(settings.prefix, node)
@@ -148,6 +156,7 @@ class MqttSink:
         self._backoff = backoff
         self._apart_s = apart_s
         self._events = events
+        self._links = links
         self._flight: deque[tuple[Entry, asyncio.Future[None]]] = deque()
         """sent over this connection and not yet known to be delivered, in order"""
         self._n_delivered = 0
@@ -544,7 +553,7 @@ class MqttSink:
             return connection.post(
                 Message(
                     self._topics.event(entry.event.source_id, entry.event.phase),
-                    encode({**message, "message_id": entry.message_id}),
+                    encode({**message, **self._links(entry.event), "message_id": entry.message_id}),
                     qos=1,
                     retain=False,
                     expiry_s=max(1, int(entry.expiry_s)),

@@ -21,7 +21,7 @@ from streamer.alerts.targets import Target, read_targets
 from streamer.capture.sources import open_source
 from streamer.capture.tapes import Tapes
 from streamer.config.control import Control
-from streamer.config.schema import AlertSettings, Config, MqttSettings
+from streamer.config.schema import Config, MqttSettings
 from streamer.config.sources import NodeSettings, SourceSettings
 from streamer.core.json_file import JsonFile
 from streamer.core.tasks import in_background
@@ -32,6 +32,7 @@ from streamer.inference.process import open_worker
 from streamer.inference.worker import About
 from streamer.language import Names
 from streamer.metrics import BROKER, Metrics
+from streamer.mqtt.publisher import no_links
 from streamer.ops.health import Health, Problem
 from streamer.ops.prometheus import Exposition
 from streamer.ops.status import socket_path, status_server
@@ -57,6 +58,7 @@ from streamer.store.writer import Writer
 from streamer.types import Hop, Sink, SoundEvent, Source
 from streamer.web.guard import ScopedRoute
 from streamer.web.metrics import metrics_routes
+from streamer.web.shared import Shared
 
 if TYPE_CHECKING:
     from streamer.nodes.gateway import Gateway
@@ -97,7 +99,6 @@ async def serve(
 
         marks = await asyncio.to_thread(fingerprints, config)
 
-        broker: BrokerLink | None = None
         control = Control(config, JsonFile(directory, "control.json"))
         targets = [] if config.alerts is None else read_targets(config.alerts.urls_file)
         writer = Writer(
@@ -111,20 +112,25 @@ async def serve(
             metrics,
             rule=lambda event: _rule(control, event),
         )
-        if config.mqtt.enabled:
-            address = await _embedded(config.mqtt, stack) if config.mqtt.embedded else {}
-            broker = BrokerLink(config, directory, writer.consumer(BROKER), metrics, address, control)
-            broker.count_earlier(await asyncio.to_thread(_began_today, directory))
-            writer.sinks.append(broker.sink)
         tapes, demos = Tapes(), set[str]()
+        shared = _shared(config, directory, lambda: daemon.config, tapes)
+        broker = await _broker_link(config, directory, writer, metrics, control, shared, stack)
         page: Page | None = None
         if config.web.enabled:
             page = open_page(
-                config, lambda: daemon.config, directory, control, health.report, tapes, metrics_page, demos
+                config,
+                lambda: daemon.config,
+                directory,
+                control,
+                health.report,
+                tapes,
+                metrics_page,
+                demos,
+                shared,
             )
             writer.sinks.append(page.feed)
         writer.sinks += _alerts(
-            config.alerts, targets, writer, lambda: daemon.config.names, tapes, metrics, directory
+            config, targets, writer, lambda: daemon.config.names, tapes, metrics, directory
         )
         writer.sinks += [
             _display(config, terminal, model.describe, broker, page),
@@ -166,6 +172,35 @@ async def _serve_metrics(port: int | None, routes: Sequence[ScopedRoute], stack:
         await stack.enter_async_context(in_background(server.run(), "metrics"))
 
 
+async def _broker_link(
+    config: Config,
+    directory: Path | None,
+    writer: Writer,
+    metrics: Metrics,
+    control: Control,
+    shared: Shared | None,
+    stack: AsyncExitStack,
+) -> BrokerLink | None:
+    """The MQTT sink, which is added to those of the writer; None where nothing is published."""
+    if not config.mqtt.enabled:
+        return None
+    address = await _embedded(config.mqtt, stack) if config.mqtt.embedded else {}
+    links = no_links if shared is None else shared.links
+    broker = BrokerLink(config, directory, writer.consumer(BROKER), metrics, address, control, links)
+    broker.count_earlier(await asyncio.to_thread(_began_today, directory))
+    writer.sinks.append(broker.sink)
+    return broker
+
+
+def _shared(
+    config: Config, directory: Path | None, in_use: Callable[[], Config], tapes: Tapes
+) -> Shared | None:
+    """What phones are shown by a signed address; None without an address for phones, or a history."""
+    if directory is None or config.web.public_url is None:
+        return None
+    return Shared(directory, config.web.public_url, in_use, tapes)
+
+
 def _display(
     config: Config, terminal: bool, model: str, broker: BrokerLink | None, page: Page | None
 ) -> Sink:
@@ -184,7 +219,7 @@ def _consumers(config: Config, targets: Sequence[Target]) -> list[str]:
 
 
 def _alerts(
-    settings: AlertSettings | None,
+    config: Config,
     targets: Sequence[Target],
     writer: Writer,
     names: Callable[[], Names],
@@ -193,8 +228,11 @@ def _alerts(
     directory: Path | None,
 ) -> list[AlertSink]:
     """One sink, each target of which is a consumer of the event log, by its name; none without settings."""
+    settings = config.alerts
     if settings is None:
         return []
+    if settings.page_url is None:
+        settings = settings.model_copy(update={"page_url": config.web.public_url})
     log.info("alerts: to %s", ", ".join(target.name for target in targets))
     consumers = [(target, writer.consumer(consumer_name(target.name))) for target in targets]
     return [AlertSink(settings, consumers, names, tapes, home_zone()[0], metrics, directory=directory)]

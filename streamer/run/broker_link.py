@@ -10,7 +10,7 @@ from streamer.config.schema import Config, MqttSettings
 from streamer.core.json_file import JsonFile
 from streamer.home_assistant.discovery import Discovery, discovery
 from streamer.metrics import Metrics
-from streamer.mqtt.publisher import MqttSink
+from streamer.mqtt.publisher import Links, MqttSink, no_links
 from streamer.mqtt.topics import Topics
 from streamer.sinks.exchangeable import ExchangeableSink
 from streamer.store.writer import Consumer
@@ -27,10 +27,12 @@ class BrokerLink:
         metrics: Metrics,
         address: Mapping[str, object],
         control: Control,
+        links: Links = no_links,
     ) -> None:
-        """`address` is that of the embedded broker, if there is one."""
+        """`address` is that of the embedded broker, if there is one; `links` as in `MqttSink`."""
         self._metrics = metrics
         self._control = control
+        self._links = links
         self._announced = JsonFile(directory, "announced.json")
         self._address = address
         self._events = events
@@ -68,6 +70,7 @@ class BrokerLink:
             announced=self._announced,
             names=config.names,
             expected=_expected(config),
+            links=self._links,
         )
 
     def _discovery(self, config: Config) -> Discovery:

@@ -6,16 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from streamer.config.control import HIGHEST, LOWEST, Control, SetThreshold
+from streamer.config.control import HIGHEST, LOWEST, PLAIN, Control, SetThreshold
 from streamer.config.schema import Config
 from streamer.core.json_file import JsonFile
 from streamer.errors import InputError, UsageError
 from streamer.run.curve import THRESHOLDS, Curve, Point, curve
 from streamer.run.replay import logged_sources
 from streamer.store.directory import locked
-
-_PLAIN = "normal"
-"""the profile whose thresholds are as they were set"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +97,8 @@ def apply(directory: Path, config: Config, proposals: Sequence[Proposal]) -> int
             raise UsageError(f"{directory}: cannot be written: run this as the daemon's user")
         control = Control(config, JsonFile(own, "control.json"))
         for source in {one.source for one in proposals}:
-            if (profile := control.profile(source)) != _PLAIN:
-                raise UsageError(f"{source}: its profile is {profile}: set it to {_PLAIN}, then calibrate")
+            if (profile := control.profile(source)) != PLAIN:
+                raise UsageError(f"{source}: its profile is {profile}: set it to {PLAIN}, then calibrate")
         for one in proposals:
             if one.proposed.on != one.now.on:
                 on = min(HIGHEST, max(LOWEST, one.proposed.on))

@@ -23,6 +23,7 @@ from streamer.web.guard import LOOPBACK, ScopedRoute
 from streamer.web.parts import Parts
 from streamer.web.server import WebServer, application
 from streamer.web.sessions import PasswordFile, Sessions, password_path
+from streamer.web.shared import Shared
 from streamer.web.trials import Trials
 
 
@@ -75,10 +76,11 @@ def open_page(
     tapes: Tapes,
     more: Sequence[ScopedRoute],
     demos: Set[str] = frozenset(),
+    shared: Shared | None = None,
 ) -> Page:
     """`in_use` gives the configuration after reloads; `more` are routes that are served, too.
 
-    `demos` has the sources that play the demo, and may change.
+    `demos` has the sources that play the demo, and may change; `shared` is for whoever has a signed address.
 
     Raises ConfigError where everybody on the network could do everything.
     """
@@ -98,6 +100,7 @@ def open_page(
         zone=zone,
         zone_name=zone_name,
         heard=lambda sound: hub.verdict(config.model.path, in_use().sounds[sound].labels),
+        shared=shared,
     )
     api = Api(parts)
     control.subscribe(lambda _: feed.changed("control", api.settings.control_fields()))

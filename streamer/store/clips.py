@@ -29,11 +29,12 @@ from streamer.core.clock import STEP_S
 from streamer.core.files import writing
 from streamer.core.rate_limit import RateLimit
 from streamer.detection.timeline import CELL_S
-from streamer.errors import ConfigError
+from streamer.errors import ConfigError, InputError
 from streamer.metrics import Metrics
 from streamer.model.labels import descendants
 from streamer.store import history
 from streamer.store.flac import encode
+from streamer.store.query import reading
 from streamer.store.retention import ClipBounds, KeptClip, clips_to_remove
 from streamer.types import Hop, Report, Samples, SoundEvent
 
@@ -388,6 +389,16 @@ def clip_path(directory: Path, clip_id: str, start: float) -> Path:
     """Where a clip is, by the id of its event, or of the missed sound, and the clip's own begin."""
     day = datetime.fromtimestamp(start, UTC).date().isoformat()
     return directory / FOLDER / day / f"{clip_id}.flac"
+
+
+def kept_clip(directory: Path, clip_id: str) -> tuple[Path, float, float]:
+    """The file of a clip, its begin and end. Raises InputError without one."""
+    with reading(directory) as reader:
+        start, end = reader.clip(clip_id)
+    path = clip_path(directory, clip_id, start)
+    if path.is_symlink() or not path.is_file():
+        raise InputError(f"the clip of {clip_id} is gone")
+    return path, start, end
 
 
 def remove_clips(directory: Path, clips: Sequence[tuple[str, float]]) -> None:

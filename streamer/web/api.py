@@ -46,6 +46,7 @@ class Api:
             *Exports(parts).routes,
             *Events(parts).routes,
             *Clips(parts).routes,
+            *(parts.shared.routes if parts.shared is not None else ()),
             *MissedSounds(parts).routes,
             *self.settings.routes,
             *self.trials.routes,

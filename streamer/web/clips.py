@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import base64
 from http import HTTPStatus
-from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from streamer.capture.stream import read_file
-from streamer.errors import InputError
 from streamer.signal.spectrogram import COLUMNS_S, columns
 from streamer.store import history
-from streamer.store.clips import clip_path, remove_clips
+from streamer.store.clips import kept_clip, remove_clips
 from streamer.store.edit import editing
-from streamer.store.query import reading
 from streamer.web.guard import ScopedRoute
 from streamer.web.parts import Parts
 from streamer.web.request import answered, clip_id_of, directory_of
@@ -38,7 +35,7 @@ class Clips:
     async def clip(self, request: Request) -> Response:
         """The FLAC of an event or a missed sound, in parts where a `Range` is asked for."""
         directory, clip_id = directory_of(self._parts.directory), clip_id_of(request)
-        path, _, _ = await answered(lambda: _kept(directory, clip_id))
+        path, _, _ = await answered(lambda: kept_clip(directory, clip_id))
         return FileResponse(path, media_type="audio/flac")
 
     async def clip_spectrum(self, request: Request) -> Response:
@@ -46,7 +43,7 @@ class Clips:
         directory, clip_id = directory_of(self._parts.directory), clip_id_of(request)
 
         def read() -> dict[str, object]:
-            path, start, end = _kept(directory, clip_id)
+            path, start, end = kept_clip(directory, clip_id)
             samples, rate = read_file(path)
             drawn = columns(samples, rate)
             return {
@@ -64,20 +61,10 @@ class Clips:
         directory, clip_id = directory_of(self._parts.directory), clip_id_of(request)
 
         def write() -> None:
-            _, start, _ = _kept(directory, clip_id)
+            _, start, _ = kept_clip(directory, clip_id)
             with editing(directory) as db:
                 history.expire_clips(db, [clip_id], "deleted")
             remove_clips(directory, [(clip_id, start)])
 
         await answered(write)
         return Response(status_code=HTTPStatus.NO_CONTENT)
-
-
-def _kept(directory: Path, clip_id: str) -> tuple[Path, float, float]:
-    """The file of a clip, its begin and end. Raises InputError without one."""
-    with reading(directory) as reader:
-        start, end = reader.clip(clip_id)
-    path = clip_path(directory, clip_id, start)
-    if path.is_symlink() or not path.is_file():
-        raise InputError(f"the clip of {clip_id} is gone")
-    return path, start, end

@@ -12,6 +12,7 @@ from streamer.config.schema import Config
 from streamer.web.commands import Commands
 from streamer.web.feed import Feed
 from streamer.web.sessions import Sessions
+from streamer.web.shared import Shared
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +35,5 @@ class Parts:
     zone_name: str
     heard: Callable[[str], str]
     """how well the model was measured to hear a sound, for people; empty where the sound needs no model"""
+    shared: Shared | None = None
+    """what is shown to whoever has a signed address; None where nothing is"""

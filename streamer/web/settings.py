@@ -20,6 +20,7 @@ from streamer.config.control import (
     SetMute,
     SetProfile,
     SetThreshold,
+    profile_of,
 )
 from streamer.web.guard import RequestError, ScopedRoute
 from streamer.web.request import body_of, caller_of
@@ -79,9 +80,10 @@ class Settings:
     async def set_profile(self, request: Request) -> Response:
         """How sensitive all sounds of a source are."""
         source, value = self._source(request), (await body_of(request)).get("value")
-        if not isinstance(value, str) or value not in PROFILES:
+        profile = profile_of(value) if isinstance(value, str) else None
+        if profile is None:
             raise RequestError(HTTPStatus.BAD_REQUEST, f"value is one of: {', '.join(PROFILES)}")
-        self._apply(request, SetProfile(source, value))
+        self._apply(request, SetProfile(source, profile))
         return JSONResponse(self.control_fields())
 
     async def set_threshold(self, request: Request) -> Response:

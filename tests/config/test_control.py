@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streamer.config.control import Command, Control, SetListen, SetProfile, SetThreshold
+from streamer.config.control import Command, Control, SetListen, SetProfile, SetThreshold, profile_of
 from streamer.config.schema import Config
 from streamer.core.json_file import LARGEST, JsonFile
 
@@ -31,7 +31,7 @@ def test_before_any_command() -> None:
     """All is as configured; loudness has no threshold to set."""
     fresh = control()
     assert fresh.listens("kitchen")
-    assert fresh.profile("kitchen") == "normal"
+    assert fresh.profile("kitchen") == "balanced"
     assert fresh.sounds == ("dog_bark", "cat")
     assert fresh.on_off("kitchen", "dog_bark") == pytest.approx((0.4, 0.3))
     assert fresh.on_off("kitchen", "cat") == pytest.approx((0.5, 0.25))
@@ -44,7 +44,7 @@ def test_a_command_holds_for_its_source_and_over_a_restart(tmp_path: Path) -> No
     first.subscribe(heard.append)
     commands: list[Command] = [
         SetListen("kitchen", listen=False),
-        SetProfile("hall", "high"),
+        SetProfile("hall", "eager"),
         SetThreshold("hall", "cat", 0.8),
     ]
     for command in commands:
@@ -52,18 +52,18 @@ def test_a_command_holds_for_its_source_and_over_a_restart(tmp_path: Path) -> No
     assert heard == ["kitchen", "hall", "hall"]
     for one in (first, control(tmp_path)):
         assert (one.listens("kitchen"), one.listens("hall")) == (False, True)
-        assert (one.profile("kitchen"), one.profile("hall")) == ("normal", "high")
+        assert (one.profile("kitchen"), one.profile("hall")) == ("balanced", "eager")
         assert (one.threshold("kitchen", "cat"), one.threshold("hall", "cat")) == (0.5, 0.8)
 
 
 def test_a_profile_moves_every_threshold(tmp_path: Path) -> None:
     """More sensitive needs half the odds, less sensitive twice; off keeps its ratio to on."""
     one = control(tmp_path)
-    one.apply(SetProfile("kitchen", "high"))
+    one.apply(SetProfile("kitchen", "eager"))
     on, off = one.on_off("kitchen", "cat")
     assert on == pytest.approx(1 / 3)
     assert off == pytest.approx(1 / 6)
-    one.apply(SetProfile("kitchen", "low"))
+    one.apply(SetProfile("kitchen", "quiet"))
     assert one.on_off("kitchen", "cat")[0] == pytest.approx(2 / 3)
     for threshold in (0.01, 0.99):
         one.apply(SetThreshold("kitchen", "dog_bark", threshold))
@@ -94,6 +94,15 @@ def test_another_configuration() -> None:
     assert one.sources == ("kitchen",)
 
 
+def test_earlier_words_for_a_profile(tmp_path: Path) -> None:
+    """What version 0.1 has saved is in force as before."""
+    (tmp_path / "control.json").write_text('{"kitchen profile": "low", "hall profile": "high"}')
+    one = control(tmp_path)
+    assert (one.profile("kitchen"), one.profile("hall")) == ("quiet", "eager")
+    assert profile_of("normal") == "balanced"
+    assert profile_of("NORMAL") is None
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -115,7 +124,7 @@ def test_a_damaged_file_changes_nothing(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "control.json").write_bytes(content)
     one = control(tmp_path)
     assert all(one.listens(source) for source in one.sources)
-    assert all(one.profile(source) == "normal" for source in one.sources)
+    assert all(one.profile(source) == "balanced" for source in one.sources)
     assert one.threshold("hall", "cat") == 0.5
     one.apply(SetListen("hall", listen=False))
     assert not control(tmp_path).listens("hall")

@@ -387,6 +387,23 @@ def test_clips_fit_into_the_ring(tmp_path: Path) -> None:
         load_config(path)
 
 
+@pytest.mark.parametrize(
+    ("web", "reason"),
+    [
+        ("{public_url: 'http://home:8927/'}", "web: public_url has no effect without enabled: true"),
+        ("{enabled: true, public_url: home}", "web.public_url: "),
+        ("{enabled: true, public_url: 'http://home/?a'}", "web.public_url: "),
+        ("{enabled: true, public_url: 'http://home/#a'}", "web.public_url: "),
+        ("{enabled: true, public_url: 'http://ho me/'}", "web.public_url: "),
+    ],
+)
+def test_an_address_for_phones_that_leads_nowhere_is_refused(write: Write, web: str, reason: str) -> None:
+    """It needs a page, and paths are put behind it."""
+    text = "sources: {room: {demo: true}}\nsounds: {siren: {labels: [Siren]}}\n"
+    with pytest.raises(ConfigError, match=re.escape(reason)):
+        load_config(write(f"{text}web: {web}\n"))
+
+
 def test_a_taught_sound_is_one_more_label(write: Write) -> None:
     """Which no model has by itself; rules apply to it as to any other."""
     config = load_config(

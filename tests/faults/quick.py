@@ -1,7 +1,8 @@
 """`streamer` with an engine of the tests in place of the model, so that it starts in a second.
 
 All else is as users run it: `python -m tests.faults.quick run --config FILE`. $STREAMER_TEST_ENGINE names the
-class in `tests.inference.engines`; $STREAMER_TEST_RESOLVER=hangs is a name server that never answers.
+class in `tests.inference.engines`; $STREAMER_TEST_RESOLVER=hangs is a name server that never answers;
+$STREAMER_TEST_PING is how often, in seconds, the gateway asks whether a node is still there.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ streamer.run.assemble.open_worker = partial(  # type: ignore[assignment]  # the 
 )
 if os.environ.get("STREAMER_TEST_RESOLVER") == "hangs":
     socket.getaddrinfo = lambda *_, **__: time.sleep(1e6)
+if ping_s := os.environ.get("STREAMER_TEST_PING"):
+    from streamer.nodes import gateway
+
+    gateway.PING_S = float(ping_s)
 signal.signal(signal.SIGUSR1, lambda *_: time.sleep(1e6))  # in the thread of the event loop
 
 main()

@@ -28,8 +28,7 @@ from pathlib import Path
 from streamer.home_assistant.discovery import Form, payloads
 from streamer.home_assistant.entities import DiscoveryDevice, Entity, NodeDevice, entities
 from streamer.mqtt.topics import Topics
-from tests.home_assistant.home import Home
-from tests.mosquitto import Mosquitto
+from tests.home_assistant.home import Home, at_home
 
 SOUNDS = ("dog_bark", "smoke_alarm")
 TOPICS = Topics("streamer", "pi")
@@ -65,7 +64,7 @@ async def check(home: Home, state: Path, form: Form, other: Form | None) -> None
     """All that is promised, in one form; then in the other, and in the first again. Raises AssertionError."""
     await home.start()
     async with daemon(home, state, form, *SOUNDS):
-        await works(home, form, mute="off", sensitivity="normal")
+        await works(home, form, mute="off", sensitivity="balanced")
         await obeys(home)
     async with daemon(home, state, form, *SOUNDS):
         await works(home, form)
@@ -107,7 +106,7 @@ async def check(home: Home, state: Path, form: Form, other: Form | None) -> None
     assert home.entities() == home.devices() == []
 
 
-async def works(home: Home, form: Form, *, mute: str = "on", sensitivity: str = "high") -> None:
+async def works(home: Home, form: Form, *, mute: str = "on", sensitivity: str = "eager") -> None:
     """Every entity is there and says what the daemon says."""
     await home.until(f"announced in the form {form}", lambda: announced(home) == set(topics(form)))
     await home.shows(DOG, "on")
@@ -134,7 +133,7 @@ async def obeys(home: Home) -> None:
     for mute in ("off", "on"):
         await home.call(f"switch.turn_{mute}", entity_id=MUTE)
         await home.shows(MUTE, mute)
-    for sensitivity in ("low", "high"):
+    for sensitivity in ("quiet", "eager"):
         await home.call("select.select_option", entity_id=SENSITIVITY, option=sensitivity)
         await home.shows(SENSITIVITY, sensitivity)
     await home.call("switch.turn_off", entity_id=LISTEN)
@@ -211,19 +210,10 @@ def main() -> None:
 
 async def show(python: str, folder: Path, form: Form, other: Form | None) -> None:
     """`check` with a broker and a Home Assistant of its own."""
-    broker = Mosquitto(folder)
-    broker.start()
-    home = Home(python, folder / "home", broker.port)
     state = folder / "state"
     state.mkdir()
-    listening = asyncio.create_task(home.listen())
-    try:
+    async with at_home(python, folder) as home:
         await check(home, state, form, other)
-    finally:
-        await home.stop()
-        listening.cancel()
-        await asyncio.wait((listening,))
-        broker.stop()
 
 
 if __name__ == "__main__":

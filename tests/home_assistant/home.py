@@ -7,13 +7,19 @@ import json
 import re
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiomqtt
 
-from tests.mosquitto import HOST
+from streamer.config.schema import Config
+from streamer.home_assistant.discovery import discovery
+from streamer.mqtt.messages import Message
+from streamer.mqtt.states import StateTopics
+from streamer.mqtt.topics import Topics
+from tests.mosquitto import HOST, Mosquitto
 
 DEADLINE_S = 180.0
 CONFIGURATION = """\
@@ -133,6 +139,15 @@ class Home:
                 stderr=log,
             )
 
+    async def start_with(self, client: aiomqtt.Client, config: Config, topics: Topics) -> None:
+        """Announce the devices of a configuration and start; it then takes what they publish."""
+        labelled = [key for key, sound in config.sounds.items() if sound.labels]
+        for message in discovery(config, topics, thresholds=labelled).messages({}):
+            await client.publish(message.topic, message.payload, qos=1, retain=True)
+        await self.start()
+        await self.until("its birth message", lambda: self.said.get("homeassistant/status") == "online")
+        await asyncio.sleep(2)
+
     async def stop(self) -> None:
         """What it knows is in its files then."""
         if self._process is not None and self._process.returncode is None:
@@ -222,3 +237,31 @@ class Home:
 
     def _keep(self, key: str, content: dict[str, Any]) -> None:
         (self._folder / ".storage" / key).write_text(json.dumps({"key": key, **content}), encoding="utf-8")
+
+
+@asynccontextmanager
+async def at_home(
+    python: str,
+    folder: Path,
+    automations: list[dict[str, Any]] = AUTOMATIONS,
+    configuration: str = CONFIGURATION,
+) -> AsyncIterator[Home]:
+    """A Home Assistant, in `folder`/home and not started yet, with a broker of its own; both end with it."""
+    broker = Mosquitto(folder)
+    broker.start()
+    home = Home(python, folder / "home", broker.port, automations, configuration)
+    listening = asyncio.create_task(home.listen())
+    try:
+        yield home
+    finally:
+        await home.stop()
+        listening.cancel()
+        await asyncio.wait((listening,))
+        broker.stop()
+
+
+def drained(state: StateTopics) -> Iterator[Message]:
+    """What is due to be published."""
+    while (message := state.first()) is not None:
+        yield message
+        state.done(message)

@@ -17,7 +17,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -32,13 +32,12 @@ from playwright.async_api import Browser, Page, async_playwright
 from streamer.config.control import Control
 from streamer.config.schema import Config, example, load_config
 from streamer.core.json_file import JsonFile
-from streamer.home_assistant.discovery import discovery
 from streamer.mqtt.messages import Message, encode, event_message
 from streamer.mqtt.states import StateTopics
 from streamer.mqtt.topics import Topics
 from streamer.types import Hearing, SoundEvent, SourcePhase, SourceState
-from tests.home_assistant.home import CONFIGURATION, Home
-from tests.mosquitto import HOST, Mosquitto, free_port
+from tests.home_assistant.home import CONFIGURATION, at_home, drained
+from tests.mosquitto import HOST, free_port
 from tests.reports import event, stats
 
 ROOM = "kitchen"
@@ -95,7 +94,7 @@ def reports() -> Iterator[SoundEvent | Hearing]:
 async def live(client: aiomqtt.Client, config: Config, topics: Topics) -> None:
     """Publish what a daemon would."""
 
-    async def publish(messages: list[Message]) -> None:
+    async def publish(messages: Iterable[Message]) -> None:
         for message in messages:
             await client.publish(message.topic, message.payload, message.qos, message.retain)
 
@@ -116,14 +115,6 @@ async def live(client: aiomqtt.Client, config: Config, topics: Topics) -> None:
             # Its pace is that of the hours that it has been listening.
             await publish([Message(topics.level_dba(ROOM), f"{report.level_dba}", 0, retain=False)])
         await asyncio.sleep(1.5)
-
-
-def drained(state: StateTopics) -> list[Message]:
-    found = []
-    while (message := state.first()) is not None:
-        found.append(message)
-        state.done(message)
-    return found
 
 
 def onboard(address: str) -> dict[str, object]:
@@ -190,46 +181,30 @@ async def take(address: str, tokens: dict[str, object], folder: Path) -> None:
 
 async def show(python: str, folder: Path, pictures: Path) -> None:
     """With a broker and a Home Assistant of its own."""
-    broker = Mosquitto(folder)
-    broker.start()
     port = free_port()
-    home = Home(
-        python, folder / "home", broker.port, [], CONFIGURATION + FRONTEND.format(host=HOST, port=port)
-    )
-    view = {"title": "Home", "path": "home", "cards": [documented_card()]}
-    # JSON is YAML.
-    (folder / "home" / "ui-lovelace.yaml").write_text(json.dumps({"views": [view]}), encoding="utf-8")
-    # All but the first user is behind it.
-    onboarding = {
-        "version": 4,
-        "key": "onboarding",
-        "data": {"done": ["core_config", "analytics", "integration"]},
-    }
-    (folder / "home" / ".storage" / "onboarding").write_text(json.dumps(onboarding), encoding="utf-8")
     changes: dict[str, Any] = {
         "sources": {ROOM: {"demo": True, "name": "Kitchen", "area": "Kitchen", "calibration_db": 94.0}},
         "home_assistant": {"form": "entity", "page_url": "http://home.local:8927/"},
     }
     config = Config.model_validate(load_config(example("home")).model_dump(exclude_unset=True) | changes)
     topics = Topics("streamer", config.node)
-    listening = asyncio.create_task(home.listen())
-    try:
-        async with aiomqtt.Client(HOST, broker.port) as client:
-            labelled = [key for key, sound in config.sounds.items() if sound.labels]
-            for message in discovery(config, topics, thresholds=labelled).messages({}):
-                await client.publish(message.topic, message.payload, qos=1, retain=True)
-            await home.start()
-            await home.until("its birth message", lambda: home.said.get("homeassistant/status") == "online")
-            await asyncio.sleep(2)
-            await live(client, config, topics)
-            await home.shows(f"sensor.{ROOM}_last_sound", "Doorbell")
-            address = f"http://{HOST}:{port}"
-            await take(address, await asyncio.to_thread(onboard, address), pictures)
-    finally:
-        await home.stop()
-        listening.cancel()
-        await asyncio.wait((listening,))
-        broker.stop()
+    own = CONFIGURATION + FRONTEND.format(host=HOST, port=port)
+    async with at_home(python, folder, [], own) as home, aiomqtt.Client(HOST, home.port) as client:
+        view = {"title": "Home", "path": "home", "cards": [documented_card()]}
+        # JSON is YAML.
+        (folder / "home" / "ui-lovelace.yaml").write_text(json.dumps({"views": [view]}), encoding="utf-8")
+        # All but the first user is behind it.
+        onboarding = {
+            "version": 4,
+            "key": "onboarding",
+            "data": {"done": ["core_config", "analytics", "integration"]},
+        }
+        (folder / "home" / ".storage" / "onboarding").write_text(json.dumps(onboarding), encoding="utf-8")
+        await home.start_with(client, config, topics)
+        await live(client, config, topics)
+        await home.shows(f"sensor.{ROOM}_last_sound", "Doorbell")
+        address = f"http://{HOST}:{port}"
+        await take(address, await asyncio.to_thread(onboard, address), pictures)
 
 
 def main() -> None:

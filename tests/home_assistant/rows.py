@@ -30,7 +30,6 @@ from streamer.config.schema import Config, example, load_config
 from streamer.core.json_file import JsonFile
 from streamer.data.synthesis import DEMO_RATE, DEMO_S, coloured_noise, demo_recording, write_wav
 from streamer.detection.pipeline import Pipeline
-from streamer.home_assistant.discovery import discovery
 from streamer.inference.engines import open_engine
 from streamer.mqtt import states
 from streamer.mqtt.messages import Message, encode, event_message
@@ -38,8 +37,8 @@ from streamer.mqtt.states import StateTopics
 from streamer.mqtt.topics import Topics
 from streamer.run.offline import Recording, detect_all
 from streamer.types import Report, Samples, Scores, SoundEvent, SourcePhase, SourceState, Window
-from tests.home_assistant.home import CONFIGURATION, Home
-from tests.mosquitto import HOST, Mosquitto
+from tests.home_assistant.home import CONFIGURATION, at_home, drained
+from tests.mosquitto import HOST
 from tests.reports import stats
 
 ROOM = "room"
@@ -104,12 +103,6 @@ def hour(minute: Iterable[Report], began_at: float) -> Iterator[tuple[float, Rep
             yield at, moved
 
 
-def drained(state: StateTopics) -> Iterator[Message]:
-    while (message := state.first()) is not None:
-        yield message
-        state.done(message)
-
-
 def messages(state: StateTopics, config: Config, hour: Iterable[tuple[float, Report]]) -> Iterator[Message]:
     """What the broker gets of an hour, in order."""
     clock = [0.0]
@@ -126,40 +119,27 @@ def messages(state: StateTopics, config: Config, hour: Iterable[tuple[float, Rep
 
 async def count(python: str, folder: Path, name: str, config: Config, minute: list[Report]) -> None:
     """Print the rows of an hour, by entity."""
-    broker = Mosquitto(folder)
-    broker.start()
-    home = Home(python, folder / "home", broker.port, [], CONFIGURATION + RECORDER)
     topics = topics_of(config)
     state = StateTopics(topics, config.sources, config.sounds, config.names)
-    listening = asyncio.create_task(home.listen())
-    try:
-        async with aiomqtt.Client(HOST, broker.port) as client:
-            labelled = [key for key, sound in config.sounds.items() if sound.labels]
-            for message in discovery(config, topics, thresholds=labelled).messages({}):
-                await client.publish(message.topic, message.payload, qos=1, retain=True)
-            await home.start()
-            await home.until("its birth message", lambda: home.said.get("homeassistant/status") == "online")
-            state.online()
-            state.put_control(Control(config, JsonFile(None, "")), ROOM)
-            state.put(SourceState(ROOM, SourcePhase.LISTENING, 0.0))
-            for message in drained(state):
-                await client.publish(message.topic, message.payload, message.qos, message.retain)
-            await home.shows(f"binary_sensor.{ROOM}_any_sound", "off")
-            await asyncio.sleep(2)
-            began_at = time.time()
-            sent = list(messages(state, config, hour(minute, began_at)))
-            for n, message in enumerate(sent):
-                await client.publish(message.topic, message.payload, message.qos, message.retain)
-                if n % AT_ONCE == 0:
-                    await asyncio.sleep(0.1)
-            await client.publish(topics.source_status(ROOM), "offline", qos=1, retain=True)
-            await home.shows(f"sensor.{ROOM}_level", "unavailable")
-            await asyncio.sleep(2)
-    finally:
-        await home.stop()
-        listening.cancel()
-        await asyncio.wait((listening,))
-        broker.stop()
+    own = CONFIGURATION + RECORDER
+    async with at_home(python, folder, [], own) as home, aiomqtt.Client(HOST, home.port) as client:
+        await home.start_with(client, config, topics)
+        state.online()
+        state.put_control(Control(config, JsonFile(None, "")), ROOM)
+        state.put(SourceState(ROOM, SourcePhase.LISTENING, 0.0))
+        for message in drained(state):
+            await client.publish(message.topic, message.payload, message.qos, message.retain)
+        await home.shows(f"binary_sensor.{ROOM}_any_sound", "off")
+        await asyncio.sleep(2)
+        began_at = time.time()
+        sent = list(messages(state, config, hour(minute, began_at)))
+        for n, message in enumerate(sent):
+            await client.publish(message.topic, message.payload, message.qos, message.retain)
+            if n % AT_ONCE == 0:
+                await asyncio.sleep(0.1)
+        await client.publish(topics.source_status(ROOM), "offline", qos=1, retain=True)
+        await home.shows(f"sensor.{ROOM}_level", "unavailable")
+        await asyncio.sleep(2)
     rows = recorded(folder / "home" / "home-assistant_v2.db", began_at)
     n_events = sum(isinstance(report, SoundEvent) and report.phase == "start" for report in minute)
     print(f"{name}: {MINUTES * n_events} events, {len(sent)} messages, {sum(rows.values())} rows")

@@ -21,13 +21,12 @@ from typing import Any
 import aiomqtt
 
 from streamer.config.schema import Config
-from streamer.home_assistant.discovery import discovery
 from streamer.language import Names
 from streamer.mqtt.messages import event_message
 from streamer.mqtt.topics import Topics
 from streamer.types import Priority
-from tests.home_assistant.home import Home
-from tests.mosquitto import HOST, Mosquitto
+from tests.home_assistant.home import Home, at_home
+from tests.mosquitto import HOST
 from tests.reports import event
 
 TOPICS = Topics("streamer", "pi")
@@ -43,6 +42,10 @@ CONFIG = Config.model_validate(
         "home_assistant": {"form": "entity", "page_url": "http://home.local:8927/"},
     }
 )
+ADDRESSES = {
+    "picture_url": "http://home.local:8927/api/1/shared/e2.png?until=1795956570&signature=0",
+    "clip_url": "http://home.local:8927/api/1/shared/e2.flac?until=1795956570&signature=0",
+}
 COOLDOWN_S = 8.0
 SETTLED_S = 2.5
 """after so long whatever was to notify has done so"""
@@ -64,7 +67,7 @@ def automation(alias: str, **inputs: object) -> dict[str, Any]:
                         "service": "mqtt.publish",
                         "data": {
                             "topic": f"notified/{alias}",
-                            "payload": "{{ event_id }} {{ link }}",
+                            "payload": "{{ event_id }} {{ notification | to_json }}",
                         },
                     }
                 ],
@@ -93,16 +96,16 @@ class Scene:
         self._client = client
         self.notified: list[tuple[str, str]] = []
         """automation and event id, in order"""
-        self.links: dict[str, str] = {}
-        """by event id"""
+        self.notifications: dict[str, dict[str, Any]] = {}
+        """what a phone gets, by event id"""
         self._n = 0
 
     async def read(self) -> None:
         async for message in self._client.messages:
             payload = message.payload.decode() if isinstance(message.payload, bytes) else ""
-            event_id, link = payload.split(" ")
+            event_id, _, notification = payload.partition(" ")
             self.notified.append((str(message.topic).split("/")[1], event_id))
-            self.links[event_id] = link
+            self.notifications[event_id] = json.loads(notification)
 
     async def hear(
         self,
@@ -115,8 +118,9 @@ class Scene:
         notify: bool = True,
         verified: bool | None = None,
         delayed_s: float = 0.0,
+        **addresses: str,
     ) -> str:
-        """A sound begins; the id of its event."""
+        """A sound begins; the id of its event. `addresses` are those of its picture and its clip."""
         self._n += 1
         happened = replace(
             event(event_id=f"e{self._n}", source=source, sound=sound),
@@ -128,7 +132,7 @@ class Scene:
             onset=time.time(),
             emitted_at=time.time(),
         )
-        message = event_message(happened, "pi", delayed_s=delayed_s, names=Names())
+        message = event_message(happened, "pi", delayed_s=delayed_s, names=Names()) | addresses
         await self._client.publish(TOPICS.event(source, "start"), json.dumps(message), qos=1)
         return happened.id
 
@@ -138,22 +142,14 @@ class Scene:
         return [event_id for name, event_id in self.notified if name == automation]
 
 
-async def _announce(client: aiomqtt.Client) -> None:
-    for message in discovery(CONFIG, TOPICS, thresholds=CONFIG.sounds).messages({}):
-        await client.publish(message.topic, message.payload, qos=1, retain=True)
-    await asyncio.sleep(2)
-    for topic in (TOPICS.status, TOPICS.source_status("kitchen"), TOPICS.source_status("hall")):
-        await client.publish(topic, "online", qos=1, retain=True)
-
-
 async def play(home: Home) -> None:
     """All scenes. Raises AssertionError."""
     async with aiomqtt.Client(HOST, home.port) as client:
         await client.subscribe("notified/#", qos=1)
-        await _announce(client)
-        await home.start()
+        await home.start_with(client, CONFIG, TOPICS)
+        for topic in (TOPICS.status, TOPICS.source_status("kitchen"), TOPICS.source_status("hall")):
+            await client.publish(topic, "online", qos=1, retain=True)
         await home.shows("event.kitchen_detection", "unknown")
-        await home.until("its birth message", lambda: home.said.get("homeassistant/status") == "online")
         scene = Scene(client)
         reading = asyncio.create_task(scene.read())
         try:
@@ -167,11 +163,17 @@ async def play(home: Home) -> None:
 async def _play(scene: Scene) -> None:
     dog = await scene.hear("dog_bark")
     await asyncio.sleep(1)
-    smoke = await scene.hear("smoke_alarm")
+    smoke = await scene.hear("smoke_alarm", **ADDRESSES)
     assert await scene.by("always") == [dog, smoke]
     print("ok  a smoke alarm inside the dog's cool-down notifies")
-    assert scene.links[smoke] == f"http://home.local:8927/#/events/{smoke}", scene.links
+    shown = scene.notifications[smoke]
+    assert shown["clickAction"] == shown["url"] == f"http://home.local:8927/#/events/{smoke}", shown
     print("ok  a tap opens the event on the page")
+    assert shown["image"] == ADDRESSES["picture_url"], shown
+    buttons = [{"action": "URI", "title": "Listen", "uri": ADDRESSES["clip_url"]}]
+    assert shown["actions"] == buttons, shown
+    assert not {"image", "actions"} & scene.notifications[dog].keys(), scene.notifications[dog]
+    print("ok  it shows the picture and has a button for the clip, where there are addresses of them")
 
     again = [await scene.hear("dog_bark"), await scene.hear("dog_bark")]
     elsewhere = await scene.hear("dog_bark", source="hall")
@@ -214,17 +216,8 @@ async def _play(scene: Scene) -> None:
 
 async def show(python: str, folder: Path) -> None:
     """`play` with a broker and a Home Assistant of its own."""
-    broker = Mosquitto(folder)
-    broker.start()
-    home = Home(python, folder / "home", broker.port, automations())
-    listening = asyncio.create_task(home.listen())
-    try:
+    async with at_home(python, folder, automations()) as home:
         await play(home)
-    finally:
-        await home.stop()
-        listening.cancel()
-        await asyncio.wait((listening,))
-        broker.stop()
 
 
 def main() -> None:

@@ -113,8 +113,43 @@ def test_which_events_notify(
 )
 def test_a_tap_opens_the_event(page: str | None, link: str) -> None:
     """On the page of the device, where it has one; else in the logbook of Home Assistant. On either phone."""
-    assert variables(DOG, page=page)[1]["link"] == link
-    assert BLUEPRINT.read_text(encoding="utf-8").count('"{{ link }}"') == 2
+    scope = variables(DOG, page=page)[1]
+    notification = scope["notification"]
+    assert isinstance(notification, dict)
+    assert scope["link"] == notification["clickAction"] == notification["url"] == link
+
+
+PICTURE = {"picture_url": "https://home.example/api/1/shared/e1.png?until=1&signature=0"}
+CLIP = {"clip_url": "https://home.example/api/1/shared/e1.flac?until=1&signature=0"}
+
+
+@pytest.mark.parametrize("addresses", [{}, PICTURE, CLIP, PICTURE | CLIP])
+def test_picture_and_clip_where_there_are_addresses(addresses: dict[str, str]) -> None:
+    """The phone shows the one and has a button for the other; without an address it is asked for neither."""
+    notification = variables(DOG | addresses, listen="Anhören")[1]["notification"]
+    assert isinstance(notification, dict)
+    assert notification.get("image") == addresses.get("picture_url")
+    buttons = [{"action": "URI", "title": "Anhören", "uri": addresses.get("clip_url")}]
+    assert notification.get("actions") == (buttons if CLIP.items() <= addresses.items() else None)
+    assert notification["tag"] == "streamer-dog_bark-pi/kitchen"
+
+
+def test_what_is_critical_breaks_through_silence() -> None:
+    """On Android by the channel of alarms, on iOS by a critical sound at full volume."""
+    for fields, channel, sound in (
+        (DOG, "streamer", {"name": "default", "critical": 0, "volume": 0.5}),
+        (SMOKE, "alarm_stream", {"name": "default", "critical": 1, "volume": 1.0}),
+    ):
+        notification = variables(fields)[1]["notification"]
+        assert isinstance(notification, dict)
+        assert (notification["channel"], notification["push"]) == (channel, {"sound": sound})
+
+
+def test_phones_get_the_notification() -> None:
+    """As the variables make it."""
+    (repeat,) = (step["repeat"] for step in load()["action"] if "for_each" in step.get("repeat", {}))
+    (step,) = repeat["sequence"]
+    assert step["data"]["data"] == "{{ notification }}"
 
 
 def test_a_run_for_each_event() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import aiomqtt
 import pytest
 
+from streamer.capture.tapes import Tapes
 from streamer.config.control import Control
 from streamer.config.schema import Config
 from streamer.core.backoff import Backoff
@@ -20,7 +21,7 @@ from streamer.metrics import Metrics
 from streamer.mqtt import commands
 from streamer.mqtt import publisher as mqtt
 from streamer.mqtt.broker import embedded_broker
-from streamer.mqtt.publisher import MqttSink
+from streamer.mqtt.publisher import Links, MqttSink, no_links
 from streamer.mqtt.retained import clear_node
 from streamer.mqtt.topics import Topics
 from streamer.run.broker_link import BrokerLink
@@ -28,6 +29,7 @@ from streamer.store.log import Log
 from streamer.store.query import Filter, reading
 from streamer.store.writer import Writer
 from streamer.types import SourceState
+from streamer.web.shared import Shared
 from tests.contract.wire import check
 from tests.mosquitto import HOST, Mosquitto, Subscribe, free_port, until
 from tests.reports import event
@@ -62,7 +64,7 @@ def configuration(port: int, **changes: object) -> Config:
 
 
 @asynccontextmanager
-async def told(config: Config, state: Path) -> AsyncIterator[tuple[Writer, Control]]:
+async def told(config: Config, state: Path, links: Links = no_links) -> AsyncIterator[tuple[Writer, Control]]:
     """The sink of a configuration, from its start to its clean stop."""
     metrics = Metrics()
     control = Control(config, JsonFile(state, "control.json"))
@@ -83,6 +85,7 @@ async def told(config: Config, state: Path) -> AsyncIterator[tuple[Writer, Contr
         ),
         names=config.names,
         announced=JsonFile(state, "announced.json"),
+        links=links,
         backoff=Backoff(0.05, 0.1),
     )
     recorder.sinks.append(sink)
@@ -116,8 +119,34 @@ async def test_the_device_comes_first(mosquitto: Mosquitto, subscribe: Subscribe
         check(message.topic, message.payload)
     assert heard.latest(f"{LISTEN}/state") == "ON"
     assert heard.latest(f"{THRESHOLD}/state") == "0.5"
-    assert heard.latest(f"{BASE}/kitchen/profile/state") == "normal"
+    assert heard.latest(f"{BASE}/kitchen/profile/state") == "balanced"
     assert heard.latest(f"{BASE}/kitchen/problem") == "OFF"
+
+
+async def test_events_have_signed_addresses(
+    mosquitto: Mosquitto, subscribe: Subscribe, tmp_path: Path
+) -> None:
+    """With an address for phones each message of an event has them, and what is retained has none."""
+    web = {"enabled": True, "public_url": "https://home.example/ears/"}
+    config = configuration(mosquitto.port, web=web, clips={"enabled": True})
+    shared = Shared(tmp_path, str(config.web.public_url), lambda: config, Tapes())
+    heard = await subscribe(mosquitto.port)
+    async with told(config, tmp_path, shared.links) as (recorder, _):
+        recorder.put(event("start"))
+        recorder.put(event("end"))
+        await heard.until(lambda heard: bool(heard.of("/event/end")) and bool(heard.of("/last")))
+        await heard.until(lambda heard: '"end"' in (heard.latest(f"{BASE}/kitchen/last") or ""))
+    start, end = (json.loads(heard.of(f"/event/{phase}")[0].payload) for phase in ("start", "end"))
+    begin = "https://home.example/ears/api/1/shared/e1"
+    assert start["picture_url"].startswith(f"{begin}.png?until=")
+    assert start["clip_url"].startswith(f"{begin}.flac?until=")
+    assert (start["picture_url"], start["clip_url"]) == (end["picture_url"], end["clip_url"])
+    for message in heard.messages:
+        if message.topic.startswith(BASE):
+            check(message.topic, message.payload)
+        assert "/event/" in message.topic or "signature" not in message.payload
+    node = json.loads(heard.latest(NODE) or "")
+    assert node["dev"]["cu"] == "https://home.example/ears/"
 
 
 async def test_home_assistant_comes_up(mosquitto: Mosquitto, subscribe: Subscribe, tmp_path: Path) -> None:
@@ -146,15 +175,15 @@ async def test_commands_change_what_is_in_force(
         await publish(mosquitto.port, f"{LISTEN}/set", "OFF")
         await heard.until_heard(f"{LISTEN}/state", "OFF")
         await publish(mosquitto.port, f"{BASE}/kitchen/profile/set", "low")
-        await heard.until_heard(f"{BASE}/kitchen/profile/state", "low")
+        await heard.until_heard(f"{BASE}/kitchen/profile/state", "quiet")
         for nonsense in ("7", "nan", "0.3\n", ""):
             said = len(heard.of(f"{THRESHOLD}/state"))
             await publish(mosquitto.port, f"{THRESHOLD}/set", nonsense)
             await heard.until(lambda heard, said=said: len(heard.of(f"{THRESHOLD}/state")) > said)  # type: ignore[misc]  # bound now
             assert heard.latest(f"{THRESHOLD}/state") == "0.62"
         await publish(mosquitto.port, f"{LISTEN}/set", "ON", "--retain")
-        await publish(mosquitto.port, f"{BASE}/kitchen/profile/set", "high")
-        await heard.until_heard(f"{BASE}/kitchen/profile/state", "high")
+        await publish(mosquitto.port, f"{BASE}/kitchen/profile/set", "eager")
+        await heard.until_heard(f"{BASE}/kitchen/profile/state", "eager")
         assert not control.listens("kitchen")
     await publish(mosquitto.port, f"{LISTEN}/set", "", "--retain")
     async with told(config, tmp_path) as (_, control):

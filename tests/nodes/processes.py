@@ -46,29 +46,34 @@ def free_port() -> int:
 
 
 @contextmanager
-def gateway(folder: Path, port: int, **options: Any) -> Iterator[Watched]:
+def gateway(
+    folder: Path, port: int, environment: Mapping[str, str] | None = None, **options: Any
+) -> Iterator[Watched]:
     """A daemon with a quick engine whose one source, `room`, is the node `pi`."""
     tokens = folder / "tokens"
     tokens.write_text(f"# name token\npi {TOKEN}\nother another-token-0123456789\n")
     sections = {"gateway": {"port": port, "tokens_file": str(tokens), **options}}
     config = write(folder, {"room": {"node": "pi"}}, **sections)
-    with watched(config, {}, folder / "state") as daemon:
+    with watched(config, dict(environment or {}), folder / "state") as daemon:
         daemon.until(lambda: daemon.status().get("ready", False), "never ready")
         yield daemon
 
 
 @contextmanager
-def node(folder: Path, to: str, source: Mapping[str, Any], **settings: Any) -> Iterator[Daemon]:
-    """`streamer capture`, the node `pi` where `settings` do not say otherwise."""
+def node(
+    folder: Path, to: str, source: Mapping[str, Any], ping_s: float | None = None, **settings: Any
+) -> Iterator[Daemon]:
+    """`streamer capture`, the node `pi` where `settings` do not say otherwise; `ping_s` between its pings."""
     token = folder / f"token-{settings.get('node', 'pi')}"
     if not token.exists():
         token.write_text(TOKEN + "\n")
     config = {"node": "pi", "to": to, "source": dict(source), "token_file": str(token), **settings}
     path = folder / f"node-{time.monotonic_ns()}.yaml"
     path.write_text(yaml.safe_dump(config))
+    program = "streamer" if ping_s is None else "tests.nodes.quick"
     process = subprocess.Popen(
-        [sys.executable, "-m", "streamer", "capture", "--config", str(path)],
-        env=dict(os.environ),
+        [sys.executable, "-m", program, "capture", "--config", str(path)],
+        env={**os.environ, "STREAMER_TEST_PING": str(ping_s)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -91,6 +91,6 @@ def test_what_stands_in_the_way(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no scores of a source"):
         calibrate(tmp_path, CONFIG, BEGIN, BEGIN + 3600, per_day=1.0)
     proposal = Proposal("room", "knock", REVIEWED.points[0], REVIEWED.points[1], REVIEWED)
-    Control(CONFIG, JsonFile(tmp_path, "control.json")).apply(SetProfile("room", "high"))
-    with pytest.raises(UsageError, match="room: its profile is high"):
+    Control(CONFIG, JsonFile(tmp_path, "control.json")).apply(SetProfile("room", "eager"))
+    with pytest.raises(UsageError, match="room: its profile is eager"):
         apply(tmp_path, CONFIG, [proposal])

@@ -39,7 +39,7 @@ async def test_switched_off_and_on(tmp_path: Path, mosquitto: Mosquitto, subscri
         await asyncio.to_thread(daemon.until_says, "paused")
         assert heard.latest(f"{BASE}/listen/state") == "OFF"
         assert heard.latest(f"{BASE}/problem") == "OFF"
-        await command(mosquitto.port, f"{BASE}/profile/set", "high")
+        await command(mosquitto.port, f"{BASE}/profile/set", "eager")
         await command(mosquitto.port, f"{BASE}/listen/set", "ON")
         await heard.until_heard(f"{BASE}/status", "online")
         assert daemon.stop() == 0

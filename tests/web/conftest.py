@@ -23,29 +23,28 @@ RULE = json.dumps({"labels": ["Dog"], "on": 0.66, "off": 0.33, "confirm": 1, "me
 
 
 def fill(directory: Path, n: int = N) -> None:
-    event_log = Log(directory, Metrics(), consumers=["mqtt"], model=Model("ast-tiny", ("Dog",)))
+    """In one transaction."""
     now = time.time()
-    for k in range(n):
-        onset = now - 60 * (k + 1)
-        event_log.append(
-            [
-                Recorded(
-                    replace(
-                        one,
-                        id=f"{k:012x}",
-                        sound=("dog_bark", "siren")[k % 2],
-                        source_id=("kitchen", "hall")[k % 3 == 0],
-                        onset=onset,
-                        offset=None if one.offset is None else onset + 2.5,
-                        heard_at=onset + 3.0,
-                        emitted_at=onset + 3.5,
-                    ),
-                    RULE,
-                )
-                for one in occurrence("")
-            ]
-        )
+    event_log = Log(directory, Metrics(), consumers=["mqtt"], model=Model("ast-tiny", ("Dog",)))
+    event_log.append([message for k in range(n) for message in _messages(k, now - 60 * (k + 1))])
     event_log.close()
+
+
+def _messages(k: int, onset: float) -> Iterator[Recorded]:
+    for one in occurrence(""):
+        yield Recorded(
+            replace(
+                one,
+                id=f"{k:012x}",
+                sound=("dog_bark", "siren")[k % 2],
+                source_id=("kitchen", "hall")[k % 3 == 0],
+                onset=onset,
+                offset=None if one.offset is None else onset + 2.5,
+                heard_at=onset + 3.0,
+                emitted_at=onset + 3.5,
+            ),
+            RULE,
+        )
 
 
 @pytest.fixture

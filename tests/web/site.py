@@ -19,9 +19,12 @@ from streamer.config.schema import Config
 from streamer.core.json_file import JsonFile
 from streamer.run.page import Page, open_page
 from streamer.web.openapi import document
+from streamer.web.shared import Shared
 from tests.contract.api import check_answer
 
 DEADLINE_S = 30.0
+PUBLIC_URL = "http://127.0.0.1:8927/ears"
+"""at which phones reach the page: behind a proxy that knows it as /ears"""
 WRITING = {"Content-Type": "application/json", "X-Streamer": "1"}
 
 
@@ -43,6 +46,7 @@ class Site:
     config: Config
     control: Control
     tapes: Tapes
+    shared: Shared
     loop: asyncio.AbstractEventLoop
 
     @cached_property
@@ -107,23 +111,33 @@ CONFIG: dict[str, Any] = {
 
 
 @contextmanager
-def served(directory: Path, *, language: str = "en", name: str = "", **web: Any) -> Iterator[Site]:
-    """`directory` has, or gets, the history; `name` is that of the kitchen, `web` a section."""
+def served(
+    directory: Path,
+    *,
+    language: str = "en",
+    name: str = "",
+    clips: dict[str, Any] | None = None,
+    sounds: dict[str, Any] | None = None,
+    **web: Any,
+) -> Iterator[Site]:
+    """`directory` has, or gets, the history; `name` is the kitchen's, `clips` and `web` are sections."""
     section = {"enabled": True, "next_free_port": True, **web}
-    values = {**CONFIG, "language": language, "web": section}
+    values = {**CONFIG, "language": language, "web": section, "clips": clips or {}}
+    values["sounds"] = {**CONFIG["sounds"], **(sounds or {})}
     if name:
         values["sources"] = {**CONFIG["sources"], "kitchen": {"microphone": "default", "name": name}}
     config = Config.model_validate(values)
     control = Control(config, JsonFile(directory, "control.json"))
     tapes = Tapes()
     report = {"healthy": True, "line": "all is well", "uptime_s": 1, "sources": {}}
-    page = open_page(config, lambda: config, directory, control, lambda: report, tapes, ())
+    shared = Shared(directory, PUBLIC_URL, lambda: config, tapes)
+    page = open_page(config, lambda: config, directory, control, lambda: report, tapes, (), shared=shared)
     loop = asyncio.new_event_loop()
     serving = loop.create_task(page.run())
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
-        yield Site(page, config, control, tapes, loop)
+        yield Site(page, config, control, tapes, shared, loop)
     finally:
         asyncio.run_coroutine_threadsafe(_ended(serving), loop).result(DEADLINE_S)
         loop.call_soon_threadsafe(loop.stop)

@@ -176,7 +176,7 @@ def test_what_is_in_force(site: Site) -> None:
     changed = list[str]()
     site.control.subscribe(changed.append)
     site.ask("PUT", "/api/1/control/kitchen/threshold/dog_bark", body={"value": 0.9})
-    site.ask("PUT", "/api/1/control/kitchen/profile", body={"value": "high"})
+    site.ask("PUT", "/api/1/control/kitchen/profile", body={"value": "eager"})
     site.ask("PUT", "/api/1/control/kitchen/sound/siren", body={"value": False})
     site.ask("PUT", "/api/1/control/kitchen/mute", body={"value": True})
     found = site.ask("PUT", "/api/1/control/hall/listen", body={"value": False}).fields
@@ -231,8 +231,8 @@ def test_what_is_in_force(site: Site) -> None:
             "value is a number from 0.01 to 0.99",
         ),
         ("PUT", "control/kitchen/listen", {"value": "yes"}, "value is true or false"),
-        ("PUT", "control/kitchen/profile", {"value": "loud"}, "value is one of: low, normal, high"),
-        ("PUT", "control/kitchen/profile", {"value": ["low"]}, "value is one of: low, normal, high"),
+        ("PUT", "control/kitchen/profile", {"value": "loud"}, "value is one of: quiet, balanced, eager"),
+        ("PUT", "control/kitchen/profile", {"value": ["low"]}, "value is one of: quiet, balanced, eager"),
         (
             "PUT",
             "events/000000000001/review",
@@ -454,7 +454,7 @@ def test_a_script_cannot_weaken_an_alarm(guarded: Site) -> None:
         ("listen", False),
         ("sound/smoke_alarm", False),
         ("threshold/smoke_alarm", 0.9),
-        ("profile", "low"),
+        ("profile", "quiet"),
     ):
         answer = guarded.ask("PUT", f"/api/1/control/kitchen/{path}", body={"value": value}, token=token)
         assert (answer.status, answer.fields["error"]) == (

@@ -1,4 +1,4 @@
-"""A spectrogram as a PNG, to be seen beside an alert. https://www.w3.org/TR/png-3/."""
+"""A spectrogram as a PNG. https://www.w3.org/TR/png-3/."""
 
 from __future__ import annotations
 
