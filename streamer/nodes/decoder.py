@@ -39,13 +39,13 @@ class Decoder:
         self._serving: asyncio.Task[None] | None = None
         self._process: asyncio.subprocess.Process | None = None
 
-    async def decode(self, payload: bytes, n_samples: int) -> Int16:
+    def decode(self, payload: bytes, n_samples: int) -> asyncio.Future[Int16]:
         """(n_samples,). Raises LinkError where the payload is something else, or ends the process."""
         request = _Request(payload, n_samples, asyncio.get_running_loop().create_future())
         self._waiting.append(request)
         if self._serving is None or self._serving.done():
             self._serving = asyncio.create_task(self._serve(), name="decoder")
-        return await request.answer
+        return request.answer
 
     async def close(self) -> None:
         """End the process. May be called twice."""
