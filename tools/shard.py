@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 import psutil  # type: ignore[import-untyped]
 import yaml
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
@@ -33,7 +34,7 @@ from streamer.inference.process.child import ChildWorker
 from streamer.model.labels import AUDIOSET
 from streamer.nodes.flac import encode
 from streamer.nodes.hops import now
-from streamer.nodes.wire import PATH, SUBPROTOCOL, Codec, Hello, Hop, pack, text_of
+from streamer.nodes.wire import PATH, SUBPROTOCOL, UNDER_WAY, Ack, Codec, Hello, Hop, pack, parse, text_of
 from streamer.ops.status import ask
 from streamer.types import Scores, Window
 
@@ -43,9 +44,11 @@ BATCH_S = 0.04
 N_FRAMES = 64
 N_NOISES = 8
 """different seconds of noise of a node"""
-SETTLE_S = 15.0
-"""for all nodes to connect and for the first windows"""
+SETTLE_S = 32.0
+"""for all nodes to connect, and for the gate and the search for alarms to know a quiet room"""
 READY_S = 120.0
+KEEP_S = 60.0
+"""what a node keeps, `capture.keep_s`"""
 
 
 class Timed:
@@ -93,8 +96,11 @@ def configure(folder: Path, n: int, port: int) -> Path:
     return path
 
 
-async def node(i: int, n: int, port: int, codec: Codec, late: list[float]) -> None:
-    """One node, for ever: a second of noise at -60 dBFS, a hop a second."""
+async def node(i: int, n: int, port: int, codec: Codec, seen: Seen) -> None:
+    """One node, for ever: a second of noise at -60 dBFS, a hop a second, no more under way than may be.
+
+    A hop that waits is kept for a minute, as `Outbox` does.
+    """
     rng = np.random.default_rng(i)
     noises = rng.normal(0, 30, (N_NOISES, RATE)).astype("<i2")
     payloads = [encode(noise, RATE) if codec is Codec.FLAC else noise.tobytes() for noise in noises]
@@ -102,24 +108,58 @@ async def node(i: int, n: int, port: int, codec: Codec, late: list[float]) -> No
     async with connect(uri, subprotocols=[Subprotocol(SUBPROTOCOL)], compression=None, proxy=None) as link:
         await link.send(text_of(Hello(None, RATE, now(), time.time())))
         await link.recv()
-        reading = asyncio.create_task(_read(link))
+        progress = Progress()
+        reading = asyncio.create_task(_read(link, progress))
         due = now() + i / n
         for sequence in range(sys.maxsize):
             due += 1.0
-            await asyncio.sleep(max(0.0, due - now()))
-            late.append(now() - due)
+            if (pause_s := due - now()) > 0:
+                await asyncio.sleep(pause_s)
+                seen.late.append(now() - due)
+            while sequence - progress.taken >= UNDER_WAY and not reading.done():
+                progress.changed.clear()
+                await progress.changed.wait()
+            if reading.done():
+                break
+            if now() - due > KEEP_S:
+                seen.n_dropped += 1
+                continue
+            seen.held_s = max(seen.held_s, now() - due)
             payload = payloads[rng.integers(N_NOISES)]  # in no order: a source that repeats itself is a fault
             await link.send(pack(Hop(sequence, codec, RATE, due - 1.0, -60.0, sequence == 0, payload), now()))
-        await reading
+        raise reading.exception() or EOFError
 
 
-async def _read(link: Any) -> None:
-    """Acknowledgements are not needed: nothing is sent again."""
+@dataclass(slots=True)
+class Seen:
+    """By the nodes, together."""
+
+    late: list[float] = field(default_factory=list)
+    """seconds by which hops were due before their node ran"""
+    held_s: float = 0.0
+    """the longest that a hop waited for the gateway"""
+    n_dropped: int = 0
+    """hops for which a node had no room any more"""
+
+
+@dataclass(slots=True)
+class Progress:
+    """What the gateway has acknowledged of a node."""
+
+    taken: int = 0
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+async def _read(link: ClientConnection, progress: Progress) -> None:
+    """Raises EOFError when the link is lost."""
     try:
-        async for _ in link:
-            pass
-    except ConnectionClosed:
-        return
+        while True:
+            progress.taken = parse(Ack, await link.recv()).next
+            progress.changed.set()
+    except ConnectionClosed as error:
+        raise EOFError(str(error)) from None
+    finally:
+        progress.changed.set()
 
 
 def processor_s(process: psutil.Process) -> dict[str, float]:
@@ -140,7 +180,7 @@ async def measure(n: int, seconds: float, codec: Codec, folder: Path, port: int)
     daemon = await asyncio.to_thread(
         subprocess.Popen, command, stderr=(folder / "log").open("w"), stdout=subprocess.DEVNULL
     )
-    late: list[float] = []
+    seen = Seen()
     nodes: list[asyncio.Task[None]] = []
     try:
         async with asyncio.timeout(READY_S):
@@ -149,12 +189,13 @@ async def measure(n: int, seconds: float, codec: Codec, folder: Path, port: int)
                     raise SystemExit((folder / "log").read_text())
                 await asyncio.sleep(0.2)
         for i in range(n):
-            nodes.append(asyncio.create_task(node(i, n, port, codec, late)))
+            nodes.append(asyncio.create_task(node(i, n, port, codec, seen)))
             await asyncio.sleep(0.01)
         await asyncio.sleep(SETTLE_S)
         process = psutil.Process(daemon.pid)
         before, used, began = await asyncio.to_thread(ask, [socket]), processor_s(process), time.monotonic()
-        late.clear()
+        seen.late.clear()
+        seen.held_s = seen.n_dropped = 0
         await asyncio.sleep(seconds)
         after, then, took_s = (
             await asyncio.to_thread(ask, [socket]),
@@ -169,7 +210,7 @@ async def measure(n: int, seconds: float, codec: Codec, folder: Path, port: int)
         await asyncio.gather(*nodes, return_exceptions=True)
         daemon.terminate()
         await asyncio.to_thread(daemon.wait, 30)
-    report(n, took_s, codec, before, after, {k: then[k] - used.get(k, 0.0) for k in then}, rss, late, failed)
+    report(n, took_s, codec, before, after, {k: then[k] - used.get(k, 0.0) for k in then}, rss, seen, failed)
 
 
 def report(
@@ -180,7 +221,7 @@ def report(
     after: dict[str, Any],
     used: dict[str, float],
     rss: int,
-    late: list[float],
+    seen: Seen,
     failed: list[str],
 ) -> None:
     """Print what was measured, in the terms of `streamer status`."""
@@ -193,14 +234,15 @@ def report(
     windows, skipped = passed("windows"), passed("windows_skipped")
     print(f"{n} nodes, {codec.name.lower()}, {took_s:.0f} s, load {os.getloadavg()[0]:.0f}")
     gaps_s, n_lost = passed("gap_s"), len(failed)
-    print(f"windows {windows:.0f}, skipped {skipped:.0f}, gaps {gaps_s:.1f} s, links lost {n_lost}")
+    print(f"windows scored {windows:.0f}, skipped {skipped:.0f}, gaps {gaps_s:.1f} s, links lost {n_lost}")
+    print(f"hops held back by the gateway for up to {seen.held_s:.1f} s, lost {seen.n_dropped}")
     batches = after["inference"]["batches"] - before["inference"]["batches"]
     print(f"windows a batch {windows / max(batches, 1):.1f}")
     for name, seconds in sorted(used.items()):
         ms = 1000 * seconds / max(windows, 1)
         print(f"{name:8} {ms:.2f} ms CPU a window, {seconds / took_s:.2f} of a core")
     print(f"memory of the daemon {rss / 1e6:.0f} MB")
-    late_ms = 1000 * float(np.quantile(late, 0.99))
+    late_ms = 1000 * float(np.quantile(seen.late, 0.99))
     print(f"hops sent late by {late_ms:.0f} ms (p99): beyond 500 nothing is measured")
     for reason in failed[:1]:
         print(f"a link was lost: {reason}")

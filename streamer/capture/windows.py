@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterable, Iterator
 
 import numpy as np
@@ -114,8 +115,13 @@ class Windows:
         loop = asyncio.get_running_loop()
         changed = asyncio.Event()
 
+        here = threading.get_ident()
+
         def wake() -> None:
-            loop.call_soon_threadsafe(changed.set)
+            if threading.get_ident() == here:  # as a node's hops do: nothing has to wake the loop
+                changed.set()
+            else:
+                loop.call_soon_threadsafe(changed.set)
 
         self._ring.listen(wake)
         try:

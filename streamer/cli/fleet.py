@@ -1,4 +1,4 @@
-"""streamer fleet: what many microphones need."""
+"""streamer fleet: what many microphones need, and which process listens to which."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Annotated
 
 import typer
 
+from streamer.config.schema import load_config
+from streamer.config.sources import NodeSettings
 from streamer.errors import InputError, UsageError
 from streamer.fleet.figures import FIGURES, MODELS
 from streamer.fleet.plan import Load, Plan
 from streamer.fleet.plan import plan as make_plan
+from streamer.fleet.shards import part_of, shard_of
 
-app = typer.Typer(help="Many microphones: what they need.", no_args_is_help=True)
+app = typer.Typer(
+    help="Many microphones: what they need, and which process listens to which.", no_args_is_help=True
+)
 
 RIVALS = ("transformers", "openvino")
 """engines in the reports of `streamer bench` that `streamer run` has not"""
-
-
-@app.callback()
-def _group() -> None:
-    """A group, though it has one command."""
 
 
 @app.command()
@@ -63,6 +63,26 @@ def plan(
     if figures:
         for name, figure in FIGURES.rows():
             typer.echo(f"{name:<16} {figure.value:>10g} {figure.unit}; {figure.source}")
+
+
+@app.command()
+def shards(
+    config: Annotated[
+        Path, typer.Option("--config", "-c", help="The configuration of all shards.", metavar="FILE")
+    ],
+    of: Annotated[int, typer.Option(min=1, max=1000, help="Number of shards.")],
+) -> None:
+    """Say which shard listens to which source, and at which port it waits for nodes: one line a source.
+
+    Example: streamer fleet shards --config configs/home.yaml --of 2
+    """
+    whole = load_config(config)
+    for source_id, source in whole.sources.items():
+        shard = shard_of(source_id, of)
+        where = ""
+        if isinstance(source, NodeSettings) and (gateway := part_of(whole, shard, of).gateway) is not None:
+            where = f"  node {source.node} at port {gateway.port}"
+        typer.echo(f"{shard}/{of}  {source_id}{where}")
 
 
 def rows(needs: Plan) -> list[tuple[str, str]]:

@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from streamer.archive.output import Shard
 from streamer.config.schema import AlertSettings, Config, MqttSettings, example, load_config
 from streamer.config.sources import NodeSettings, SourceSettings
 from streamer.core.logs import LineFormatter, LogThread, terminal_in_threads
@@ -25,6 +26,7 @@ from streamer.core.open_files import allow_open_files
 from streamer.core.shortage import say_shortage_once
 from streamer.data.synthesis import write_demo
 from streamer.errors import ConfigError, SourceError, StreamerError, UsageError, for_people
+from streamer.fleet.shards import part_of
 from streamer.metrics import Metrics
 from streamer.store.directory import state_directory
 from streamer.types import AudioBlock, Window
@@ -43,13 +45,26 @@ STOP_S = 10.0
 """seconds after a signal at which the process is ended by force; in order it takes less than two"""
 
 
-def run(config: ConfigOption, plain: PlainOption = False) -> None:
+def run(
+    config: ConfigOption,
+    plain: PlainOption = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(help="The part of its sources that this process takes, as in 0/3.", metavar="I/N"),
+    ] = None,
+) -> None:
     """Listen to the sources of a configuration and publish what is heard. Ctrl-C stops it.
 
     Example: streamer run --config configs/quickstart.yaml
     """
+
+    def load() -> Config:
+        whole = load_config(config)
+        return whole if part is None else part_of(whole, part.index, part.of)
+
     with _stopped_at_once():
-        _run(load_config(config), plain=plain, reread=lambda: load_config(config))
+        part = None if shard is None else Shard.parse(shard)
+        _run(load(), plain=plain, reread=load)
 
 
 def listen(

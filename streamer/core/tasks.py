@@ -45,6 +45,6 @@ async def logged(work: Coroutine[Any, Any, None], name: str) -> None:
         log.exception("%s: ended by a fault in the program", name)
 
 
-async def first_of(*tasks: asyncio.Task[Any], timeout_s: float | None = None) -> None:
+async def first_of(*tasks: asyncio.Task[Any] | asyncio.Future[Any], timeout_s: float | None = None) -> None:
     """Wait until one of the tasks has ended, or the time is over. None is cancelled."""
     await asyncio.wait(tasks, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)

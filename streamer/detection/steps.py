@@ -23,14 +23,24 @@ LOWEST = 36
 LEVEL_DB = 0.1
 
 _SCORES = np.square(np.arange(STEPS + 1, dtype=np.float64) / STEPS).astype(np.float32)
+_KEPT = np.where(np.arange(STEPS + 1) < LOWEST, 0, np.arange(STEPS + 1)).astype(np.uint8)
+_SCORES_KEPT = _SCORES.take(_KEPT)
 _LEVEL_MAX = 32767
 
 
 def steps_of(scores: Samples) -> Steps:
     """Scores 0..1 of any shape as steps. What is no number counts as 0."""
-    steps = (STEPS * np.sqrt(np.fmin(np.fmax(scores, 0), 1)) + 0.5).astype(np.uint8)
-    steps[steps < LOWEST] = 0
-    return steps
+    return _KEPT.take(_all_steps_of(scores))
+
+
+def _all_steps_of(scores: Samples) -> Steps:
+    """As `steps_of`, with those of scores that do not count."""
+    values = np.fmax(scores, 0)
+    np.fmin(values, 1, out=values)
+    np.sqrt(values, out=values)
+    values *= STEPS
+    values += 0.5
+    return values.astype(np.uint8)
 
 
 def scores_of(steps: Steps) -> Samples:
@@ -57,5 +67,5 @@ def sensed_in_steps(sensed: Sensed) -> Sensed:
 def scores_in_steps(scores: Scores) -> Scores:
     """The same, with those scores that are decided on as they are kept."""
     if scores.frames is None:
-        return replace(scores, clip=scores_of(steps_of(scores.clip)))
-    return replace(scores, frames=scores_of(steps_of(scores.frames)))
+        return replace(scores, clip=_SCORES_KEPT.take(_all_steps_of(scores.clip)))
+    return replace(scores, frames=_SCORES_KEPT.take(_all_steps_of(scores.frames)))

@@ -63,7 +63,7 @@ def plan(load: Load, figures: Figures = FIGURES) -> Plan:
     machines = cells * math.ceil((engines + spares) / cells / figures.gpus_a_machine.value)
     # Where a cell has several machines, windows go from one to the other.
     is_remote = machines > cells
-    window_ms = figures.sense_ms.value + load.scored * figures.decide_ms.value
+    window_ms = figures.loop_ms.value + figures.sense_ms.value + load.scored * figures.decide_ms.value
     window_ms += load.alarms * (figures.alarm_ms.value - figures.sense_ms.value - figures.decide_ms.value)
     window_ms += load.scored * (figures.call_ms.value if is_remote else figures.local_ms.value)
     # Audio is decoded outside of the process that has the rings; all the rest is on one core of it.

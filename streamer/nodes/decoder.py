@@ -18,8 +18,12 @@ from streamer.nodes.wire import LinkError
 
 DEADLINE_S = 10.0
 """a hop takes a millisecond, the start of the process a second"""
-AHEAD = 16
+AHEAD = 32
 """hops that are with the process at once: it need not wait for us between two of them"""
+TOGETHER_S = 0.01
+"""between two turns: hops of many nodes go and come together"""
+READ_MAX = 1 << 20
+"""bytes of answers"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,14 +42,15 @@ class Decoder:
         """answers come in this order: where the process ends, the first of them has ended it"""
         self._serving: asyncio.Task[None] | None = None
         self._process: asyncio.subprocess.Process | None = None
+        self._answers = bytearray()
 
-    async def decode(self, payload: bytes, n_samples: int) -> Int16:
+    def decode(self, payload: bytes, n_samples: int) -> asyncio.Future[Int16]:
         """(n_samples,). Raises LinkError where the payload is something else, or ends the process."""
         request = _Request(payload, n_samples, asyncio.get_running_loop().create_future())
         self._waiting.append(request)
         if self._serving is None or self._serving.done():
             self._serving = asyncio.create_task(self._serve(), name="decoder")
-        return await request.answer
+        return request.answer
 
     async def close(self) -> None:
         """End the process. May be called twice."""
@@ -73,7 +78,7 @@ class Decoder:
                 self._sent.clear()
 
     async def _exchange(self) -> None:
-        """Send what there is room for, and take one answer."""
+        """Send what there is room for, and take the answers that are there."""
         is_gone = self._process is not None and self._process.returncode is not None
         if self._process is None or (
             is_gone and not self._sent
@@ -84,6 +89,7 @@ class Decoder:
                 "streamer.nodes.decoding",
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
+                limit=READ_MAX,
                 env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
                 start_new_session=True,  # Ctrl-C is for the parent
             )
@@ -94,16 +100,33 @@ class Decoder:
             request = self._waiting.popleft()
             self._sent.append(request)
             requests.write(REQUEST.pack(request.n_samples, len(request.payload)) + request.payload)
-        (length,) = ANSWER.unpack(await answers.readexactly(ANSWER.size))
-        answer = await answers.readexactly(-length if length < 0 else 2 * length)
-        request = self._sent.popleft()
-        if length < 0:
-            _fail(request, answer.decode())
-        elif not request.answer.done():  # its connection may be gone
-            request.answer.set_result(np.frombuffer(answer, "<i2"))
+        answered = await answers.read(READ_MAX)
+        if not answered:
+            raise EOFError
+        self._answers += answered
+        while (answer := self._next_answer()) is not None:
+            request = self._sent.popleft()
+            if isinstance(answer, str):
+                _fail(request, answer)
+            elif not request.answer.done():  # its connection may be gone
+                request.answer.set_result(answer)
+        await asyncio.sleep(TOGETHER_S)
+
+    def _next_answer(self) -> Int16 | str | None:
+        """Samples, or why there are none; None where the next answer is not whole."""
+        if len(self._answers) < ANSWER.size:
+            return None
+        (length,) = ANSWER.unpack_from(self._answers)
+        end = ANSWER.size + (-length if length < 0 else 2 * length)
+        if len(self._answers) < end:
+            return None
+        answer = bytes(self._answers[ANSWER.size : end])
+        del self._answers[:end]
+        return answer.decode() if length < 0 else np.frombuffer(answer, "<i2")
 
     async def _end(self) -> None:
         process, self._process = self._process, None
+        self._answers.clear()
         if process is not None:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()

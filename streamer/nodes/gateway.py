@@ -8,11 +8,10 @@ import logging
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
 
-import numpy as np
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
@@ -25,16 +24,14 @@ from streamer.core.threads import in_thread
 from streamer.errors import ConfigError
 from streamer.metrics import Metrics
 from streamer.nodes.decoder import Decoder
-from streamer.nodes.flac import as_float
 from streamer.nodes.intake import LOST_S, Intake, NodeSource
 from streamer.nodes.wire import (
     MESSAGE_MAX,
     PATH,
     SUBPROTOCOL,
+    UNDER_WAY,
     Ack,
-    Codec,
     Hello,
-    Hop,
     LinkError,
     Note,
     Welcome,
@@ -42,7 +39,6 @@ from streamer.nodes.wire import (
     text_of,
     unpack,
 )
-from streamer.types import SILENCE_DBFS, Samples
 
 TOKEN_MIN = 16
 """characters"""
@@ -50,10 +46,12 @@ TOKENS_MAX = 1 << 20
 """bytes of the file"""
 HELLO_S = 10.0
 """seconds that each step of a new connection may take"""
+DROP_S = 0.25
+"""seconds between two looks for hops that nobody hears"""
 PING_S = 5.0
 """seconds between two pings, and until a link without an answer is down"""
-READ_AHEAD = 4
-"""messages of a connection that wait in memory"""
+READ_AHEAD = 2 * UNDER_WAY
+"""messages of a connection that wait in memory; with more, pings are not read either, and the link ends"""
 BAD, REPLACED, OLDER = 4000, 4001, 4002
 """codes with which a connection is closed"""
 REASON_MAX = 120
@@ -112,10 +110,12 @@ class Gateway:
         except OSError as error:
             raise ConfigError(f"gateway: cannot listen at {host}:{port}: {error.strerror}") from None
         port = next(iter(self._server.sockets)).getsockname()[1]
+        dropping = asyncio.create_task(self._drop_unheard(), name="unheard hops")
         log.info("gateway: %s:%d%s", host, port, "" if self._tls is not None else ", without TLS")
         try:
             yield port
         finally:
+            dropping.cancel()
             for intake in self._intakes.values():
                 intake.end()
             self._server.close()
@@ -126,7 +126,7 @@ class Gateway:
         """The source that a node is."""
         intake = self._intakes.setdefault(node, Intake(node))  # it may be connected already
         intake.metrics = self._metrics.source(source_id)
-        return NodeSource(intake)
+        return NodeSource(intake, self._decoder)
 
     async def _refusal(self, connection: ServerConnection, request: Request) -> Response | None:
         """Before the upgrade: why not. None where the node may connect."""
@@ -211,10 +211,7 @@ class Gateway:
                 await older.close(REPLACED, _reason(f"{reason}, from {_peer(connection)}"))
             await connection.send(text_of(Welcome(epoch=epoch, next=intake.next)))
             log.info("node %s: connected, %s, %d Hz", name, _peer(connection), hello.sample_rate)
-            async for message in connection:
-                if self._links.get(name) is not connection:
-                    return None
-                await self._receive(connection, intake, epoch, message)
+            await self._receive(connection, intake, epoch)
         finally:
             if self._links.get(name) is connection:
                 del self._links[name]
@@ -222,32 +219,55 @@ class Gateway:
                 intake.is_connected = False
                 log.warning("node %s: the link is down", name)
 
-    async def _receive(
-        self, connection: ServerConnection, intake: Intake, epoch: int, message: str | bytes
-    ) -> None:
-        if isinstance(message, str):
-            intake.problem = printable(parse(Note, message).problem)
-            return
-        arrived = time.monotonic()
-        hop, sent = unpack(message, intake.sample_rate)
-        if hop.sequence >= intake.next:
-            await intake.take(hop, epoch, sent, arrived, await self._samples(hop))
-        await connection.send(text_of(Ack(next=intake.next)))
+    async def _receive(self, connection: ServerConnection, intake: Intake, epoch: int) -> None:
+        """Until the connection ends, or another one takes its place. Raises LinkError."""
+        peer = _Peer(connection)
+        try:
+            async for message in connection:
+                if self._links.get(intake.name) is not connection:
+                    return
+                if isinstance(message, str):
+                    intake.report(printable(parse(Note, message).problem))
+                else:
+                    hop, sent = unpack(message, intake.sample_rate)
+                    await intake.put(hop, epoch, sent, peer)
+        except asyncio.CancelledError:
+            if peer.refused is None:
+                raise
+            raise peer.refused from None
+        finally:
+            peer.task = None
 
-    async def _samples(self, hop: Hop) -> Samples:
-        match hop.codec:
-            case Codec.LEVEL:
-                return comfort_noise(hop)
-            case Codec.FLAC:
-                integers = await self._decoder.decode(hop.payload, hop.n_samples)
-            case Codec.INT16:
-                integers = np.frombuffer(hop.payload, "<i2")
-        return as_float(integers)
+    async def _drop_unheard(self) -> None:
+        """For sources that are switched off, for ever."""
+        while True:
+            await asyncio.sleep(DROP_S)
+            for intake in list(self._intakes.values()):
+                await intake.drop_unheard()
 
     def _tokens(self) -> dict[str, str]:
         """By node. Raises ConfigError."""
         path = self._settings.tokens_file
         return {} if path is None else read_tokens(path.expanduser())
+
+
+class _Peer:
+    """One connection, for the hops that came over it; made in its own task."""
+
+    def __init__(self, connection: ServerConnection) -> None:
+        self._connection = connection
+        self.task = asyncio.current_task()
+        """which reads from it; None when it does not any more"""
+        self.refused: LinkError | None = None
+
+    async def acknowledge(self, following: int) -> None:
+        with suppress(ConnectionClosed):  # then the node asks again what is next
+            await self._connection.send(text_of(Ack(next=following)))
+
+    def refuse(self, error: LinkError) -> None:
+        if self.task is not None and self.refused is None:
+            self.refused = error
+            self.task.cancel()
 
 
 def read_tokens(path: Path) -> dict[str, str]:
@@ -271,15 +291,6 @@ def read_tokens(path: Path) -> dict[str, str]:
                     f"{path}:{number}: should be a node's name and a token of {TOKEN_MIN} characters or more"
                 )
     return tokens
-
-
-def comfort_noise(hop: Hop) -> Samples:
-    """What stands for a hop of which only the level was sent: noise as loud; digital silence stays so."""
-    if hop.level_dbfs <= SILENCE_DBFS:
-        return np.zeros(hop.n_samples, np.float32)
-    noise = np.random.default_rng(hop.sequence).standard_normal(hop.n_samples, np.float32)
-    samples: Samples = noise * np.float32(10 ** (min(hop.level_dbfs, -20.0) / 20))
-    return samples
 
 
 def _tls_context(settings: GatewaySettings) -> ssl.SSLContext | None:

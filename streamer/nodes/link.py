@@ -25,6 +25,7 @@ from streamer.nodes.wire import (
     NOTE_MAX,
     PATH,
     SUBPROTOCOL,
+    UNDER_WAY,
     Ack,
     Hello,
     LinkError,
@@ -40,8 +41,6 @@ STEP_S = 10.0
 """seconds that each step of a new connection may take"""
 PING_S = 5.0
 """seconds between two pings, and until a link without an answer is down"""
-WINDOW = 4
-"""hops under way that were not taken yet"""
 ANSWER_MAX = 4096
 """bytes of a message of the gateway"""
 REPLACED = range(4001, 4003)
@@ -134,7 +133,7 @@ class Link:
     async def _send(self, connection: ClientConnection) -> None:
         sequence = self._taken
         while True:
-            while sequence - self._taken >= WINDOW:
+            while sequence - self._taken >= UNDER_WAY:
                 await self._outbox.changed()
             hop = await self._outbox.at(sequence)
             await connection.send(pack(hop, now()))

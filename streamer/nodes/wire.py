@@ -33,6 +33,8 @@ NOTE_MAX = 500
 """characters of a problem"""
 HEADER = struct.Struct("!BBxxIQddf")
 Q_MAX = (1 << 63) - 1
+UNDER_WAY = 4
+"""hops that a node may have sent and the gateway has not acknowledged"""
 NUMBER_MAX = 1e15
 """of a time, seconds"""
 

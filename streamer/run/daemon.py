@@ -15,6 +15,7 @@ from streamer.errors import InputError
 from streamer.inference.worker import Worker
 from streamer.metrics import Metrics
 from streamer.run.listener import Listener, source_limits
+from streamer.run.sensing import Sensing
 from streamer.types import Hop, Report, Sink, Source, SourcePhase, SourceState, Stats
 
 STATS_S = 30.0
@@ -52,6 +53,7 @@ class Daemon:
         self._window_s = window_s
         self._sinks = sinks
         self._metrics = metrics
+        self._sensing = Sensing()
         self._listeners: dict[str, Listener] = {}
         self._tasks: dict[str, asyncio.Task[InputError | None]] = {}
         self._built: dict[str, tuple[object, ...]] = {}
@@ -154,6 +156,7 @@ class Daemon:
             muted=lambda: self._control.muted_s(source_id) > 0,
             tapes=self._tapes,
             watch=self._watch,
+            sensing=self._sensing,
         )
         self._tasks[source_id] = group.create_task(listener.run(), name=f"source[{source_id}]")
 

@@ -23,12 +23,13 @@ from streamer.config.sources import (
 from streamer.core.backoff import Backoff
 from streamer.core.clock import SourceClock
 from streamer.core.rate_limit import RateLimit
-from streamer.core.tasks import running
+from streamer.core.tasks import first_of, running
 from streamer.detection.pipeline import Pipeline
-from streamer.detection.steps import scores_in_steps, sensed_in_steps
+from streamer.detection.steps import scores_in_steps
 from streamer.errors import InferenceError, InputError, SourceError, StuckError
 from streamer.inference.worker import Worker
 from streamer.metrics import Metrics
+from streamer.run.sensing import Sensing
 from streamer.types import Hop, Report, Scores, Sensed, SoundEvent, Source, SourcePhase, SourceState, Window
 
 CHECK_S = 0.25
@@ -123,11 +124,12 @@ class Listener:
         muted: Callable[[], bool] = lambda: False,
         tapes: Tapes | None = None,
         watch: Callable[[Hop], None] = lambda _: None,
+        sensing: Sensing | None = None,
     ) -> None:
         """`enabled` gives whether it is to be listened to; while not, the source is closed.
 
         `muted` gives whether its events are not to notify; critical ones always do. `watch` gets each hop
-        after it was decided on, and never blocks.
+        after it was decided on, and never blocks. `sensing` is what the sources of a daemon share.
         """
         self._id = source_id
         self._source = source
@@ -143,6 +145,7 @@ class Listener:
         self._muted = muted
         self._tapes = tapes if tapes is not None else Tapes()
         self._watch = watch
+        self._sensing = sensing if sensing is not None else Sensing()
         self._is_first = True
         """no window of this stretch of listening was decided on"""
         self._state: SourceState | None = None
@@ -250,8 +253,7 @@ class Listener:
             await self._source.close()
 
     async def _score(self, window: Window) -> None:
-        # Milliseconds of arithmetic.
-        sensed = sensed_in_steps(await asyncio.to_thread(self._pipeline.sense, window))
+        sensed = await self._sensing.sense(self._pipeline, window)
         try:
             scores = scores_in_steps(await self._worker.score(window)) if sensed.is_wanted else None
         except InferenceError as error:  # the next window holds most of the same audio
@@ -269,7 +271,8 @@ class Listener:
         hearing = self._pipeline.hearing(sensed, scores)
         self._own.level_dbfs, self._own.level_dba = hearing.level_dbfs, hearing.level_dba
         self._is_silent = sensed.is_silent
-        hearing = replace(hearing, problem=hearing.problem or self._flow_problem)
+        if not hearing.problem and self._flow_problem:
+            hearing = replace(hearing, problem=self._flow_problem)
         self._note_problem(hearing.problem)
         self._emit(hearing)
 
@@ -305,15 +308,35 @@ class Listener:
     async def _capture(self, ring: Ring) -> None:
         """Write the ring, and check from time to time whether it is written as it should be."""
         flow, blocks, bad = Flow(ring.sample_rate), self._own.blocks, self._own.bad_samples
+        loop = asyncio.get_running_loop()
+        lost: asyncio.Future[None] = loop.create_future()
+        timer: asyncio.TimerHandle
+
+        def check() -> None:
+            n_blocks, n_bad = self._own.blocks - blocks, self._own.bad_samples - bad
+            try:
+                flow.check(time.monotonic(), n_blocks, ring.end, n_bad)
+                self._check_flow(flow, ring, n_blocks)
+            except Exception as error:  # whatever it is: it ends this stretch of listening
+                lost.set_exception(error)
+
+        def check_again() -> None:  # a call, not a task: there may be hundreds of sources
+            nonlocal timer
+            if not lost.done():
+                check()
+            timer = loop.call_later(CHECK_S, check_again)
+
+        timer = loop.call_later(CHECK_S, check_again)
         try:
             async with running(self._source.run(ring.write), f"run[{self._id}]") as source:
-                while not source.done():
-                    await asyncio.wait([source], timeout=CHECK_S)
-                    n_blocks, n_bad = self._own.blocks - blocks, self._own.bad_samples - bad
-                    flow.check(time.monotonic(), n_blocks, ring.end, n_bad)
-                    self._check_flow(flow, ring, n_blocks)
+                await first_of(source, lost)
+                if not lost.done():
+                    check()
+                if lost.done():
+                    lost.result()
                 await source
         finally:
+            timer.cancel()
             ring.finish()
 
     def _check_flow(self, flow: Flow, ring: Ring, n_blocks: int) -> None:
@@ -356,9 +379,8 @@ class Listener:
 
     def _enter(self, phase: SourcePhase, reason: str) -> None:
         """Change the state, and emit it where it is another one. Raises ValueError for an illegal change."""
-        before = self._phase
-        state = SourceState(self._id, phase, time.time(), reason, self._problem)
-        if self._state is not None and replace(self._state, at=state.at) == state:
+        before, known = self._phase, self._state
+        if known is not None and (known.phase, known.reason, known.problem) == (phase, reason, self._problem):
             return
         if phase != before and phase not in TRANSITIONS[before]:
             raise ValueError(f"{self._id}: {before} cannot become {phase}")
@@ -367,7 +389,7 @@ class Listener:
         self._was_lost = phase == SourcePhase.REOPENING or (phase == SourcePhase.WAITING and self._was_lost)
         self._own.phase = phase
         self._moved_at = time.monotonic()
-        self._state = state
+        self._state = SourceState(self._id, phase, time.time(), reason, self._problem)
         self._emit(self._state)
 
 

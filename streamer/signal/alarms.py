@@ -225,21 +225,28 @@ def _tones(
     Returns the mean level of the beeps, too. `beeps` and `gaps` are the places after a start, and the number
     of frames that are averaged there. This is so of few places; only of those each beep and gap is looked at.
     """
-
-    def everywhere(rows: slice, places: list[int], n: int) -> npt.NDArray[np.float64]:
-        total = np.zeros((rows.stop - rows.start, len(starts)))
-        for at in places:
-            begin, end = starts.start + at, starts.stop + at
-            total += sums[rows, begin + n : end + n]
-            total -= sums[rows, begin:end]
-        return total / (n * len(places))
-
-    level = everywhere(slice(first - _ASIDE_BINS, until + _ASIDE_BINS), *beeps)
+    rows = slice(first - _ASIDE_BINS, until + _ASIDE_BINS)
+    level = np.zeros((rows.stop - rows.start, len(starts)))
+    places, n = beeps
+    for at in places:
+        begin, end = starts.start + at, starts.stop + at
+        level += sums[rows, begin + n : end + n]
+        level -= sums[rows, begin:end]
+    level /= n * len(places)
     aside = np.maximum(level[: -2 * _ASIDE_BINS], level[2 * _ASIDE_BINS :])
     level = level[_ASIDE_BINS:-_ASIDE_BINS]
-    still = np.maximum(aside, everywhere(slice(first, until), *gaps))
-    bins, begins = np.nonzero(level - still >= _CONTRAST_DB)
-    return bins + first, begins + starts.start, level[bins, begins]
+    bins, begins = np.nonzero(level - aside >= _CONTRAST_DB)
+    if not bins.size:  # as a rule
+        return bins, begins, np.zeros(0)
+    level = level[bins, begins]
+    bins, begins = bins + first, begins + starts.start
+    still = np.zeros(len(bins))
+    places, n = gaps
+    for at in places:
+        still += sums[bins, begins + at + n]
+        still -= sums[bins, begins + at]
+    passes = level - still / (n * len(places)) >= _CONTRAST_DB
+    return bins[passes], begins[passes], level[passes]
 
 
 def _mean(sums: Sums, bins: Places | int, begins: Places | int, n: int) -> npt.NDArray[np.float64]:

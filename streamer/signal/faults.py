@@ -100,13 +100,16 @@ def _loop(samples: Samples, rate: int) -> float:
     probe = recent[-_PROBE:]
     if len(recent) < 2 * _PROBE or np.ptp(probe) == 0:
         return 0.0
-    places = np.flatnonzero(recent[:-_PROBE] == probe[0])[::-1]  # the nearest first
-    for place in places.tolist():
-        if np.array_equal(recent[place : place + _PROBE], probe):
-            period = len(recent) - _PROBE - place
-            repeats = np.array_equal(samples[period:], samples[:-period])
-            return period / rate if repeats and period >= _SHORTEST_LOOP_S * rate else 0.0
-    return 0.0
+    places = np.flatnonzero(recent[:-_PROBE] == probe[0])
+    for k in range(1, _PROBE):  # of noise few are left after two or three
+        if not places.size:
+            return 0.0
+        places = places[recent[places + k] == probe[k]]
+    if not places.size:
+        return 0.0
+    period = len(recent) - _PROBE - int(places[-1])  # the nearest
+    repeats = np.array_equal(samples[period:], samples[:-period])
+    return period / rate if repeats and period >= _SHORTEST_LOOP_S * rate else 0.0
 
 
 def _peak(samples: Samples) -> float:

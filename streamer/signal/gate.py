@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamer.signal.level import FAST_S
+from streamer.signal.percentile import percentile
 from streamer.signal.spectrum import power_spectra
 from streamer.types import Window
 
@@ -59,7 +60,7 @@ class Gate:
         if self._heard_s < self._learn_s or window.has_gap:
             self.loud_at = window.end
         else:
-            floor = np.maximum(np.percentile(past, _SHARE, axis=0), _SILENCE_DB)
+            floor = np.maximum(percentile(past, _SHARE), _SILENCE_DB)
             if (levels > floor + _MARGIN_DB + _DEVIATIONS * deviations).any():
                 self.loud_at = window.end
         half_s = (window.end - window.start - self._hop_s) / 2

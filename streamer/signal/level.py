@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
+from streamer.signal.percentile import percentile
 from streamer.types import SILENCE_DBFS, Samples
 
 FAST_S = 0.125
@@ -57,15 +57,15 @@ class Background:
     """lowest background: quieter than any room, and above digital silence"""
 
     def __init__(self) -> None:
-        self._levels: deque[float] = deque(maxlen=round(self._KEEP_S / FAST_S))
+        self._levels: npt.NDArray[np.float64] = np.zeros(0)
 
     def add(self, levels: npt.NDArray[np.float64]) -> None:
         """Levels of FAST_S each, in dB."""
-        self._levels.extend(levels.tolist())
+        self._levels = np.concatenate((self._levels, levels))[-round(self._KEEP_S / FAST_S) :]
 
     @property
     def level_db(self) -> float | None:
         """dB; None during the first seconds."""
         if len(self._levels) < self._LEARN_S / FAST_S:
             return None
-        return max(self._LEAST_DBFS, float(np.percentile(self._levels, self._SHARE)))
+        return max(self._LEAST_DBFS, float(percentile(self._levels, self._SHARE)))

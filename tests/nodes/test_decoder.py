@@ -48,7 +48,7 @@ async def test_one_hop_ends_with_the_process() -> None:
     samples, decoder = hops(), Decoder()
     try:
         await decoder.decode(encode(samples[0], RATE), RATE)
-        asked = [asyncio.create_task(decoder.decode(encode(one, RATE), RATE)) for one in samples]
+        asked = [decoder.decode(encode(one, RATE), RATE) for one in samples]
         await asked[0]
         process_of_decoder().kill()
         asked[20].cancel()  # its connection has ended meanwhile

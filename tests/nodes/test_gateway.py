@@ -25,6 +25,8 @@ from streamer.core.tasks import running
 from streamer.errors import ConfigError, SourceError
 from streamer.metrics import Metrics
 from streamer.nodes import flac, intake
+from streamer.nodes import gateway as gateway_module
+from streamer.nodes import link as link_module
 from streamer.nodes.gateway import Gateway, read_tokens
 from streamer.nodes.hops import Cut, now
 from streamer.nodes.intake import NodeClock, NodeSource
@@ -105,13 +107,28 @@ class Served:
 
 
 @asynccontextmanager
+async def listening(settings: GatewaySettings) -> AsyncIterator[tuple[Gateway, int]]:
+    """A gateway at any port that is free, for the node `pi`."""
+    gateway = Gateway(settings.model_copy(update={"port": 0}), Metrics(), lambda: {"pi"})
+    async with gateway.serving() as port:
+        yield gateway, port
+
+
+def real_node(port: int, **settings: Any) -> tuple[Outbox, Link]:
+    """The program's own end of a link, and what it is to send."""
+    values = {"node": "pi", "to": f"ws://127.0.0.1:{port}", "source": {"command": ["true"]}, **settings}
+    orders = CaptureSettings.model_validate(values)
+    node = Orders(**orders.model_dump(mode="json"), is_local=orders.is_local)
+    outbox = Outbox(RATE, Codec.FLAC, gate_dbfs=None, keep_s=60)
+    return outbox, Link(node, outbox)
+
+
+@asynccontextmanager
 async def served(folder: Path, **options: Any) -> AsyncIterator[Served]:
     tokens = folder / "tokens"
     tokens.write_text(f"pi {TOKEN}\n\n# comment\nother {TOKEN}2\n")
     settings = GatewaySettings(**{"host": "127.0.0.1", "tokens_file": tokens, "port": 1, **options})
-    settings = settings.model_copy(update={"port": 0})  # any that is free
-    gateway = Gateway(settings, Metrics(), lambda: {"pi"})
-    async with gateway.serving() as port:
+    async with listening(settings) as (gateway, port):
         one = Served(gateway, port)
         async with running(one.listen(), "listen"):
             yield one
@@ -398,6 +415,44 @@ async def test_a_node_that_is_too_fast_is_held_back(tmp_path: Path) -> None:
         assert not any(block.late for block in there.blocks[1:])
 
 
+async def test_audio_that_is_held_back_ends_no_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node has few hops under way, so that pings are read also while nothing takes hops; none is lost."""
+    for end in (gateway_module, link_module):
+        monkeypatch.setattr(end, "PING_S", 0.2)
+    async with listening(GatewaySettings(port=1)) as (gateway, port), AsyncExitStack() as stack:
+        source, blocks = gateway.source("room", "pi"), list[AudioBlock]()
+        outbox, link = real_node(port)
+        await stack.enter_async_context(running(link.run(), "link"))
+        for value in range(12):
+            outbox.put(Cut(np.full(RATE, value, np.int16), now() - 12 + value, discontinuity=not value))
+        await source.open()
+        (connection,) = gateway._links.values()
+        for word in "abcdef":  # more messages than the hops
+            link.report(word)
+            await asyncio.sleep(0.2)
+        await stack.enter_async_context(running(source.run(blocks.append), "run"))
+        async with asyncio.timeout(DEADLINE_S):
+            await outbox.until_empty()
+        assert [round(block.samples[0] * 32768) for block in blocks] == list(range(12))
+        assert list(gateway._links.values()) == [connection]
+
+
+async def test_what_is_late_because_of_the_link_is_owed(tmp_path: Path) -> None:
+    """As much as did not come is scored though it is late; hops that waited here may be skipped."""
+    short = {"n_samples": RATE // 20, "payload": bytes(RATE // 10)}
+    async with served(tmp_path) as there, there.node() as (connection, _):
+        await connection.send(hop(0, age_s=0.05, **short))
+        await there.until(lambda: len(there.blocks) == 1)
+        await asyncio.sleep(0.5)  # ten hops
+        for sequence in range(1, 31):
+            await connection.send(hop(sequence, age_s=2.0, **short))
+        await there.until(lambda: len(there.blocks) == 31)
+        late = [block.late for block in there.blocks]
+        n_late = sum(late)
+        assert late == [False] + [True] * n_late + [False] * (30 - n_late)
+        assert 9 <= n_late < 25
+
+
 async def test_a_node_that_is_too_slow_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Hops whose times are further apart than their samples have gaps between them."""
     async with served(tmp_path) as there, there.node() as (connection, _):
@@ -435,8 +490,7 @@ async def test_hops_of_a_source_that_is_switched_off_are_dropped(
 ) -> None:
     """The node is not held up, and what it sent meanwhile is not heard later."""
     monkeypatch.setattr(intake, "UNHEARD_S", 0.2)
-    gateway = Gateway(GatewaySettings(port=1).model_copy(update={"port": 0}), Metrics(), lambda: {"pi"})
-    async with gateway.serving() as port:
+    async with listening(GatewaySettings(port=1)) as (gateway, port):
         there = Served(gateway, port)
         async with there.node() as (connection, _):
             for sequence in range(8):
@@ -562,17 +616,7 @@ async def test_the_link_of_a_node_goes_on(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
         there = await stack.enter_async_context(served(tmp_path))
         (tmp_path / "token").write_text(TOKEN)
-        settings = CaptureSettings.model_validate(
-            {
-                "node": "pi",
-                "to": f"ws://127.0.0.1:{there.port}",
-                "source": {"command": ["true"]},
-                "token_file": tmp_path / "token",
-            }
-        )
-        node = Orders(**settings.model_dump(mode="json"), is_local=settings.is_local)
-        outbox = Outbox(RATE, Codec.FLAC, gate_dbfs=None, keep_s=60)
-        link = Link(node, outbox)
+        outbox, link = real_node(there.port, token_file=tmp_path / "token")
         await stack.enter_async_context(running(link.run(), "link"))
         began = now() - 12
         for value in range(12):

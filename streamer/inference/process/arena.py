@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 
@@ -34,7 +35,7 @@ class Arena:
 
     def read(self, offset: int, shape: tuple[int, ...]) -> Floats:
         """A view, good until the other side has its turn."""
-        size = int(np.prod(shape))
+        size = math.prod(shape)
         self._reach(offset + 4 * size)
         return np.frombuffer(self._memory or b"", np.float32, size, offset).reshape(shape)
 
