@@ -268,7 +268,11 @@ def _judgement(taught: Taught, state: Path) -> list[str]:
     ]
     if len(about.clips) < GOOD:
         lines.append(f"{'too few':14} {len(about.clips)} clips say little; {GOOD} and more are better")
-    if 2 * about.heard < len(about.clips):
+    if 2 * about.heard < len(about.clips) and about.is_contradicted:
+        lines.append(
+            f"{'contradiction':14} what was given with --not sounds the same: is each clip on its right side?"
+        )
+    elif 2 * about.heard < len(about.clips):
         lines.append(f"{'too different':14} the clips have little in common: is each of them the same sound?")
     for name in record.names(state):
         if name == about.name:
