@@ -226,12 +226,13 @@ async def test_what_is_overdue_alerts_once(tmp_path: Path) -> None:
             "sounds": {"toilet_flush": AlertRule(send=False)},
         }
     )
+    metrics = Metrics()
     with Receiver().serving() as down, Receiver().serving() as well:
         down.status = 503
-        async with alerting(tmp_path, down, well, settings=settings) as writer:
+        async with alerting(tmp_path, down, well, settings=settings, metrics=metrics) as writer:
             for one in (late, asleep, replace(late, sound="toilet_flush")):
                 writer.put(one)
-            await until(lambda: len(well.alerts) == 1 and down.n_requests == 1)
+            await until(lambda: metrics.alerts["r1"].sent == 1 and bool(metrics.alerts["r0"].problem))
         down.status = 200
         async with alerting(tmp_path, down, well, settings=settings) as writer:
             writer.put(late)
