@@ -103,6 +103,8 @@ class Metrics:
     """events, by sound"""
     overdue: dict[tuple[str, str], str] = field(default_factory=dict)
     """sounds that should have been heard again, by source and sound: a clause for people"""
+    unheard_s: dict[tuple[str, str], float] = field(default_factory=dict)
+    """seconds of listening since each sound was heard that should be again and again, by source and sound"""
     loop_lag_s: float = 0.0
     """seconds by which the event loop was late at the last check"""
     outbox: OutboxMetrics = field(default_factory=OutboxMetrics)

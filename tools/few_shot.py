@@ -2,9 +2,9 @@
 
 `python -m tools.few_shot --data DATA`: of each of 20 classes of fold 4 of `esc50-free`, which the shipped
 model never saw, five clips are drawn by seed to teach it. All other clips of the fold are then in one window
-each: 5 to 20 dB above noise, and every second one with a clip of another fold beside it. Average precision
-over all windows of the taught head, of the label group (what AudioSet calls the class: the highest of its
-labels) and of the nearest centroid of the same embeddings.
+each: 5 to 20 dB above noise, and every second one with a clip of another fold beside it, whose class is then
+in the window, too. Average precision over all windows of the taught head, of the label group (what AudioSet
+calls the class: the highest of its labels) and of the nearest centroid of the same embeddings.
 """
 
 from __future__ import annotations
@@ -90,8 +90,14 @@ def measure(folder: Path, model: str, seed: int) -> list[Row]:
     chosen = sorted(sorted(counts, key=lambda name: (-counts[name], name))[:CLASSES])
     drawn = {name: [clips[name][i] for i in rng.permutation(counts[name])[:EXAMPLES]] for name in chosen}
     rest = [(name, clip) for name, own in clips.items() for clip in own if clip not in drawn.get(name, [])]
-    truth = np.array([name for name, _ in rest])
-    scores = engine.score([_window(clip, beside, engine.window_s, rng) for _, clip in rest])
+    windows = list[Window]()
+    classes = list[set[str]]()
+    """of each window: a clip beside may be of a class that is taught"""
+    for name, clip in rest:
+        window, other = _window(clip, beside, engine.window_s, rng)
+        windows.append(window)
+        classes.append({name, other})
+    scores = engine.score(windows)
     made = engine.score(bank_windows(rng, engine.window_s, 32))
     others = [(0.5, thinned(made, rng))]
     known = bank.shipped(hub.resolve(model), others[0][1].shape[-1])
@@ -105,7 +111,8 @@ def measure(folder: Path, model: str, seed: int) -> list[Row]:
         steps = steps_of(found, own, others)
         head, _ = fit(name, steps)
         group = [column[label] for label in labels[name]]
-        rows.append(_row(name, truth == name, scores, steps, head, group))
+        truth = np.array([name in present for present in classes])
+        rows.append(_row(name, truth, scores, steps, head, group))
     return rows
 
 
@@ -141,11 +148,11 @@ def _row(
 
 def _read(
     folder: Path, rng: np.random.Generator
-) -> tuple[dict[str, list[str]], dict[str, list[Clip]], list[Clip]]:
+) -> tuple[dict[str, list[str]], dict[str, list[Clip]], list[tuple[str, Clip]]]:
     """AudioSet's labels of each class; the clips of the fold by class; and some of other folds."""
     labels: dict[str, list[str]] = {}
     clips: dict[str, list[Clip]] = defaultdict(list)
-    beside: list[Clip] = []
+    beside: list[tuple[str, Clip]] = []
     with (folder / "labels.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     for i in rng.permutation(len(rows)):
@@ -160,19 +167,22 @@ def _read(
             labels[row["esc50_label"]] = row["audioset_labels"].split("|")
             clips[row["esc50_label"]].append(clip)
         else:
-            beside.append(clip)
+            beside.append((row["esc50_label"], clip))
     return labels, dict(clips), beside
 
 
-def _window(clip: Clip, beside: Sequence[Clip], window_s: float, rng: np.random.Generator) -> Window:
-    """The clip at some time in noise, every second one with another clip beside it."""
+def _window(
+    clip: Clip, beside: Sequence[tuple[str, Clip]], window_s: float, rng: np.random.Generator
+) -> tuple[Window, str]:
+    """The clip at some time in noise, every second one with another beside it; the class of that, or none."""
     n = round(window_s * RATE)
     samples = _placed(clip, n, window_s, rng)
     samples += gain(-rng.uniform(*_SNR_DB)) * background(rng, n)
-    other = beside[int(rng.integers(len(beside)))]
-    if rng.random() < 0.5:
-        samples += gain(-rng.uniform(*_BESIDE_DB)) * _placed(other, n, window_s, rng)
-    return finished(samples, window_s, rng)
+    name, other = beside[int(rng.integers(len(beside)))]
+    if rng.random() >= 0.5:
+        return finished(samples, window_s, rng), ""
+    samples += gain(-rng.uniform(*_BESIDE_DB)) * _placed(other, n, window_s, rng)
+    return finished(samples, window_s, rng), name
 
 
 def _placed(clip: Clip, n: int, window_s: float, rng: np.random.Generator) -> Samples:

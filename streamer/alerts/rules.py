@@ -6,6 +6,7 @@ All is judged by when an event began, so that what an outage has delayed is judg
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from datetime import datetime
 from enum import Enum, auto
 from typing import get_args
@@ -73,7 +74,7 @@ class Rules:
     def _may_come_now(self, event: SoundEvent) -> bool:
         settings, onset = self._settings, event.onset
         own = settings.sounds.get(event.sound)
-        if not (own is not None and own.in_quiet_hours) and self._is_quiet(onset):
+        if not (own is not None and own.in_quiet_hours) and is_quiet(settings.quiet_hours, onset, self._zone):
             return False
         cooldown_s = settings.cooldown_s if own is None or own.cooldown_s is None else own.cooldown_s
         since_s = onset - self._latest.get((event.source_id, event.sound), float("-inf"))
@@ -84,11 +85,12 @@ class Rules:
             self._sent.popleft()
         return True
 
-    def _is_quiet(self, at: float) -> bool:
-        local = datetime.fromtimestamp(at, self._zone)
-        now = f"{local:%H:%M}"
-        for span in self._settings.quiet_hours:
-            begin, _, end = span.partition("-")
-            if begin <= now < end or (end <= begin and (now >= begin or now < end)):
-                return True
-        return False
+
+def is_quiet(hours: Sequence[str], at: float, zone: ZoneInfo) -> bool:
+    """Whether a time is in one of the quiet hours, as `22:00-07:00`."""
+    now = f"{datetime.fromtimestamp(at, zone):%H:%M}"
+    for span in hours:
+        begin, _, end = span.partition("-")
+        if begin <= now < end or (end <= begin and (now >= begin or now < end)):
+            return True
+    return False

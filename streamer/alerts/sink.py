@@ -13,13 +13,14 @@ from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from streamer.alerts.overdue import OverdueAlerts
 from streamer.alerts.rules import Rules, Verdict
-from streamer.alerts.targets import Alert, Attachment, FailedError, Target
+from streamer.alerts.sender import Sender
+from streamer.alerts.targets import Alert, Attachment, Target
 from streamer.capture.tapes import Tapes
 from streamer.config.schema import AlertSettings
 from streamer.core.backoff import Backoff
 from streamer.core.rate_limit import RateLimit
-from streamer.core.threads import in_thread
 from streamer.errors import StreamerError
 from streamer.language import Names
 from streamer.metrics import Metrics
@@ -28,10 +29,8 @@ from streamer.store.clips import clip_path
 from streamer.store.log import Entry
 from streamer.store.query import reading
 from streamer.store.writer import Consumer
-from streamer.types import Report, SoundEvent
+from streamer.types import Recurrence, Report, SoundEvent
 
-DEADLINE_S = 60.0
-"""seconds that a target may take; its own bounds are shorter"""
 STOP_S = 1.0
 """how long a stop waits for an alert that is on its way"""
 CLIP_S = 15.0
@@ -48,7 +47,7 @@ def consumer_name(target: str) -> str:
 
 
 class AlertSink:
-    """A sink that is only woken by events: what it sends, it reads from the log."""
+    """A sink that is only woken by events: what it sends of them, it reads from the log."""
 
     def __init__(
         self,
@@ -63,22 +62,27 @@ class AlertSink:
         backoff: Backoff = BACKOFF,
     ) -> None:
         """`names` gives those of a configuration that may change; `directory` is that of the clips."""
+        senders = [Sender(target, consumer_name(target.name), metrics) for target, _ in targets]
         self._deliveries = [
-            _Delivery(settings, target, consumer, names, tapes, zone, metrics, directory, backoff)
-            for target, consumer in targets
+            _Delivery(settings, sender, consumer, names, tapes, zone, metrics, directory, backoff)
+            for sender, (_, consumer) in zip(senders, targets, strict=True)
         ]
+        self._overdue = OverdueAlerts(settings, senders, names, zone, directory)
 
     def put(self, report: Report) -> None:
         """As a sink: never blocks."""
         if isinstance(report, SoundEvent):
             for delivery in self._deliveries:
                 delivery.wake.set()
+        elif isinstance(report, Recurrence):
+            self._overdue.put(report)
 
     async def run(self) -> None:
         """Send until cancelled."""
         async with asyncio.TaskGroup() as running:
             for delivery in self._deliveries:
                 running.create_task(delivery.run(), name=delivery.name)
+            running.create_task(self._overdue.run(), name="alerts of overdue sounds")
 
 
 class _Delivery:
@@ -87,7 +91,7 @@ class _Delivery:
     def __init__(
         self,
         settings: AlertSettings,
-        target: Target,
+        sender: Sender,
         events: Consumer,
         names: Callable[[], Names],
         tapes: Tapes,
@@ -97,18 +101,17 @@ class _Delivery:
         backoff: Backoff,
     ) -> None:
         self._settings = settings
-        self._target = target
+        self._sender = sender
         self._events = events
         self._names = names
         self._tapes = tapes
         self._zone = zone
         self._metrics = metrics
         self._directory = directory
-        self._counts = metrics.alerts_to(target.name)
         self._backoff = backoff
         self._rules = Rules(settings, zone)
         self._logged = RateLimit()
-        self.name = consumer_name(target.name)
+        self.name = consumer_name(sender.target)
         self.wake = asyncio.Event()
 
     async def run(self) -> None:
@@ -148,13 +151,13 @@ class _Delivery:
                 return
             failures += 1
             await asyncio.sleep(min(self._backoff.pause_s(failures), left_s))
-        self._counts.expired += 1
+        self._sender.counts.expired += 1
         self._metrics.drop(self.name)
         if self._logged.due("expired"):
             log.error(
                 "alerts to %s: %d were left out, since they waited longer than %g s",
-                self._target.name,
-                self._counts.expired,
+                self._sender.target,
+                self._sender.counts.expired,
                 self._settings.expire_s,
             )
         self._events.delivered(entry)
@@ -166,23 +169,7 @@ class _Delivery:
         return max(entry.age_s, time.time() - happened)
 
     async def _send(self, event: SoundEvent, verdict: Verdict) -> bool:
-        try:
-            await in_thread(lambda: self._target.send(self._alert(event, verdict)), self.name, DEADLINE_S)
-        except (FailedError, TimeoutError) as error:
-            reason = str(error) or f"it did not answer within {DEADLINE_S:g} s"
-        except Exception as error:  # a fault in a library for one target is no reason to stop all sinks
-            reason = f"a fault in the program ({type(error).__name__})"
-        else:
-            if self._counts.problem:
-                log.info("alerts to %s: it takes them again", self._target.name)
-                self._logged.forget("failed")
-            self._counts.problem = ""
-            self._counts.sent += 1
-            return True
-        self._counts.problem = reason
-        if self._logged.due("failed"):
-            log.warning("alerts to %s: %s; tried again", self._target.name, reason)
-        return False
+        return await self._sender.send(lambda: self._alert(event, verdict))
 
     def _alert(self, event: SoundEvent, verdict: Verdict) -> Alert:
         """Blocks for a moment: it computes the spectrogram, or waits for the clip."""

@@ -15,7 +15,7 @@ from streamer.cli.replay import JsonOption, RulesOption
 from streamer.cli.subcommands import default_command
 from streamer.cli.times import duration, local
 from streamer.config.schema import ModelSettings, load_config
-from streamer.errors import UsageError
+from streamer.errors import StreamerError, UsageError
 from streamer.store.directory import state_directory
 
 if TYPE_CHECKING:
@@ -90,10 +90,17 @@ def list_taught(config: ConfigOption = None) -> None:
     known = record.names(state)
     if not known:
         typer.echo(f"nothing yet, in {state}: streamer teach NAME CLIP…")
+    faults = list[StreamerError]()
     for name in known:
-        about = record.read(state, name).about
+        try:
+            about = record.read(state, name).about
+        except StreamerError as fault:  # one damaged file hides none of the others
+            faults.append(fault)
+            continue
         when = time.strftime("%Y-%m-%d", time.localtime(about.taught_at))
         typer.echo(f"{name:20} {when}  {len(about.clips)} clips, {about.model}")
+    if faults:
+        raise type(faults[0])("\n".join(map(str, faults)))
 
 
 @app.command()
@@ -261,12 +268,19 @@ def _judgement(taught: Taught, state: Path) -> list[str]:
     ]
     if len(about.clips) < GOOD:
         lines.append(f"{'too few':14} {len(about.clips)} clips say little; {GOOD} and more are better")
-    if 2 * about.heard < len(about.clips):
+    if 2 * about.heard < len(about.clips) and about.is_contradicted:
+        lines.append(
+            f"{'contradiction':14} what was given with --not sounds the same: is each clip on its right side?"
+        )
+    elif 2 * about.heard < len(about.clips):
         lines.append(f"{'too different':14} the clips have little in common: is each of them the same sound?")
     for name in record.names(state):
         if name == about.name:
             continue
-        other = record.read(state, name)
+        try:
+            other = record.read(state, name)
+        except StreamerError:  # `list` says what is wrong with it
+            continue
         if other.about.fingerprint != about.fingerprint:
             continue
         scores = likeness(taught.head, other.embeddings, other.clip)

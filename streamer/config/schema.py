@@ -444,6 +444,8 @@ class AlertSettings(Section):
     """Seconds after an alert without another of the same sound and source."""
     at_most_an_hour: Annotated[int, Field(ge=1, le=1000)] = 20
     """Alerts an hour; one more says that there were more."""
+    overdue: bool = True
+    """Whether sounds with `expect` alert when they are overdue, whatever their priority."""
     expire_s: Annotated[float, Field(ge=10, le=86400)] = 600.0
     """Seconds after which an event is no alert any more: what was delayed for longer is left out."""
     attach: Literal["spectrogram", "clip", "nothing"] = "spectrogram"

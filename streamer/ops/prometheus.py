@@ -97,6 +97,16 @@ class _Collected(Collector):
         for sound, count in self._metrics.sounds.items():
             sounds.add_metric([sound], count)
         yield sounds
+        overdue = GaugeMetricFamily(
+            "streamer_sound_overdue", "1 while it should have been heard again", labels=["source", "sound"]
+        )
+        unheard = GaugeMetricFamily(
+            "streamer_sound_unheard_seconds", "of listening since it was heard", labels=["source", "sound"]
+        )
+        for key, unheard_s in self._metrics.unheard_s.items():
+            overdue.add_metric(key, float(key in self._metrics.overdue))
+            unheard.add_metric(key, unheard_s)
+        yield from (overdue, unheard)
 
     def _of_inference(self) -> Iterator[Metric]:
         metrics = self._metrics

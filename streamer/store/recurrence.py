@@ -74,8 +74,9 @@ class RecurrenceWatch:
     async def check(self, now: float) -> bool:
         """Say of each expected sound whether it is overdue; False where the history cannot be asked."""
         expected = list(self._expected())
-        for key in set(self._metrics.overdue) - {(one.source, one.sound) for one in expected}:
-            del self._metrics.overdue[key]
+        for key in set(self._metrics.unheard_s) - {(one.source, one.sound) for one in expected}:
+            del self._metrics.unheard_s[key]
+            self._metrics.overdue.pop(key, None)
         self._note_begins(expected, now)
         if not expected or self._directory is None:
             return True
@@ -135,6 +136,7 @@ class RecurrenceWatch:
 
     def _tell(self, found: Recurrence) -> None:
         key = found.source_id, found.sound
+        self._metrics.unheard_s[key] = found.listened_s
         if found.is_overdue:
             since = utc(found.since)[:16].replace("T", " ")
             self._metrics.overdue[key] = f"no {found.sound} at {found.source_id} since {since} UTC"

@@ -65,12 +65,13 @@ def read_clip(path: Path) -> Clip:
         raise InputError(f"{name}: has samples that are no numbers: record it again")
     if len(samples) > LONGEST_S * rate:
         raise InputError(f"{name}: longer than {LONGEST_S:g} s: cut out the sound, with little around it")
-    peak = float(np.abs(samples).max(initial=0.0))
+    sound = samples - samples.mean() if samples.size else samples  # a constant offset is no sound
+    peak = float(np.abs(sound).max(initial=0.0))
     if peak < SILENT:
         raise InputError(f"{name}: silent: is it the right file, and was the microphone on?")
     if (share := clipped_share(samples)) > _CLIPPED:
         raise InputError(f"{name}: clipped, {share:.0%} of it: record it again with less gain")
-    samples = np.asarray(samples / peak, np.float32)
+    samples = np.asarray(sound / peak, np.float32)
     samples = resample(samples[None], rate, RATE)[0]
     active = sounding(np.clip(30_000 * samples, -32_000, 32_000).astype(np.int16), RATE)
     seconds = float((active[:, 1] - active[:, 0]).sum())

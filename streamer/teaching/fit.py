@@ -52,6 +52,8 @@ class Estimate:
     n_others: int
     false: int
     """of so many windows of other sounds, those that were taken for it"""
+    is_contradicted: bool
+    """half of the windows or more of one kind of others would be taken for it if that kind did not count"""
 
 
 def fit(name: str, steps: Steps) -> tuple[Head, Estimate]:
@@ -68,8 +70,10 @@ def fit(name: str, steps: Steps) -> tuple[Head, Estimate]:
     own, others = _left_out(seen, (weights, bias))
     high = float(np.quantile(np.concatenate(own), _USUAL))
     # By the kind of other sounds that is nearest: what is far off, however much, says little of it.
-    low = max(float(np.quantile(logits, _RARE)) for logits in others)
+    lows = [float(np.quantile(logits, _RARE)) for logits in others]
+    low = max(lows)
     middle = (high + low) / 2 if high > low else low
+    nearest, rest = others[int(np.argmax(lows))], sorted(lows)[:-1]
     slope = float(np.clip(_SHARP / max(high - middle, 1e-3), 0.5, 4.0))
     head = Head(name, centre.tolist(), (slope * weights).tolist(), slope * (bias - middle))
     heard = sum(bool(np.median(logits) >= middle) for logits in own)
@@ -78,6 +82,7 @@ def fit(name: str, steps: Steps) -> tuple[Head, Estimate]:
         heard=heard,
         n_others=sum(map(len, others)),
         false=sum(int((logits >= middle).sum()) for logits in others),
+        is_contradicted=bool(rest) and bool(np.mean(nearest >= (high + max(rest)) / 2) >= 0.5),
     )
 
 

@@ -44,6 +44,8 @@ class About:
     n_others: int
     false: int
     """of so many windows of other sounds, those that were taken for it"""
+    is_contradicted: bool = False
+    """what it is not sounds the same"""
 
 
 @dataclass(frozen=True, eq=False)

@@ -125,4 +125,5 @@ def _about(lesson: Lesson, model: ModelSettings, directory: Path, estimate: Esti
         heard=estimate.heard,
         n_others=estimate.n_others,
         false=estimate.false,
+        is_contradicted=bool(lesson.not_clips) and estimate.is_contradicted,
     )

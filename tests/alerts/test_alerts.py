@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -21,7 +22,7 @@ from streamer.alerts.sink import AlertSink, consumer_name
 from streamer.alerts.targets import Target
 from streamer.capture.ring import Ring
 from streamer.capture.tapes import Tapes
-from streamer.config.schema import AlertSettings
+from streamer.config.schema import AlertRule, AlertSettings
 from streamer.core.backoff import Backoff
 from streamer.errors import InputError
 from streamer.language import Names
@@ -31,7 +32,7 @@ from streamer.store.history import set_clip
 from streamer.store.log import Log
 from streamer.store.query import reading
 from streamer.store.writer import Writer
-from streamer.types import AudioBlock, Priority, SoundEvent
+from streamer.types import AudioBlock, Priority, Recurrence, SoundEvent
 from tests.alerts.receiver import SECRET, Receiver
 from tests.mosquitto import until
 from tests.reports import event
@@ -209,6 +210,43 @@ async def test_too_many(tmp_path: Path) -> None:
             await until(lambda: bool(receiver.alerts) and "Smoke" in receiver.titles[-1])
     assert receiver.titles == 3 * ["Dog bark · Kitchen"] + ["streamer", "Smoke alarm · Kitchen"]
     assert receiver.alerts[3]["message"].startswith("3 alerts in an hour: the next ones at ")
+
+
+async def test_what_is_overdue_alerts_once(tmp_path: Path) -> None:
+    """Each target until it has taken it, not again after a restart, anew when it is overdue anew."""
+    day = 86_400.0
+    noon = 1_790_000_000.0 // day * day + day / 2
+    late = Recurrence("cellar", "washing_machine", noon, True, noon - day, True, day, day)
+    asleep = replace(late, sound="pump", at=noon + day / 2)  # midnight, UTC
+    settings = SETTINGS.model_copy(
+        update={
+            "min_priority": "high",
+            "quiet_hours": ("22:00-07:00",),
+            "page_url": "http://home:8927",
+            "sounds": {"toilet_flush": AlertRule(send=False)},
+        }
+    )
+    metrics = Metrics()
+    with Receiver().serving() as down, Receiver().serving() as well:
+        down.status = 503
+        async with alerting(tmp_path, down, well, settings=settings, metrics=metrics) as writer:
+            for one in (late, asleep, replace(late, sound="toilet_flush")):
+                writer.put(one)
+            await until(lambda: metrics.alerts["r1"].sent == 1 and bool(metrics.alerts["r0"].problem))
+        down.status = 200
+        async with alerting(tmp_path, down, well, settings=settings) as writer:
+            writer.put(late)
+            await until(lambda: len(down.alerts) == 1)
+            writer.put(replace(late, is_overdue=False, since=noon))
+            writer.put(asleep)
+            await asyncio.sleep(0.1)
+            writer.put(replace(late, since=noon, at=noon + 1.9 * day))
+            await until(lambda: len(down.alerts) == 2 and len(well.alerts) == 2)
+    assert down.titles == well.titles == 2 * ["Washing machine overdue · Cellar"]
+    since = datetime.fromtimestamp(noon - day, UTC)
+    assert well.alerts[0]["message"] == (
+        f"Not heard since {since:%Y-%m-%d} 12:00.\nhttp://home:8927/#/health"
+    )
 
 
 def content_of(folder: Path) -> str:

@@ -13,6 +13,8 @@ import pytest
 
 from streamer.cli import main
 from streamer.data.synthesis import write_wav
+from streamer.teaching import record
+from tests.teaching.test_record import taught
 
 pytestmark = pytest.mark.slow
 
@@ -174,6 +176,18 @@ def test_one_bad_file_does_not_hide_the_others(streamer: Streamer, tmp_path: Pat
     assert outcome.code == 66
     assert "missing.wav" in outcome.err
     assert "good.wav" in outcome.out
+
+
+def test_a_damaged_taught_sound_hides_no_other(streamer: Streamer, tmp_path: Path) -> None:
+    """Those that can be read are listed; of each other one, a line says what to do."""
+    record.write(tmp_path / "state", taught("gong"))
+    (tmp_path / "state" / record.FOLDER / "bell.npz").write_bytes(b"not whole")
+    outcome = streamer("teach", "list")
+    assert outcome.code == 78
+    assert outcome.out.startswith("gong ")
+    assert "streamer teach remove bell" in outcome.err
+    outcome = streamer("teach", "show", "gong")
+    assert (outcome.code, outcome.err) == (0, "")
 
 
 @pytest.mark.parametrize(

@@ -40,3 +40,23 @@ def test_what_is_known_of_a_source() -> None:
         if field.type in ("int", "float"):
             name = field.name.removesuffix("_s") + "_seconds" * field.name.endswith("_s")
             assert (f"streamer_source_{name}_total", "room") in found
+
+
+def test_what_is_overdue() -> None:
+    """0 or 1 for each sound that is expected, so that a rule can wait for 1, and how long it is unheard."""
+    metrics = Metrics()
+    metrics.unheard_s = {("cellar", "washer"): 90_000.0, ("cellar", "pump"): 60.0}
+    metrics.overdue["cellar", "washer"] = "no washer at cellar since 2026-09-21 15:13 UTC"
+    page = Exposition(metrics, Health(metrics, Notifier())).text().decode()
+    found = {
+        (sample.name, sample.labels["sound"]): sample.value
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+        if {"source", "sound"} <= sample.labels.keys()
+    }
+    assert found == {
+        ("streamer_sound_overdue", "washer"): 1,
+        ("streamer_sound_overdue", "pump"): 0,
+        ("streamer_sound_unheard_seconds", "washer"): 90_000,
+        ("streamer_sound_unheard_seconds", "pump"): 60,
+    }

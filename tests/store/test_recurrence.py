@@ -79,6 +79,7 @@ async def test_overdue_after_so_much_listening(cellar: Cellar) -> None:
     assert found.is_overdue
     assert (found.since, found.was_heard, found.note) == (T0 + HOUR_S, True, "")
     assert cellar.metrics.overdue == {("cellar", "washer"): "no washer at cellar since 2026-09-21 15:13 UTC"}
+    assert cellar.metrics.unheard_s == {("cellar", "washer"): found.listened_s}
     health = Health(cellar.metrics, Notifier())
     health.set_parts({}, lambda: True)
     assert "no washer at cellar since 2026-09-21 15:13 UTC" in health.line()

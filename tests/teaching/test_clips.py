@@ -32,6 +32,17 @@ BAD = {
 }
 
 
+def test_an_offset_is_no_sound(tmp_path: Path) -> None:
+    """A file of nothing but a constant is silent, and a constant in it changes nothing of a clip."""
+    with pytest.raises(InputError, match=r"clip\.wav: silent"):
+        read_clip(written(tmp_path / "clip.wav", np.full(RATE, 0.5, np.float32)))
+
+    plain = read_clip(written(tmp_path / "plain.wav", recording(4.0, 1.0, seed=0)))
+    shifted = read_clip(written(tmp_path / "shifted.wav", recording(4.0, 1.0, seed=0) * 0.5 + 0.3))
+    assert shifted.active.tolist() == plain.active.tolist()
+    np.testing.assert_allclose(shifted.samples, plain.samples, atol=0.01)
+
+
 @pytest.mark.parametrize("why", BAD)
 def test_a_clip_that_teaches_nothing_is_refused(why: str, tmp_path: Path) -> None:
     """Silent, clipped, too short, too long: one line names the file and the reason."""

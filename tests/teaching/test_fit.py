@@ -59,6 +59,25 @@ def test_a_clip_that_is_not_it_scores_low() -> None:
     assert max(likeness(after, flat, clip)) < 0.5
 
 
+def test_a_contradiction_is_known_for_one() -> None:
+    """The same sound on both sides, in different recordings; not what is near and can be told apart."""
+    rng = np.random.default_rng(9)
+    same = rng.normal(0, 1, (6, 10, SIZE)).astype(np.float32)
+    same[..., 0] += 6.0
+    apart = same.copy()
+    apart[..., 0] -= 6.0
+    apart[..., 1] += 6.0
+
+    _, contradicted = fit("chime", steps(6.0, given=same))
+    _, told_apart = fit("chime", steps(6.0, given=apart))
+    _, alone = fit("chime", steps(6.0))
+
+    assert contradicted.is_contradicted
+    assert 2 * contradicted.heard < contradicted.n_clips
+    assert not told_apart.is_contradicted
+    assert not alone.is_contradicted
+
+
 def test_the_same_steps_give_the_same_head() -> None:
     """Nothing in fitting is random."""
     one, other = fit("chime", steps(4.0))[0], fit("chime", steps(4.0))[0]
