@@ -148,9 +148,7 @@ def _connected(config: Config) -> FleetSettings:
 def _machines() -> str:
     from streamer.inference.ray import cluster  # noqa: PLC0415
 
-    has = cluster.machines()
-    gone = f", {has.gone} gone" if has.gone else ""
-    return f"Ray {cluster.version()}, {has.alive} machines{gone}, {has.cpus:g} CPUs, {has.gpus:g} GPUs"
+    return f"Ray {cluster.version()}, {cluster.machines()}"
 
 
 def _application(config: Config) -> str:

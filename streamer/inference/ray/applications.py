@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -13,7 +13,7 @@ from streamer import __version__
 from streamer.config.schema import FleetSettings, ModelSettings
 from streamer.errors import ModelError
 from streamer.inference.heads import Head
-from streamer.inference.ray.cluster import first_line, machines
+from streamer.inference.ray.cluster import machines
 from streamer.inference.ray.replica import Replica
 
 LOADS = 2
@@ -36,12 +36,8 @@ def application(settings: ModelSettings, engine: str | None, heads: Sequence[Hea
 def deploy(
     name: str, fleet: FleetSettings, settings: ModelSettings, engine: str | None, heads: Sequence[Head]
 ) -> Any:
-    """The handle of the replicas, which are started where they do not run yet.
-
-    Raises ModelError where they cannot load the model.
-    """
-    from ray import serve  # noqa: PLC0415
-
+    """The handle of the replicas, which are told to start where they do not run; nobody waits for them."""
+    serve = _serve()
     serve.start(proxy_location="Disabled")
     found = serve.status().applications.get(name)
     if found is not None and found.status in ("RUNNING", "DEPLOYING", "UNHEALTHY"):
@@ -58,7 +54,7 @@ def deploy(
             }
         }
     )
-    deployment: Any = serve.deployment(
+    deployment = serve.deployment(
         Replica,
         name=DEPLOYMENT,
         max_ongoing_requests=2 * fleet.flights,
@@ -71,20 +67,22 @@ def deploy(
     )
     own = settings.model_copy(update={"max_batch": fleet.batch}).model_dump(mode="json")
     bound = deployment.bind(own, engine, [asdict(head) for head in heads])
-    try:
-        return serve.run(bound, name=name, route_prefix=None)
-    except RuntimeError as error:
-        with suppress(KeyError):
-            found = serve.status().applications[name]
-            causes = [one.message for one in found.deployments.values() if one.message]
-            raise ModelError(f"fleet: the replicas do not start: {_last(causes)}") from None
-        raise ModelError(f"fleet: the replicas do not start: {first_line(error)}") from None
+    target = serve.RunTarget(target=bound, name=name, route_prefix=None)
+    (handle,) = serve.run_many([target], wait_for_applications_running=False)
+    return handle
+
+
+def require_start(name: str) -> None:
+    """Raises ModelError where the replicas of an application cannot load the model."""
+    found = _serve().status().applications.get(name)
+    if found is not None and found.status == "DEPLOY_FAILED":
+        causes = [one.message for one in found.deployments.values() if one.message]
+        raise ModelError(f"fleet: the replicas do not start: {_last(causes)}")
 
 
 def states() -> Mapping[str, str]:
     """How this program's applications are, which all daemons of the cluster share: a clause each, by name."""
-    from ray import serve  # noqa: PLC0415
-
+    serve = _serve()
     return {
         name: ", ".join(
             [
@@ -103,10 +101,17 @@ def states() -> Mapping[str, str]:
 
 def drain(names: Sequence[str]) -> None:
     """End applications: their replicas finish what they have, and give their devices back."""
-    from ray import serve  # noqa: PLC0415
-
+    serve = _serve()
     for name in names:
         serve.delete(name)
+
+
+def _serve() -> Any:
+    """Ray Serve, which logs what comes back as an error, too, and each of its steps."""
+    from ray import serve  # noqa: PLC0415  # slow to load
+
+    logging.getLogger("ray.serve").setLevel(logging.CRITICAL)
+    return serve
 
 
 def _gpus(settings: ModelSettings) -> int:

@@ -91,7 +91,6 @@ def connect(fleet: FleetSettings) -> None:
         "RAY_USAGE_STATS_ENABLED": "0",
         # What matters of it comes back as an error, which is logged in words of ours.
         "RAY_BACKEND_LOG_LEVEL": "fatal",
-        "RAY_SERVE_LOG_TO_STDERR": "0",
     }
     os.environ.pop("RAY_AUTH_TOKEN", None)
     check(fleet)
@@ -122,12 +121,21 @@ def connect(fleet: FleetSettings) -> None:
 
 
 class Machines(NamedTuple):
-    """What a cluster has."""
+    """What a cluster has, and what of it is free."""
 
     alive: int
     gone: int
     cpus: float
     gpus: float
+    free_cpus: float
+    free_gpus: float
+
+    def __str__(self) -> str:
+        gone = f", {self.gone} gone" if self.gone else ""
+        return (
+            f"{self.alive} machines{gone}; free: {self.free_cpus:g} of {self.cpus:g} CPUs,"
+            f" {self.free_gpus:g} of {self.gpus:g} GPUs"
+        )
 
 
 def machines() -> Machines:
@@ -136,7 +144,15 @@ def machines() -> Machines:
 
     alive = [node["Alive"] for node in ray.nodes()]  # type: ignore[no-untyped-call]
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return Machines(sum(alive), len(alive) - sum(alive), resources.get("CPU", 0), resources.get("GPU", 0))
+    free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
+    return Machines(
+        sum(alive),
+        len(alive) - sum(alive),
+        resources.get("CPU", 0),
+        resources.get("GPU", 0),
+        free.get("CPU", 0),
+        free.get("GPU", 0),
+    )
 
 
 def version() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,12 +15,15 @@ from streamer.errors import FleetError, InferenceError, ModelError
 from streamer.inference.engines.speed import fastest_hop
 from streamer.inference.heads import Head
 from streamer.inference.ray import cluster
-from streamer.inference.ray.applications import application, deploy
-from streamer.inference.ray.cluster import first_line
+from streamer.inference.ray.applications import application, deploy, require_start, states
+from streamer.inference.ray.cluster import first_line, machines
 from streamer.inference.ray.replica import AboutReplica, Answer, Sent, as_sent
 from streamer.types import Scores, Window
 
-ABOUT_S = 30.0
+START_S = 240.0
+"""for the first replica to load the model"""
+ABOUT_S = 3.0
+"""after which the state of the replicas is looked at while they start"""
 AGAIN_S = 0.2
 """until a batch is given again: Ray needs a moment to see that a replica is gone"""
 LOST = 2
@@ -70,7 +74,7 @@ class RayEngine:
 
     @property
     def kind(self) -> str:
-        return f"ray, {self._about.engine}"
+        return self._about.engine
 
     def describe(self) -> str:
         """One line for people: where, and which model."""
@@ -149,11 +153,21 @@ class RayEngine:
         from ray.exceptions import RayError  # noqa: PLC0415
         from ray.serve.exceptions import RayServeException  # noqa: PLC0415
 
-        try:
-            about: AboutReplica = self._handle.about.remote().result(timeout_s=ABOUT_S)
-        except (TimeoutError, RayError, RayServeException) as error:
-            raise FleetError(f"fleet: {self._application} does not answer: {first_line(error)}") from None
-        return about
+        until, state = time.monotonic() + START_S, ""
+        response = self._handle.about.remote()
+        while time.monotonic() < until:
+            try:
+                about: AboutReplica = response.result(timeout_s=ABOUT_S)
+            except TimeoutError:
+                require_start(self._application)
+                if (now := states().get(self._application, "gone")) != state:
+                    state = now
+                    print(f"fleet: {self._application}: {state}; {machines()}", file=sys.stderr)
+            except (RayError, RayServeException) as error:
+                raise FleetError(f"fleet: {self._application}: {first_line(error)}") from None
+            else:
+                return about
+        raise FleetError(f"fleet: no replica runs after {START_S:g} s: {self._application} is {state}")
 
 
 def _outcome(window: Window, answer: Answer | str) -> Scores | InferenceError:

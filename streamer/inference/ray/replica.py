@@ -28,8 +28,8 @@ FULL_SCALE = 32767
 class Answer:
     """The scores of a window for the labels that were asked for."""
 
-    clip: npt.NDArray[np.float16]
-    frames: npt.NDArray[np.float16] | None
+    clip: npt.NDArray[np.floating[Any]]
+    frames: npt.NDArray[np.floating[Any]] | None
     frame_s: float
 
 
@@ -88,7 +88,10 @@ class Replica:
             raise InferenceError(failures[0])
         self._has_scored = True
         chosen = np.asarray(columns, np.intp)
-        return [one if isinstance(one, str) else _answer(one, chosen) for one in outcomes]
+        return [
+            one if isinstance(one, str) else _answer(one, chosen, samples.dtype)
+            for one, (samples, _) in zip(outcomes, sent, strict=True)
+        ]
 
     def check_health(self) -> None:
         """Score noise, unless windows were scored since the last time. Raises InferenceError."""
@@ -120,6 +123,8 @@ def _window(index: int, samples: npt.NDArray[Any], rate: int) -> Window:
     return Window("fleet", index, samples, rate, 0.0, len(samples) / rate)
 
 
-def _answer(scores: Scores, columns: npt.NDArray[np.intp]) -> Answer:
-    frames = None if scores.frames is None else scores.frames[:, columns].astype(np.float16)
-    return Answer(scores.clip[columns].astype(np.float16), frames, scores.frame_s)
+def _answer(scores: Scores, columns: npt.NDArray[np.intp], dtype: np.dtype[Any]) -> Answer:
+    """As exact as the samples were: float16 for int16."""
+    exact: type[np.floating[Any]] = np.float16 if dtype == np.int16 else np.float32
+    frames = None if scores.frames is None else scores.frames[:, columns].astype(exact)
+    return Answer(scores.clip[columns].astype(exact), frames, scores.frame_s)

@@ -1,10 +1,11 @@
-"""A real Ray cluster of this machine, with a directory and ports of its own."""
+"""A real Ray cluster of this machine, with a directory and ports of its own: for tests and measurements."""
 
 from __future__ import annotations
 
 import os
 import secrets
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -13,12 +14,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from streamer.config.schema import FleetSettings
 from streamer.errors import FleetError
 from streamer.inference.ray.cluster import _ask
-from tests.mosquitto import free_port
 
 START_S = 60.0
 ATTEMPTS = 5
@@ -42,7 +42,7 @@ class Cluster:
             "RAY_AUTH_TOKEN_PATH": str(self.token_file),
             "PYTHONPATH": str(Path.cwd()),
         }
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def address(self) -> str:
@@ -57,10 +57,10 @@ class Cluster:
         """Wait until all of it runs, or only until the head answers. Raises TimeoutError."""
         for _ in range(ATTEMPTS):
             with (self.directory / "start.log").open("w") as log:
-                self._process = subprocess.Popen(
+                process = subprocess.Popen(
                     [
                         *(str(RAY), "start", "--head", "--block", "--disable-usage-stats"),
-                        *(f"--port={self.port}", "--node-ip-address=127.0.0.1", "--num-cpus=4"),
+                        *(f"--port={self.port}", "--node-ip-address=127.0.0.1", "--num-cpus=16"),
                         *("--include-dashboard=false", "--object-store-memory=100000000"),
                         *(f"--temp-dir={self.directory / 'tmp'}", f"--ray-client-server-port={free_port()}"),
                     ],
@@ -69,8 +69,8 @@ class Cluster:
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                 )
-            until = time.monotonic() + START_S
-            while self._process.poll() is None and time.monotonic() < until:
+            self._process, until = process, time.monotonic() + START_S
+            while process.poll() is None and time.monotonic() < until:
                 if "Ray runtime started" in (self.directory / "start.log").read_text():
                     return
                 with suppress(FleetError):
@@ -82,7 +82,8 @@ class Cluster:
 
     def processes(self, what: Callable[[str], bool] = lambda _: True) -> list[psutil.Process]:
         """Those of it whose command line is such."""
-        assert self._process is not None
+        if self._process is None:
+            return []
         found = []
         with suppress(psutil.NoSuchProcess):
             for process in psutil.Process(self._process.pid).children(recursive=True):
@@ -98,6 +99,11 @@ class Cluster:
         (found,) = self.processes(lambda line: "/raylet/raylet " in line)
         return found
 
+    def head(self) -> psutil.Process:
+        """The process that knows the cluster's state."""
+        (found,) = self.processes(lambda line: "/gcs/gcs_server " in line)
+        return found
+
     def kill(self) -> None:
         """All of it, at once."""
         if self._process is None:
@@ -110,6 +116,13 @@ class Cluster:
                 process.kill()
         psutil.wait_procs(doomed, timeout=10)
         self._process = None
+
+
+def free_port() -> int:
+    """One that nothing listens at now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @contextmanager
