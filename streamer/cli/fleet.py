@@ -108,8 +108,9 @@ def status(config: ConfigFile) -> None:
     from streamer.inference.ray import applications  # noqa: PLC0415  # what is not asked for is not loaded
 
     loaded = load_config(config)
-    typer.echo(f"{_connected(loaded).address:<20} {_machines()}")
-    own = _application(loaded)
+    settings = _connected(loaded)
+    typer.echo(f"{settings.address:<20} {_machines()}")
+    own = _application(settings, loaded)
     states = applications.states()
     for name, state in ({own: "does not run"} | dict(states)).items():
         typer.echo(f"{name:<20} {state}{'' if name == own else '; not of this configuration'}")
@@ -129,8 +130,7 @@ def drain(
     from streamer.inference.ray import applications  # noqa: PLC0415
 
     loaded = load_config(config)
-    _connected(loaded)
-    own = _application(loaded)
+    own = _application(_connected(loaded), loaded)
     names = [name for name in applications.states() if every or name == own]
     applications.drain(names)
     typer.echo(f"ended: {', '.join(names) or 'nothing, none runs'}")
@@ -151,11 +151,11 @@ def _machines() -> str:
     return f"Ray {cluster.version()}, {cluster.machines()}"
 
 
-def _application(config: Config) -> str:
+def _application(fleet: FleetSettings, config: Config) -> str:
     from streamer.inference.ray import applications  # noqa: PLC0415
     from streamer.run.model import heads_of  # noqa: PLC0415
 
-    return applications.application(config.model, None, heads_of(config))
+    return applications.application(fleet, config.model, None, heads_of(config))
 
 
 def rows(needs: Plan) -> list[tuple[str, str]]:

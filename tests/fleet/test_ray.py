@@ -17,6 +17,7 @@ import pytest
 
 from streamer.config.schema import FleetSettings, ModelSettings
 from streamer.core.backoff import Backoff
+from streamer.data.synthesis import write_wav
 from streamer.errors import ConfigError, FleetError, InferenceError
 from streamer.inference.engines import open_engine
 from streamer.inference.process.child import Limits
@@ -69,12 +70,21 @@ def fleet_command(
     ray: Cluster, directory: Path, command: str, *options: str
 ) -> subprocess.CompletedProcess[str]:
     """`streamer fleet` of a daemon of its own."""
+    return run_streamer("fleet", command, "--config", str(configuration(ray, directory)), *options)
+
+
+def configuration(ray: Cluster, directory: Path, label: str = "Dog", **sections: object) -> Path:
+    """Of a daemon with one sound, whose windows the cluster scores."""
     file = directory / "fleet.yaml"
     fleet = {"address": ray.address, "token_file": str(ray.token_file)}
-    sound = {"dog": {"labels": ["Dog"]}}
-    file.write_text(json.dumps({"sources": {"room": {"demo": True}}, "sounds": sound, "fleet": fleet}))
+    sounds = {"sounds": {"one": {"labels": [label]}}, "sources": {"room": {"demo": True}}}
+    file.write_text(json.dumps(sounds | {"fleet": fleet} | sections))
+    return file
+
+
+def run_streamer(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "streamer", "fleet", command, "--config", str(file), *options],
+        [sys.executable, "-m", "streamer", *arguments],
         capture_output=True,
         text=True,
         timeout=DEADLINE_S,
@@ -155,6 +165,37 @@ async def test_a_replica_is_killed_under_load(ray: Cluster, start: Start) -> Non
     assert {process.pid for process in ray.replicas()} != before
 
 
+def test_an_archive(ray: Cluster, tmp_path: Path) -> None:
+    """`streamer detect FOLDER --on ray` leaves the bytes that it leaves here."""
+    recordings = tmp_path / "recordings"
+    recordings.mkdir()
+    for seed in range(3):
+        noise = np.random.default_rng(seed).normal(0, 0.1 * (seed + 1), 4 * models.RATE)
+        write_wav(recordings / f"{seed}.wav", noise.astype(np.float32), models.RATE)
+    model = {"path": str(models.directory(tmp_path / "model")), "engine": "onnx", "dtype": "float32"}
+    file = configuration(
+        ray,
+        tmp_path,
+        "sound 1",
+        model=model | {"threads": 1, "max_batch": 4},
+        detection={"on": 0.02},
+        windows={"hop_s": 0.25, "skip_quiet": False},
+    )
+    for out, on in (("here", ()), ("there", ("--on", f"ray:{ray.address}"))):
+        done = run_streamer(
+            "detect", str(recordings), "--config", str(file), "--out", str(tmp_path / out), *on
+        )
+        assert done.returncode == 0, done.stderr
+    here, there = (sorted((tmp_path / out / "events").iterdir()) for out in ("here", "there"))
+    assert (
+        [path.name for path in here] == [path.name for path in there] == [f"{i}.wav.jsonl" for i in range(3)]
+    )
+    assert [path.read_bytes() for path in here] == [path.read_bytes() for path in there]
+    assert all(path.read_bytes() for path in here)
+    manifests = [(tmp_path / out / "manifest.jsonl").read_text().splitlines()[0] for out in ("here", "there")]
+    assert manifests[0] == manifests[1]
+
+
 async def test_a_window_that_is_not_finite(ray: Cluster, start: Start) -> None:
     """It fails alone, whichever way samples travel; the others of its batch are scored."""
     worker = await start(ray.settings(), engine=QUICK)
@@ -173,7 +214,7 @@ async def test_the_commands(ray: Cluster, start: Start, tmp_path: Path) -> None:
     assert "takes this token, and no call without one; Ray 2." in checked.stdout, checked.stderr
     own, *others = status.stdout.splitlines()[1:]
     assert "does not run" in own
-    assert any("running, 2 replicas running; not of this configuration" in line for line in others)
+    assert any("replicas running; not of this configuration" in line for line in others), others
     assert drained.stdout.count("streamer-") == len(others) > 0
     assert isinstance(await worker.outcome(window()), InferenceError)
     await until_scored(worker)

@@ -27,9 +27,16 @@ APPLICATION = "streamer-"
 DEPLOYMENT = "model"
 
 
-def application(settings: ModelSettings, engine: str | None, heads: Sequence[Head]) -> str:
+def application(
+    fleet: FleetSettings, settings: ModelSettings, engine: str | None, heads: Sequence[Head]
+) -> str:
     """The name under which all daemons find the replicas of one model, of one version of this program."""
-    what = settings.model_dump(mode="json"), engine, [asdict(head) for head in heads], __version__
+    what = (
+        _there(fleet, settings).model_dump(mode="json"),
+        engine,
+        [asdict(head) for head in heads],
+        __version__,
+    )
     return APPLICATION + hashlib.sha256(json.dumps(what).encode()).hexdigest()[:8]
 
 
@@ -65,7 +72,7 @@ def deploy(
         max_constructor_retry_count=LOADS,
         **how_many,
     )
-    own = settings.model_copy(update={"max_batch": fleet.batch}).model_dump(mode="json")
+    own = _there(fleet, settings).model_dump(mode="json")
     bound = deployment.bind(own, engine, [asdict(head) for head in heads])
     target = serve.RunTarget(target=bound, name=name, route_prefix=None)
     (handle,) = serve.run_many([target], wait_for_applications_running=False)
@@ -104,6 +111,11 @@ def drain(names: Sequence[str]) -> None:
     serve = _serve()
     for name in names:
         serve.delete(name)
+
+
+def _there(fleet: FleetSettings, settings: ModelSettings) -> ModelSettings:
+    """The settings of a replica: it computes a call at once."""
+    return settings.model_copy(update={"max_batch": fleet.batch, "batch_wait_s": 0.0})
 
 
 def _serve() -> Any:

@@ -54,7 +54,7 @@ class RayEngine:
         """
         self._fleet = fleet
         cluster.connect(fleet)
-        self._application = application(settings, engine, heads)
+        self._application = application(fleet, settings, engine, heads)
         self._handle = deploy(self._application, fleet, settings, engine, heads)
         self._about = self._ask_about()
         if self._about.version != __version__:
