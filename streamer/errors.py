@@ -7,6 +7,7 @@ StreamerError
 ├── OutputError     results cannot be written: a full disk     74
 ├── SourceError     a source cannot be opened or read now      75
 │   └── StuckError  a driver never returned: only a new process can go on
+├── FleetError      other machines cannot be reached now       75
 ├── ModelError      the model cannot be loaded                 78
 ├── InferenceError  the model cannot score any more            70
 └── ConfigError     the configuration is wrong; mend the file  78
@@ -49,6 +50,10 @@ class SourceError(StreamerError):
 
 class StuckError(SourceError):
     pass
+
+
+class FleetError(StreamerError):
+    exit_code = 75
 
 
 class ModelError(StreamerError):

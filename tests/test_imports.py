@@ -57,6 +57,8 @@ ONLY_IMPORTERS = {
     "prometheus_client": "ops/prometheus.py",
     "soundfile": "nodes/flac.py",
     "soxr": "nodes/hops.py",
+    "ray": "inference/ray/applications.py inference/ray/cluster.py inference/ray/engine.py",
+    "grpc": "inference/ray/cluster.py",
     "wyoming": "capture/satellite.py",
     "websockets": "nodes/gateway.py nodes/link.py",
 }

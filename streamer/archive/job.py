@@ -89,11 +89,13 @@ def run(
     found: list[Entry],
     render: Callable[[Path, Iterable[SoundEvent]], str],
     progress: Progress,
+    *,
+    at_once: int = 1,
 ) -> Summary:
     """Hear what is not done yet; every file gets its line in the report.
 
-    `render` makes the text of a file's events. Raises InferenceError, ConfigError, OutputError; what was
-    finished by then stays.
+    `render` makes the text of a file's events. The scorer gets so many batches `at_once`.
+    Raises InferenceError, ConfigError, OutputError; what was finished by then stays.
     """
     began = time.monotonic()
     todo: list[Entry] = []
@@ -109,7 +111,7 @@ def run(
     of_file: list[SoundEvent] = []
     n_files, n_bytes, audio_s = 0, 0, 0.0
     files = (Recording(recordings / entry.file, source_id(entry.file)) for entry in todo)
-    steps = detect_all(files, config, scorer, batch=config.model.max_batch, is_padded=True)
+    steps = detect_all(files, config, scorer, batch=at_once * config.model.max_batch, is_padded=True)
     with closing(steps):
         for step, events in steps:
             entry = todo[n_files]  # files come one after the other

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -22,9 +23,14 @@ from rich.text import Text
 
 from streamer.archive import job
 from streamer.archive.output import Output, Shard, explained
-from streamer.config.schema import Config
+from streamer.config.schema import Config, FleetSettings, ModelSettings
 from streamer.errors import InputError, UsageError
+from streamer.inference.heads import Head
+from streamer.inference.worker import Engine
 from streamer.types import SoundEvent
+
+LOST_S = 600.0
+"""for which a batch is given to other replicas: nobody waits for it"""
 
 
 def detect_folder(
@@ -36,15 +42,18 @@ def detect_folder(
     *,
     resume: bool,
     shard: str | None,
+    on: str | None,
 ) -> None:
     """Detect the files of a folder. Exits with 66 where some of them could not be heard.
 
+    `on` is `ray` or `ray:HOST:PORT`: the machines of a cluster score.
+
     Raises UsageError, InputError, OutputError, ModelError, ConfigError, InferenceError.
     """
-    from streamer.inference.engines import open_engine  # noqa: PLC0415  # loads torch
     from streamer.run.fingerprints import fingerprints  # noqa: PLC0415
     from streamer.run.model import heads_of  # noqa: PLC0415
 
+    fleet = None if on is None else _fleet(config, on)
     part = Shard() if shard is None else Shard.parse(shard)
     with explained(out):
         if out.exists() and (not out.is_dir() or out.samefile(recordings)):
@@ -52,12 +61,13 @@ def detect_folder(
     output = Output(out, part, ending)
     with output.working():
         with output.engine() as kind:
-            engine = open_engine(job.as_chosen(config.model, kind), heads=heads_of(config))
+            engine = _open(job.as_chosen(config.model, kind), heads_of(config), fleet)
             settings = job.settings_of(config, engine, engine.kind, ending, fingerprints(config))
             found = output.survey(recordings, settings, resume=resume)
         output.take_up()
         with _bar() as progress:
-            summary = job.run(recordings, output, config, engine, found, render, progress)
+            at_once = 1 if fleet is None else fleet.flights
+            summary = job.run(recordings, output, config, engine, found, render, progress, at_once=at_once)
     hours = summary.audio_s / 3600
     counts = ", ".join(f"{n} {result}" for result, n in sorted(summary.results.items())) or "no files"
     typer.echo(
@@ -67,6 +77,35 @@ def detect_folder(
     )
     if summary.n_failed:
         raise typer.Exit(InputError.exit_code)
+
+
+def _fleet(config: Config, on: str) -> FleetSettings:
+    """What makes the bytes the same as here: whole batches, and nothing rounded on the way."""
+    kind, _, address = on.partition(":")
+    if kind != "ray":
+        raise UsageError(f"--on {on}: ray or ray:HOST:PORT")
+    if config.fleet is None:
+        raise UsageError(
+            "--on ray: the configuration has no section `fleet`, which names the token: docs/fleet.md"
+        )
+    exact = {"batch": config.model.max_batch, "payload": "float32"}
+    fleet = config.fleet.model_copy(update=exact | ({"address": address} if address else {}))
+    try:
+        return FleetSettings.model_validate(fleet.model_dump())
+    except ValidationError:
+        raise UsageError(f"--on {on}: ray or ray:HOST:PORT") from None
+
+
+def _open(settings: ModelSettings, heads: Sequence[Head], fleet: FleetSettings | None) -> Engine:
+    """The engine, here or there."""
+    if fleet is None:
+        from streamer.inference.engines import open_engine  # noqa: PLC0415  # loads torch
+
+        return open_engine(settings, heads=heads)
+    from streamer.inference.ray.engine import RayEngine  # noqa: PLC0415
+
+    patient = fleet.model_copy(update={"deadline_s": LOST_S})
+    return RayEngine(patient, settings, heads=heads)
 
 
 class _HoursASecond(ProgressColumn):

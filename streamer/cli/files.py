@@ -107,6 +107,12 @@ def detect(
         str | None,
         typer.Option("--shard", help="For a folder: one of N parts of its files, 0 to N - 1.", metavar="I/N"),
     ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            "--on", help="For a folder: the cluster of the section `fleet` scores.", metavar="ray[:HOST:PORT]"
+        ),
+    ] = None,
     relative: Annotated[
         bool, typer.Option("--relative", help="In jsonl: times in seconds from the start of the file.")
     ] = False,
@@ -128,10 +134,10 @@ def detect(
             raise UsageError("a folder is detected alone, with --out FOLDER, and without --plot")
         settings = _settings(config, model)
         ending, render = _rendering(format_ or Format.JSONL, settings)
-        detect_folder(files[0], out, settings, ending, render, resume=resume, shard=shard)
+        detect_folder(files[0], out, settings, ending, render, resume=resume, shard=shard, on=on)
         return
-    if resume or shard is not None:
-        raise UsageError("--resume and --shard are for a folder")
+    if resume or shard is not None or on is not None:
+        raise UsageError("--resume, --shard and --on are for a folder")
     format_ = format_ or Format.TABLE
     from streamer.run.model import open_model  # noqa: PLC0415  # loads an engine
     from streamer.run.offline import detect as detect_file  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""streamer fleet: what many microphones need, and which process listens to which."""
+"""streamer fleet: what many microphones need, who listens to which, and the cluster that scores."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ from typing import Annotated
 
 import typer
 
-from streamer.config.schema import load_config
+from streamer.config.schema import Config, FleetSettings, load_config
 from streamer.config.sources import NodeSettings
-from streamer.errors import InputError, UsageError
+from streamer.errors import ConfigError, InputError, UsageError
 from streamer.fleet.figures import FIGURES, MODELS
 from streamer.fleet.plan import Load, Plan
 from streamer.fleet.plan import plan as make_plan
 from streamer.fleet.shards import part_of, shard_of
 
 app = typer.Typer(
-    help="Many microphones: what they need, and which process listens to which.", no_args_is_help=True
+    help="Many microphones: what they need, who listens to which, and the cluster that scores.",
+    no_args_is_help=True,
 )
+ConfigFile = Annotated[
+    Path, typer.Option("--config", "-c", help="A configuration with a section `fleet`.", metavar="FILE")
+]
 
 RIVALS = ("transformers", "openvino")
 """engines in the reports of `streamer bench` that `streamer run` has not"""
@@ -83,6 +87,75 @@ def shards(
         if isinstance(source, NodeSettings) and (gateway := part_of(whole, shard, of).gateway) is not None:
             where = f"  node {source.node} at port {gateway.port}"
         typer.echo(f"{shard}/{of}  {source_id}{where}")
+
+
+@app.command()
+def check(config: ConfigFile) -> None:
+    """Try the cluster. Exit code 78 where it takes calls without the token or not with it, 75 where none is.
+
+    Example: streamer fleet check --config fleet.yaml
+    """
+    settings = _connected(load_config(config))
+    typer.echo(f"{settings.address}: takes this token, and no call without one; {_machines()}")
+
+
+@app.command()
+def status(config: ConfigFile) -> None:
+    """Say what the cluster has, and which models run there.
+
+    Example: streamer fleet status --config fleet.yaml
+    """
+    from streamer.inference.ray import applications  # noqa: PLC0415  # what is not asked for is not loaded
+
+    loaded = load_config(config)
+    settings = _connected(loaded)
+    typer.echo(f"{settings.address:<20} {_machines()}")
+    own = _application(settings, loaded)
+    states = applications.states()
+    for name, state in ({own: "does not run"} | dict(states)).items():
+        typer.echo(f"{name:<20} {state}{'' if name == own else '; not of this configuration'}")
+
+
+@app.command()
+def drain(
+    config: ConfigFile,
+    every: Annotated[
+        bool, typer.Option("--all", help="Of other configurations and versions of this program, too.")
+    ] = False,
+) -> None:
+    """End the replicas of the configuration's model, after what they have. A running daemon starts new ones.
+
+    Example: streamer fleet drain --config fleet.yaml
+    """
+    from streamer.inference.ray import applications  # noqa: PLC0415
+
+    loaded = load_config(config)
+    own = _application(_connected(loaded), loaded)
+    names = [name for name in applications.states() if every or name == own]
+    applications.drain(names)
+    typer.echo(f"ended: {', '.join(names) or 'nothing, none runs'}")
+
+
+def _connected(config: Config) -> FleetSettings:
+    from streamer.inference.ray import cluster  # noqa: PLC0415
+
+    if config.fleet is None:
+        raise ConfigError("fleet: this configuration has no such section: docs/fleet.md")
+    cluster.connect(config.fleet)
+    return config.fleet
+
+
+def _machines() -> str:
+    from streamer.inference.ray import cluster  # noqa: PLC0415
+
+    return f"Ray {cluster.version()}, {cluster.machines()}"
+
+
+def _application(fleet: FleetSettings, config: Config) -> str:
+    from streamer.inference.ray import applications  # noqa: PLC0415
+    from streamer.run.model import heads_of  # noqa: PLC0415
+
+    return applications.application(fleet, config.model, None, heads_of(config))
 
 
 def rows(needs: Plan) -> list[tuple[str, str]]:

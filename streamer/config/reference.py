@@ -23,7 +23,7 @@ is made by `streamer config docs`.
 
 Paths are relative to the directory in which the program is started. `SIGHUP` (`systemctl reload`) takes a
 changed file into use without a restart, except for `node`, `state_dir`, `model`, `health`, `web`, `store`,
-`clips`, `alerts` and `gateway`.
+`clips`, `alerts`, `gateway` and `fleet`.
 """
 NODE = """\
 # Capture nodes

@@ -495,6 +495,45 @@ class GatewaySettings(Section):
         return self
 
 
+class ReplicaSettings(Section):
+    """How many copies of the model the cluster runs; Ray starts and stops them with the load."""
+
+    min: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Fewest."""
+    max: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Most."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> ReplicaSettings:
+        if self.max < self.min:
+            raise ValueError(f"max is {self.max} and min is {self.min}: max must not be smaller")
+        return self
+
+
+class FleetSettings(Section):
+    """Other machines that score the windows; where it is not set, this one does."""
+
+    engine: Literal["ray"] = "ray"
+    """What the machines are joined by: a Ray cluster that this machine is a node of."""
+    address: Annotated[str, Field(pattern=r"^[^\s/@:]+:\d{1,5}$")]
+    """`HOST:PORT` of the cluster's head, such as `10.0.0.5:6379`."""
+    token_file: File
+    """The token of the cluster, which its head and its nodes were started with; nobody but its owner may read
+    the file. A cluster that takes calls without a token is refused."""
+    replicas: ReplicaSettings = ReplicaSettings()
+    batch: Annotated[int, Field(ge=1, le=256)] = 16
+    """Largest number of windows in a call."""
+    flights: Annotated[int, Field(ge=1, le=16)] = 3
+    """Largest number of calls under way at a time."""
+    payload: Literal["int16", "float32"] = "int16"
+    """How samples travel. `int16` is half as many bytes, and scores come back as float16: they mostly move by
+    less than 0.005. `float32` changes nothing."""
+    deadline_s: Annotated[float, Field(ge=1, le=60)] = 5.0
+    """Seconds in which a batch is given again where its replica has died; then its windows are skipped."""
+    fallback: Literal["local", "none"] = "none"
+    """Whether this machine loads the model and scores while the cluster is gone."""
+
+
 class Config(Section):
     """One daemon."""
 
@@ -519,6 +558,12 @@ class Config(Section):
     clips: ClipSettings = ClipSettings()
     alerts: AlertSettings | None = None
     gateway: GatewaySettings | None = None
+    fleet: FleetSettings | None = None
+
+    @property
+    def labels(self) -> frozenset[str]:
+        """Those that some sound is made of."""
+        return frozenset(label for sound in self.sounds.values() for label in sound.labels)
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -540,6 +585,14 @@ class Config(Section):
                     )
                 if self.nodes.count(source.node) > 1:
                     raise ValueError(f"sources.{name}.node: {source.node} is the node of another source, too")
+        return self
+
+    @model_validator(mode="after")
+    def _one_device_a_replica(self) -> Config:
+        if self.fleet is not None and len(self.model.devices) > 1:
+            raise ValueError(
+                "model.device: with `fleet`, each replica has one device: name one, and set fleet.replicas"
+            )
         return self
 
     @model_validator(mode="after")

@@ -89,6 +89,8 @@ async def serve(
             metrics,
             n_sources=len(config.sources) if is_auto else None,
             heads=heads_of(config),
+            fleet=config.fleet,
+            wanted=config.labels,
         )
         stack.push_async_callback(worker.close)
         health.stage, health.describe_model = "loading the model", worker.describe

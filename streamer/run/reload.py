@@ -18,7 +18,18 @@ from streamer.run.broker_link import BrokerLink
 from streamer.run.daemon import Daemon
 from streamer.run.model import warn_of_unsupported_sounds, with_measured_hop
 
-NEEDS_RESTART = ("node", "state_dir", "model", "health", "web", "store", "clips", "alerts", "gateway")
+NEEDS_RESTART = (
+    "node",
+    "state_dir",
+    "model",
+    "health",
+    "web",
+    "store",
+    "clips",
+    "alerts",
+    "gateway",
+    "fleet",
+)
 """sections that are used once, at the start"""
 READ_S = 10.0
 """seconds that reading the file may take: it may be a pipe, or on a drive that is gone"""
@@ -70,6 +81,11 @@ class Reloader:
 
         def read() -> Config:
             config = with_measured_hop(self._reread(), self._model)
+            new = sorted(config.labels - set(self._model.labels))
+            if self._daemon.config.fleet is not None and new:
+                raise ConfigError(
+                    f"sounds: {new[0]}: the fleet sends scores of a further label after a restart"
+                )
             Pipeline("reload", config, self._model.labels)  # raises where a sound has a label of no model
             return config
 

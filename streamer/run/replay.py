@@ -204,17 +204,13 @@ def of_one_model(
 def _is_same(about: About, latest: About, config: Config) -> bool:
     """Whether both have the same model, and the same of the labels that are asked for."""
     is_one_model = (about.model, about.window_s) == (latest.model, latest.window_s)
-    has_labels = _asked(config).intersection(latest.labels) <= set(about.labels)
+    has_labels = config.labels.intersection(latest.labels) <= set(about.labels)
     return is_one_model and has_labels and not _other(about.fingerprints, latest.fingerprints, config)
-
-
-def _asked(config: Config) -> set[str]:
-    return {label for sound in config.sounds.values() for label in sound.labels}
 
 
 def _other(first: Mapping[str, str], second: Mapping[str, str], config: Config) -> str:
     """What the configuration asks for of which both have one, and not the same; empty where there is none."""
-    for name in (MODEL, *sorted(_asked(config))):
+    for name in (MODEL, *sorted(config.labels)):
         if name in first and name in second and first[name] != second[name]:
             return config.model.path if name == MODEL else f"head of {name!r}"
     return ""

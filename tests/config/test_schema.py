@@ -424,3 +424,33 @@ def test_where_a_sound_is_expected(write: Write) -> None:
         load_config(write(two + sounds))
     config = load_config(write(two + sounds.replace("every: 1d", "every: 12h, at: wood")))
     assert config.expected == (("wood", "owl", 43200.0),)
+
+
+FLEET = "fleet: {address: '10.0.0.5:6379', token_file: token, "
+
+
+@pytest.mark.parametrize(
+    ("section", "fault"),
+    [
+        ("fleet: {token_file: token}", "fleet.address"),
+        ("fleet: {address: '10.0.0.5:6379'}", "fleet.token_file"),
+        ("fleet: {address: 'ray://10.0.0.5:10001', token_file: token}", "fleet.address"),
+        (FLEET + "engine: dask}", "fleet.engine"),
+        (FLEET + "replicas: {min: 3, max: 2}}", "max is 2 and min is 3"),
+        (FLEET + "payload: opus}", "fleet.payload"),
+        (FLEET + "flights: 0}", "fleet.flights"),
+        (FLEET + "deadline_s: 0.1}", "fleet.deadline_s"),
+        (FLEET + "fallback: remote}", "fleet.fallback"),
+        (FLEET + "}\nmodel: {device: ['cuda:0', 'cuda:1']}", "each replica has one device"),
+    ],
+)
+def test_a_fleet_that_cannot_be(write: Write, section: str, fault: str) -> None:
+    """The fault names the key."""
+    assert any(fault in line for line in faults(write(SMALL + section + "\n")))
+
+
+def test_a_fleet(write: Write) -> None:
+    """An address and a token are enough: the model then runs once, and this machine does not stand in."""
+    fleet = load_config(write(SMALL + FLEET + "}\n")).fleet
+    assert fleet is not None
+    assert (fleet.replicas.min, fleet.replicas.max, fleet.fallback) == (1, 1, "none")

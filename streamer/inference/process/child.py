@@ -11,14 +11,14 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
 from streamer.config.schema import ModelSettings
 from streamer.core.backoff import Backoff
 from streamer.core.tasks import cancel_and_wait, first_of, running
-from streamer.errors import InferenceError, ModelError
+from streamer.errors import ConfigError, InferenceError, ModelError, StreamerError
 from streamer.inference.batches import Batches
 from streamer.inference.heads import Head
 from streamer.inference.process.arena import Arena
@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 LINE_MAX = 1 << 22
 """bytes of an answer: some labels' names and a line a window"""
+FINAL: Mapping[str, type[StreamerError]] = {"ModelError": ModelError, "ConfigError": ConfigError}
+"""failures at the start after which another attempt is of no use"""
 FAULTS_MAX = 3
 FAULTS_S = 600.0
 """so many failures of a CUDA device within this time, and the CPU takes over"""
@@ -105,7 +107,10 @@ class ChildWorker:
         self._others = others
 
     async def start(self) -> About:
-        """Load the model. Raises ModelError where that fails, or where the device asked for is not there."""
+        """Load the model. Raises ModelError where that fails, or where the device asked for is not there.
+
+        For a fleet, ConfigError where its cluster is not safe or has another token.
+        """
         while True:
             try:
                 child = await self._launch()
@@ -168,7 +173,7 @@ class ChildWorker:
     async def _score_batch(self, windows: Sequence[Window]) -> Sequence[Scores | InferenceError]:
         other = None if self.is_ready else self._others(self)
         if other is not None:  # these were queued when the child ended, and are under no suspicion
-            return await asyncio.gather(*(other._outcome(window) for window in windows))
+            return await asyncio.gather(*(other.outcome(window) for window in windows))
         try:
             return await self._attempt(windows)
         except ChildDiedError:
@@ -179,7 +184,8 @@ class ChildWorker:
         other = self._others(self)
         return await (self._score_alone(window) if other is None else other._score_alone(window, moved=True))
 
-    async def _outcome(self, window: Window) -> Scores | InferenceError:
+    async def outcome(self, window: Window) -> Scores | InferenceError:
+        """As `score`, with the error in place of the scores."""
         try:
             return await self.score(window)
         except InferenceError as error:
@@ -206,7 +212,7 @@ class ChildWorker:
         self._suspects.pop(window.source_id, None)
         return scores
 
-    async def _attempt(self, windows: Sequence[Window]) -> list[Scores]:
+    async def _attempt(self, windows: Sequence[Window]) -> list[Scores | InferenceError]:
         """Give windows to the present child, or to the next one. Raises ChildDiedError."""
         ready = self._ready
         child = await ready
@@ -238,7 +244,7 @@ class ChildWorker:
                 try:
                     child = await self._launch()
                     break
-                except (ChildDiedError, ModelError) as error:
+                except (ChildDiedError, ModelError, ConfigError) as error:
                     reason = str(error)
 
     async def _until_over(self, child: _Child) -> str:
@@ -276,15 +282,20 @@ class ChildWorker:
             )
         await asyncio.sleep(pause_s)
 
-    async def _launch(self) -> _Child:
+    def _order(self) -> dict[str, object]:
+        """What the child is to load."""
         settings = self._settings.model_copy(update={"device": self._device.now})
-        order: dict[str, object] = {
+        return {
             "engine": self._engine,
             "heads": self._heads,
             "settings": settings.model_dump(mode="json"),
             "n_sources": self._n_sources if self.about is None else None,
+            "fleet": None,
+            "wanted": None,
         }
-        child = await _Child.start(order, self._limits.load_s)
+
+    async def _launch(self) -> _Child:
+        child = await _Child.start(self._order(), self._limits.load_s)
         if self.about is not None and child.about.labels != self.about.labels:
             await child.close()
             raise ChildDiedError(
@@ -356,7 +367,7 @@ class _Child:
 
     @classmethod
     async def start(cls, order: dict[str, object], load_s: float) -> _Child:
-        """Raises ChildDiedError, and ModelError where another attempt is of no use."""
+        """Raises ChildDiedError, and ModelError or ConfigError where another attempt is of no use."""
         ours, theirs = socket.socketpair()
         arena = Arena.create()
         with theirs:
@@ -380,8 +391,10 @@ class _Child:
             raise
         return child
 
-    async def score(self, windows: Sequence[Window], batch_s: float) -> tuple[list[Scores], float]:
-        """Scores, and how many seconds they took. Raises ChildDiedError."""
+    async def score(
+        self, windows: Sequence[Window], batch_s: float
+    ) -> tuple[list[Scores | InferenceError], float]:
+        """Scores or errors, and how many seconds they took. Raises ChildDiedError."""
         places, end = [], 0
         for window in windows:
             places.append(
@@ -400,7 +413,7 @@ class _Child:
             end = self._arena.write(end, window.samples)
         answer = await self._ask({"windows": places}, batch_s, "scoring")
         seconds: float = answer["seconds"]
-        return [self._scores(w, place) for w, place in zip(windows, answer["scores"], strict=True)], seconds
+        return [self._outcome(w, place) for w, place in zip(windows, answer["scores"], strict=True)], seconds
 
     async def ended(self) -> str:
         """Wait for its end. Returns the cause, a clause for people."""
@@ -418,7 +431,9 @@ class _Child:
         await self._process.wait()
         self._arena.close()
 
-    def _scores(self, window: Window, place: dict[str, int]) -> Scores:
+    def _outcome(self, window: Window, place: dict[str, Any]) -> Scores | InferenceError:
+        if "failure" in place:
+            return InferenceError(place["failure"])
         offset, n_labels, n_frames = place["offset"], place["n_labels"], place["n_frames"]
         frames_at = offset + 4 * n_labels
         return Scores(
@@ -448,5 +463,5 @@ class _Child:
         answer: dict[str, Any] = json.loads(line)
         if "failure" in answer:
             self._why = answer["failure"]
-            raise (ModelError if answer["kind"] == "ModelError" else ChildDiedError)(self._why)
+            raise FINAL.get(answer["kind"], ChildDiedError)(self._why)
         return answer

@@ -3,10 +3,12 @@
 Started by `child.py` as `python -m streamer.inference.process.host SOCKET MEMORY`, two inherited descriptors.
 Over the socket go lines of JSON, in turns; samples and scores lie in the memory.
 
-    {"engine": "module:Class" | null, "settings": {...}, "heads": [...], "n_sources": 2 | null}     once
+    {"engine": "module:Class" | null, "settings": {...}, "heads": [...], "n_sources": 2 | null,
+     "fleet": {...} | null, "wanted": ["Speech", ...] | null}                                        once
     {"labels": [...], "window_s": 10.24, "device": "cpu", "engine": "...", "describe": "...", "hop_s": null}
     {"windows": [{"offset": 0, "n_samples": 480000, "sample_rate": 48000, "source_id": "room", ...}]}
-    {"scores": [{"offset": 0, "n_labels": 527, "n_frames": 50 | null, "frame_s": 0.2}], "seconds": 0.085}
+    {"scores": [{"offset": 0, "n_labels": 527, "n_frames": 50 | null, "frame_s": 0.2}, {"failure": "…"}],
+     "seconds": 0.085}
     {"failure": "what went wrong", "kind": "ModelError"}                       then the process ends
 """
 
@@ -20,16 +22,19 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
-from streamer.config.schema import ModelSettings
-from streamer.errors import StreamerError
+from streamer.config.schema import FleetSettings, ModelSettings
+from streamer.errors import InferenceError, StreamerError
 from streamer.inference.engines import open_engine
 from streamer.inference.heads import Head
 from streamer.inference.process.arena import Arena
+from streamer.inference.worker import Engine
 from streamer.types import Scores, Window
+
+Outcomes: TypeAlias = Callable[[Sequence[Window]], Sequence[Scores | InferenceError]]
 
 PR_SET_PDEATHSIG = 1
 """prctl(2)"""
@@ -57,11 +62,7 @@ def _serve(line: IO[str], arena: Arena) -> int:
     order = json.loads(line.readline() or "null")
     if order is None:
         return 0
-    engine = open_engine(
-        ModelSettings.model_validate(order["settings"], strict=False),
-        order["engine"],
-        heads=[Head(**head) for head in order["heads"]],
-    )
+    engine, outcomes = _open(order)
     n_sources = order["n_sources"]
     _return_memory()
     _send(
@@ -77,10 +78,24 @@ def _serve(line: IO[str], arena: Arena) -> int:
     )
     while text := line.readline():
         started = time.monotonic()
-        scores = engine.score([_window(arena, fields) for fields in json.loads(text)["windows"]])
+        scores = outcomes([_window(arena, fields) for fields in json.loads(text)["windows"]])
         seconds = time.monotonic() - started
         _send(line, {"scores": _written(arena, scores), "seconds": seconds})
     return 0
+
+
+def _open(order: dict[str, Any]) -> tuple[Engine, Outcomes]:
+    """An engine here, which does not survive an error, or one that other machines are behind, which does."""
+    settings = ModelSettings.model_validate(order["settings"], strict=False)
+    heads = [Head(**head) for head in order["heads"]]
+    if order["fleet"] is None:
+        engine = open_engine(settings, order["engine"], heads=heads)
+        return engine, engine.score
+    from streamer.inference.ray.engine import RayEngine  # noqa: PLC0415  # what is not asked for is not loaded
+
+    fleet = FleetSettings.model_validate(order["fleet"], strict=False)
+    remote = RayEngine(fleet, settings, order["engine"], heads=heads, labels=order["wanted"])
+    return remote, remote.outcomes
 
 
 def _window(arena: Arena, fields: dict[str, Any]) -> Window:
@@ -88,11 +103,14 @@ def _window(arena: Arena, fields: dict[str, Any]) -> Window:
     return Window(samples=arena.read(offset, (n_samples,)), **fields)
 
 
-def _written(arena: Arena, scores: Sequence[Scores]) -> list[dict[str, object]]:
+def _written(arena: Arena, scores: Sequence[Scores | InferenceError]) -> list[dict[str, object]]:
     """Scores overwrite the windows in the arena, which are scored by now."""
     end = 0
     places: list[dict[str, object]] = []
     for score in scores:
+        if isinstance(score, InferenceError):
+            places.append({"failure": str(score)})
+            continue
         places.append(
             {
                 "offset": end,

@@ -1,0 +1,1 @@
+"""A Ray cluster that scores windows: replicas of the model and the driver that sends them."""

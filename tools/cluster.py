@@ -1,0 +1,137 @@
+"""A real Ray cluster of this machine, with a directory and ports of its own: for tests and measurements."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+
+from streamer.config.schema import FleetSettings
+from streamer.errors import FleetError
+from streamer.inference.ray.cluster import _ask
+
+START_S = 60.0
+ATTEMPTS = 5
+"""Ray gives up on its own start where it needs more than 15 s, as on a machine that is busy"""
+RAY = Path(sys.executable).with_name("ray")
+
+
+class Cluster:
+    """It may be killed, in whole or in part, and started again at the same address."""
+
+    def __init__(self, *, token: bool = True) -> None:
+        self.port = free_port()
+        self.directory = Path(tempfile.mkdtemp(prefix="ray-"))  # sockets below it: the path has to be short
+        self.token_file = self.directory / "token"
+        self.token_file.touch(0o600)
+        self.token_file.write_text(secrets.token_hex(16))
+        self._environment = {
+            key: value for key, value in os.environ.items() if not key.startswith("RAY_")
+        } | {
+            "RAY_AUTH_MODE": "token" if token else "disabled",
+            "RAY_AUTH_TOKEN_PATH": str(self.token_file),
+            "PYTHONPATH": str(Path.cwd()),
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def settings(self, **fields: object) -> FleetSettings:
+        return FleetSettings.model_validate(
+            {"address": self.address, "token_file": str(self.token_file)} | fields, strict=False
+        )
+
+    def start(self, *, whole: bool = True) -> None:
+        """Wait until all of it runs, or only until the head answers. Raises TimeoutError."""
+        for _ in range(ATTEMPTS):
+            with (self.directory / "start.log").open("w") as log:
+                process = subprocess.Popen(
+                    [
+                        *(str(RAY), "start", "--head", "--block", "--disable-usage-stats"),
+                        *(f"--port={self.port}", "--node-ip-address=127.0.0.1", "--num-cpus=16"),
+                        *("--include-dashboard=false", "--object-store-memory=100000000"),
+                        *(f"--temp-dir={self.directory / 'tmp'}", f"--ray-client-server-port={free_port()}"),
+                    ],
+                    env=self._environment,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            self._process, until = process, time.monotonic() + START_S
+            while process.poll() is None and time.monotonic() < until:
+                if "Ray runtime started" in (self.directory / "start.log").read_text():
+                    return
+                with suppress(FleetError):
+                    if not whole and _ask(self.address, None):
+                        return
+                time.sleep(0.1)
+            self.kill()
+        raise TimeoutError((self.directory / "start.log").read_text())
+
+    def processes(self, what: Callable[[str], bool] = lambda _: True) -> list[psutil.Process]:
+        """Those of it whose command line is such."""
+        if self._process is None:
+            return []
+        found = []
+        with suppress(psutil.NoSuchProcess):
+            for process in psutil.Process(self._process.pid).children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    if what(" ".join(process.cmdline())):
+                        found.append(process)
+        return found
+
+    def replicas(self) -> list[psutil.Process]:
+        return self.processes(lambda line: line.startswith("ray::ServeReplica"))
+
+    def raylet(self) -> psutil.Process:
+        (found,) = self.processes(lambda line: "/raylet/raylet " in line)
+        return found
+
+    def head(self) -> psutil.Process:
+        """The process that knows the cluster's state."""
+        (found,) = self.processes(lambda line: "/gcs/gcs_server " in line)
+        return found
+
+    def kill(self) -> None:
+        """All of it, at once."""
+        if self._process is None:
+            return
+        doomed = self.processes()
+        self._process.kill()
+        self._process.wait()
+        for process in doomed:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(doomed, timeout=10)
+        self._process = None
+
+
+def free_port() -> int:
+    """One that nothing listens at now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def cluster(*, token: bool = True) -> Iterator[Cluster]:
+    """One that runs, for the length of the block. Of one without a token the head is enough."""
+    one = Cluster(token=token)
+    try:
+        one.start(whole=token)
+        yield one
+    finally:
+        one.kill()
+        shutil.rmtree(one.directory, ignore_errors=True)
