@@ -106,7 +106,9 @@ async def test_the_command(tmp_path: Path) -> None:
         command = [sys.executable, "-m", "streamer", "discover", "--config", str(config), *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ).stdout
 
-    (one,) = json.loads(said("--json"))
+    found = json.loads(said("--json"))
+    (one,) = found["sounds"]
+    assert (found["stretches"], found["ignored"], one["most_like"][0]) == (6, 0, "Knock")
     assert len(one["times"]) == len(KNOCKS)
     words = said()
     assert words.startswith(
@@ -116,6 +118,8 @@ async def test_the_command(tmp_path: Path) -> None:
     assert "5 times, mostly " in words
     assert "most like Knock" in words
     assert said("--ignore", one["id"]) == f"{one['id']}: is left out from now on\n"
+    found = json.loads(said("--json"))
+    assert (found["sounds"], found["ignored"]) == ([], 1)
 
 
 def test_without_scores(tmp_path: Path) -> None:
