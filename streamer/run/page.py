@@ -94,6 +94,7 @@ def open_page(
         directory=directory,
         report=report,
         feed=feed,
+        tapes=tapes,
         demos=demos,
         commands=Commands(),
         sessions=sessions,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from streamer.errors import ModelError
 from streamer.teaching import record
 from streamer.teaching.clips import GOOD
 from streamer.teaching.fit import likeness
@@ -36,13 +37,16 @@ class Judgement:
 
 
 def judge(taught: Taught, state: Path) -> Judgement:
-    """Among all sounds that were taught with the same model. Raises ModelError where a file is damaged."""
+    """Among all sounds that were taught with the same model; one whose file is damaged is left out."""
     about = taught.about
     alike = []
     for name in record.names(state):
         if name == about.name:
             continue
-        other = record.read(state, name)
+        try:
+            other = record.read(state, name)
+        except ModelError:  # its own row says so
+            continue
         if other.about.fingerprint != about.fingerprint:
             continue
         scores = likeness(taught.head, other.embeddings, other.clip)

@@ -55,7 +55,11 @@ class Commands:
                     values = config.model_dump(mode="json", exclude_unset=True) | {"state_dir": str(state)}
                     path.write_text(yaml.safe_dump(values), encoding="utf-8")
                     chosen = [] if source is None else ["--source", source]
-                    return await _run([*arguments, *chosen, "--config", str(path), "--json"], said)
+                    try:
+                        return await _run([*arguments, *chosen, "--config", str(path), "--json"], said)
+                    except StreamerError as error:  # no path leaves the daemon
+                        reason = str(error).removeprefix(f"{state}: ").replace(f"{state}/", "")
+                        raise StreamerError(reason.replace(f"{folder}/", "")) from None
         finally:
             self._n -= 1
 

@@ -63,8 +63,12 @@ def caller_of(request: Request) -> Caller:
 
 
 def event_id_of(request: Request) -> str:
-    event_id: str = request.path_params["event_id"]
-    if len(event_id) != 12 or not set(event_id) <= set("0123456789abcdef"):
+    return id_of(request.path_params["event_id"])
+
+
+def id_of(event_id: object) -> str:
+    """Of an event. Raises RequestError where it cannot be one."""
+    if not isinstance(event_id, str) or not re.fullmatch(r"[0-9a-f]{12}", event_id):
         raise RequestError(HTTPStatus.NOT_FOUND, "no such event")
     return event_id
 

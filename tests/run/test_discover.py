@@ -35,18 +35,20 @@ VALUES = {
 }
 CONFIG = Config.model_validate(VALUES)
 SECONDS = 240
+RAIN = 140
 KNOCKS = (25, 61, 119, 160, 215)
 """one of them lies across two minutes of the log"""
 
 
 async def lived_in(folder: Path, begin: float) -> None:
-    """Four minutes: something knocks loudly five times, a dog barks loudly, and once a siren is loud."""
+    """Four minutes: something knocks loudly five times, a dog barks, once in rain; a siren is loud."""
     rng = np.random.default_rng(7)
     truth = np.full((SECONDS * 50, len(LABELS)), 0.01, np.float32)
     loudness = np.full(SECONDS * RATE, 0.002)
     for label, times, length_s in (
         ("Knock", KNOCKS, 2),
         ("Bark", (40, 80, 140, 180), 2),
+        ("Rain", (RAIN,), 2),
         ("Siren", (200,), 4),
     ):
         for at in times:

@@ -359,7 +359,7 @@ def test_no_log_of_scores(site: Site) -> None:
     assert set(scores["labels"]["Dog"]) == {None}
     answer = site.ask("GET", "/api/1/sounds/siren/curve")
     assert answer.status == 409
-    assert "no scores were kept" in answer.fields["error"]
+    assert answer.fields["error"].startswith("no scores were kept")  # and no path of the machine
     assert site.ask("GET", "/api/1/sounds/loud_noise/curve").status == 404
     assert site.ask("GET", "/api/1/sounds/siren/curve?source=cellar").status == 404
 

@@ -29,6 +29,7 @@ def filled(path: str) -> str:
         "{sound}": "siren",
         "{session_id}": "0" * 64,
         "{job}": "000000000001",
+        "{name}": "chime",
     }
     for name, value in values.items():
         path = path.replace(name, value)
