@@ -1,7 +1,6 @@
 // What happened: a day at a glance, the list with its filters, and one event with its sound, its scores and its verdict.
 import { LitElement, html, nothing, repeat, svg } from "./vendor/lit.js";
-import { get, post, put, remove, url } from "./api.js";
-import { can, colour, model, nameOf, subscribe } from "./model.js";
+import { can, colour, get, model, nameOf, post, put, remove, subscribe, url } from "./model.js";
 import { clipState, clock, dayName, dayOf, dayTitle, duration, momentOf, number, priorityName, shift, t, timeOf } from "./words.js";
 import { drawSpectrum } from "./now.js";
 
@@ -14,7 +13,7 @@ const icon = (name) => html`<svg viewBox="0 0 24 24" fill="none" stroke="current
 
 class Events extends LitElement {
   static properties = { place: {}, day: { state: true }, events: { state: true }, next: { state: true }, hours: { state: true },
-    sound: { state: true }, source: { state: true }, verdict: { state: true }, open: { state: true }, busy: { state: true }, help: { state: true }, missed: { state: true }, reports: { state: true } };
+    sound: { state: true }, source: { state: true }, verdict: { state: true }, open: { state: true }, busy: { state: true }, help: { state: true }, missed: { state: true }, reports: { state: true }, taught: { state: true } };
   constructor() { super(); this.events = []; this.next = null; this.hours = []; this.reports = []; this.sound = this.source = this.verdict = ""; this.undo = []; }
   createRenderRoot() { return this; }
 
@@ -239,7 +238,9 @@ class Events extends LitElement {
         <label class="row small other"><span class="dim">${t("it_was")}</span>
           <select class="field" @change=${(change) => change.target.value && this.review("wrong", change.target.value)}>
             <option value="">…</option>${model.info.sounds.filter(({ id }) => id !== event.sound).map(({ id, name }) => html`<option value=${id} ?selected=${event.verdict_sound === id}>${name}</option>`)}
-          </select></label></div>` : nothing}
+          </select></label>
+        <button class="ask small" @click=${() => { this.taught = event; }}>${t("this_is")}</button>
+        ${event.verdict === "wrong" ? html`<st-veto offer .sound=${event.sound} .source=${event.source}></st-veto>` : nothing}</div>` : nothing}
       <div class="row spread"><p class="mono dim">${event.id}</p>
         ${event.clip === "kept" ? html`<div class="row">${can("write") ? html`<button class="button" @click=${() => this.discard(`clips/${event.id}`, t("clip_delete_sure"))}>${t("clip_delete")}</button>
           <button class="button" aria-pressed=${event.pinned} @click=${() => this.pin(!event.pinned)}>${event.pinned ? t("kept_for_good") : t("keep_for_good")}</button>` : nothing}
@@ -282,6 +283,7 @@ class Events extends LitElement {
         ${this.open ? this.detail() : nothing}
       </div>
       ${this.missed ? this.missedForm() : nothing}
+      ${this.taught ? html`<st-example .event=${this.taught} @closed=${() => { this.taught = null; }}></st-example>` : nothing}
       ${this.help ? html`<dialog open aria-label=${t("keys")}><h2>${t("keys")}</h2><dl class="facts keys">
         ${[["j", t("key_next")], ["k", t("key_before")], [t("space"), t("key_play")], ["r", t("right")], ["w", t("wrong")], ["u", t("undo")], ["n", t("key_unreviewed")], ["←", t("day_before")], ["→", t("day_after")], ["Esc", t("close")]].map(([key, what]) => html`<dt><kbd>${key}</kbd></dt><dd>${what}</dd>`)}</dl>
         <button class="button primary" @click=${() => { this.help = false; }}>${t("close")}</button></dialog>` : nothing}`;
