@@ -127,6 +127,10 @@ def filter_of(request: Request, zone: ZoneInfo) -> Filter:
     verdict = query.get("verdict") or None
     if verdict not in (None, "right", "wrong", "none"):
         raise RequestError(HTTPStatus.BAD_REQUEST, "verdict is right, wrong or none")
+    clip = query.get("clip") or None
+    if clip not in (None, "kept"):
+        raise RequestError(HTTPStatus.BAD_REQUEST, "clip is kept: events whose clip is kept")
+    min_peak = number_of(request, "min_peak", 0.0, 0.0, 1.0) if query.get("min_peak") else None
     first, last = ("day", "day") if query.get("day") else ("from", "to")
     since = midnight(day_of(request, first), zone) if query.get(first) else None
     until = midnight(day_of(request, last) + timedelta(days=1), zone) if query.get(last) else None
@@ -136,6 +140,8 @@ def filter_of(request: Request, zone: ZoneInfo) -> Filter:
         source=query.get("source") or None,
         sound=query.get("sound") or None,
         verdict=verdict,  # type: ignore[arg-type]  # one of these
+        min_peak=min_peak,
+        has_clip=clip is not None,
     )
 
 

@@ -364,7 +364,7 @@ def test_without_audio_of_the_browser(served: Served, browser: Browser) -> None:
 
 
 def test_a_clip_plays(browser: Browser, tmp_path: Path) -> None:
-    """With its spectrogram, also where a browser has no AudioContext and no MediaSource, as Safari."""
+    """Is found by its filter, with its spectrogram, also without AudioContext and MediaSource (Safari)."""
     fill(tmp_path, 3)
     kept_clip(tmp_path, "000000000001")
     with (
@@ -372,7 +372,12 @@ def test_a_clip_plays(browser: Browser, tmp_path: Path) -> None:
         opened(browser, "about:blank", allowed=site.page.server.address) as it,
     ):
         it.page.add_init_script("delete window.AudioContext; delete window.MediaSource;")
-        it.page.goto(f"{site.page.server.address}#/events/000000000001")
+        it.page.goto(f"{site.page.server.address}#/events")
+        expect(it.page.locator(".entry")).to_have_count(3)
+        it.page.get_by_role("button", name="With a clip").click()
+        expect(it.page.locator(".entry")).to_have_count(1)
+        it.page.get_by_role("combobox", name="Score").select_option("0.5")
+        it.page.locator(".entry").click()
         audio = it.page.locator("audio")
         it.page.wait_for_function("() => document.querySelector('audio')?.duration > 0")
         assert audio.evaluate("audio => audio.duration") == pytest.approx(6.0, abs=0.1)

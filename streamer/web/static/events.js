@@ -13,8 +13,8 @@ const icon = (name) => html`<svg viewBox="0 0 24 24" fill="none" stroke="current
 
 class Events extends LitElement {
   static properties = { place: {}, day: { state: true }, events: { state: true }, next: { state: true }, hours: { state: true },
-    sound: { state: true }, source: { state: true }, verdict: { state: true }, open: { state: true }, busy: { state: true }, help: { state: true }, missed: { state: true }, reports: { state: true }, taught: { state: true } };
-  constructor() { super(); this.events = []; this.next = null; this.hours = []; this.reports = []; this.sound = this.source = this.verdict = ""; this.undo = []; }
+    sound: { state: true }, source: { state: true }, verdict: { state: true }, min_peak: { state: true }, has_clip: { state: true }, open: { state: true }, busy: { state: true }, help: { state: true }, missed: { state: true }, reports: { state: true }, taught: { state: true } };
+  constructor() { super(); this.events = []; this.next = null; this.hours = []; this.reports = []; this.sound = this.source = this.verdict = this.min_peak = this.has_clip = ""; this.undo = []; }
   createRenderRoot() { return this; }
 
   connectedCallback() {
@@ -39,7 +39,7 @@ class Events extends LitElement {
     if (changed.has("open") && this.open && !changed.get("open")) this.listed = scrollY;
   }
 
-  get filters() { return { day: this.day, sound: this.sound, source: this.source, verdict: this.verdict }; }
+  get filters() { return { day: this.day, sound: this.sound, source: this.source, verdict: this.verdict, min_peak: this.min_peak, clip: this.has_clip }; }
 
   async load(after = null) {
     this.busy = true;
@@ -63,7 +63,7 @@ class Events extends LitElement {
     if (shown && this.open.event.offset === null) this.open = { ...this.open, event: { ...this.open.event, ...shown, verdict: this.open.event.verdict } };
     if (this.day !== dayOf(new Date())) return;
     for (const event of model.recent) {
-      if ((this.sound && event.sound !== this.sound) || (this.source && event.source !== this.source) || this.verdict) continue;
+      if ((this.sound && event.sound !== this.sound) || (this.source && event.source !== this.source) || event.peak < Number(this.min_peak) || this.verdict || this.has_clip) continue;
       const at = this.events.findIndex(({ id }) => id === event.id);
       if (at >= 0) this.events[at] = { ...this.events[at], ...event, verdict: this.events[at].verdict };
       else if (dayOf(event.onset) === this.day) this.events.unshift(event);
@@ -267,10 +267,12 @@ class Events extends LitElement {
           <section class="panel">${this.strip()}</section>
           <div class="row spread">
             <div class="chips" role="group" aria-label=${t("verdict")}>${[["", t("all")], ["none", t("not_reviewed")], ["right", t("right")], ["wrong", t("wrong")]].map(([id, name]) => html`
-              <button class="chip" aria-pressed=${is("verdict", id)} @click=${() => this.set({ verdict: id })}>${name}</button>`)}</div>
+              <button class="chip" aria-pressed=${is("verdict", id)} @click=${() => this.set({ verdict: id })}>${name}</button>`)}
+              <button class="chip" aria-pressed=${is("has_clip", "kept")} @click=${() => this.set({ has_clip: this.has_clip ? "" : "kept" })}>${t("with_clip")}</button></div>
             <div class="row tools">
               <select class="field" aria-label=${t("sound")} @change=${(event) => this.set({ sound: event.target.value })}><option value="">${t("every_sound")}</option>${model.info.sounds.map(({ id, name }) => html`<option value=${id} ?selected=${is("sound", id)}>${name}</option>`)}</select>
               ${model.info.sources.length > 1 ? html`<select class="field" aria-label=${t("source")} @change=${(event) => this.set({ source: event.target.value })}><option value="">${t("everywhere")}</option>${model.info.sources.map(({ id, name }) => html`<option value=${id}>${name}</option>`)}</select>` : nothing}
+              <select class="field" aria-label=${t("score")} @change=${(event) => this.set({ min_peak: event.target.value })}><option value="">${t("any_score")}</option>${[.5, .7, .9].map((score) => html`<option value=${score} ?selected=${is("min_peak", String(score))}>${t("score_from", { score: number(score, 1) })}</option>`)}</select>
               ${can("write") ? html`<button class="button" @click=${() => { this.missed = true; }}>${t("missed_one")}</button>` : nothing}
               <a class="button" href=${url("events.csv", this.filters)} download>CSV</a>
             </div></div>
