@@ -35,6 +35,7 @@ def main(address: str, folder: Path) -> None:
                     page.screenshot(path=folder / f"{view}-{size}-{scheme}.png")
                 if (size, scheme) == ("desktop", "light"):
                     _show_trial(page, address, folder / "trial.png")
+                    _show_teaching(page, address, folder / "teach.png")
                 page.close()
         browser.close()
 
@@ -59,6 +60,20 @@ def _show_trial(page: Page, address: str, path: Path) -> None:
     for summary in card.locator("section.trial summary").all():
         summary.click()
     card.screenshot(path=path)
+
+
+def _show_teaching(page: Page, address: str, path: Path) -> None:
+    """A stretch of what was just heard is chosen as an example of a sound; nothing is kept."""
+    page.goto(f"{address}#/now")
+    page.wait_for_timeout(WAIT_MS)
+    page.get_by_role("button", name="This is …").click()
+    dialog = page.get_by_role("dialog", name="This is …")
+    dialog.get_by_label("What it is called").fill("our_doorbell")
+    dialog.get_by_role("slider", name="From").fill("18")
+    dialog.get_by_role("slider", name="To").fill("23")
+    dialog.get_by_role("checkbox").check()
+    dialog.screenshot(path=path)
+    page.keyboard.press("Escape")
 
 
 if __name__ == "__main__":
