@@ -81,7 +81,9 @@ async def _run(arguments: Sequence[str], said: Callable[[str], None]) -> dict[st
                 _follow(process.stderr, said), _all_of(process.stdout), process.wait()
             )
     except TimeoutError:
-        raise StreamerError(f"it takes longer than {TIMEOUT_S:g} s; ask for fewer days") from None
+        raise StreamerError(
+            f"it takes longer than {TIMEOUT_S:g} s: ask for fewer days, or give it fewer examples"
+        ) from None
     finally:
         if process.returncode is None:
             with suppress(ProcessLookupError):
