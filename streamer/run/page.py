@@ -91,7 +91,7 @@ def open_page(
     """
     web = config.web
     sessions = open_sessions(web, directory)
-    api, feed = _api(config, in_use, directory, control, report, tapes, sessions, demos)
+    api, feed = _api(config, in_use, directory, control, report, tapes, sessions, demos, shared)
     control.subscribe(lambda _: feed.changed("control", api.settings.control_fields()))
     routes = [*api.routes, *more]
     app = application(
@@ -115,7 +115,8 @@ def every_route() -> list[ScopedRoute]:
         Health(Metrics(), Notifier()),
     )
     control, nobody = Control(config, JsonFile(None, "")), open_sessions(config.web, None)
-    api, _ = _api(config, lambda: config, None, control, dict, Tapes(), nobody, frozenset())
+    shared = Shared(Path(os.devnull), "", lambda: config, Tapes())
+    api, _ = _api(config, lambda: config, None, control, dict, Tapes(), nobody, frozenset(), shared)
     return [*api.routes, *metrics_routes(Exposition(Metrics(), health), health)]
 
 
@@ -128,6 +129,7 @@ def _api(
     tapes: Tapes,
     sessions: Sessions,
     demos: Set[str],
+    shared: Shared | None,
 ) -> tuple[Api, Feed]:
     feed = Feed(tapes, lambda event: event_message(event, config.node, names=in_use().names))
     zone, zone_name = home_zone()
