@@ -26,8 +26,8 @@ ORDER = [
     {"sinks", "alerts"},
     {"ops"},
     {"data"},
-    {"web"},
     {"teaching"},
+    {"web"},
     {"run"},
     {"archive", "fleet"},
     {"evaluation"},
@@ -51,8 +51,9 @@ ONLY_IMPORTERS = {
     "amqtt": "mqtt/broker.py",
     "apprise": "alerts/targets.py",
     "starlette": "web/account.py web/api.py web/clips.py web/events.py web/exports.py web/guard.py "
-    "web/live.py web/metrics.py web/missed.py web/openapi.py "
-    "web/request.py web/server.py web/settings.py web/shared.py web/static_files.py web/trials.py",
+    "web/live.py web/metrics.py web/missed.py web/openapi.py web/recurring.py web/request.py "
+    "web/server.py web/settings.py web/shared.py web/static_files.py web/teaching.py web/trials.py "
+    "web/vetoes.py",
     "uvicorn": "web/server.py",
     "prometheus_client": "ops/prometheus.py",
     "soundfile": "nodes/flac.py",

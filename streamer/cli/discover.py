@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,10 +55,20 @@ def discover(
     )
     if ignore is not None:
         discovering.ignore(directory, found, ignore)
-        typer.echo(f"{ignore}: is left out from now on")
-        return
+        found = replace(
+            found, found=[one for one in found.found if one.id != ignore], n_ignored=found.n_ignored + 1
+        )
     if as_json:
-        typer.echo(json.dumps([_values(one) for one in found.found], ensure_ascii=False))
+        values = {
+            "listened_s": round(found.coverage.listened_s, 3),
+            "stretches": found.n_stretches,
+            "ignored": found.n_ignored,
+            "sounds": [_values(one) for one in found.found],
+        }
+        typer.echo(json.dumps(values, ensure_ascii=False))
+        return
+    if ignore is not None:
+        typer.echo(f"{ignore}: is left out from now on")
         return
     hours = found.coverage.listened_s / 3600
     typer.echo(
@@ -98,6 +109,7 @@ def _values(one: Found) -> dict[str, object]:
         "seconds": round(one.cluster.seconds, 2),
         "times": [utc(stretch.begin) for stretch in one.cluster.stretches],
         "hours": None if span is None else [round(span[0], 2), round(span[1], 2)],
+        "most_like": one.most_like,
         "labels": dict(one.labels[:10]),
     }
 

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from streamer.teaching.record import Taught
 
 _TEACH = "sound"
-ALIKE = 0.5
-"""the score from which on two sounds sound alike"""
 _EFFECT = "7d"
 """of which the effect of a veto is shown"""
 _SHOWN = 20
@@ -53,6 +51,7 @@ def teach(
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Teach a name anew that exists.")] = False,
     config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Teach a sound. The model stays as it is; what is learned is a small head over its embeddings.
 
@@ -72,6 +71,9 @@ def teach(
     taught = teaching.teach(teaching.Lesson(name, own, others), model)
     record.write(state, taught)
     seconds = time.monotonic() - began
+    if as_json:
+        typer.echo(json.dumps(_of_taught(taught, state), ensure_ascii=False))
+        return
     typer.echo(f"{name}: taught from {len(own)} clips with {model.path}, in {seconds:.0f} s")
     for line in _judgement(taught, state):
         typer.echo(f"  {line}")
@@ -119,7 +121,7 @@ def show(
     taught = record.read(state, name)
     about = taught.about
     if as_json:
-        typer.echo(json.dumps(asdict(about), ensure_ascii=False))
+        typer.echo(json.dumps(_of_taught(taught, state), ensure_ascii=False))
         return
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(about.taught_at))
     typer.echo(f"{name}: taught {when} with {about.model} ({about.fingerprint[:12]})")
@@ -156,6 +158,7 @@ def test(
     from streamer.inference.engines import open_engine  # noqa: PLC0415
     from streamer.run.offline import highest  # noqa: PLC0415
     from streamer.teaching import record  # noqa: PLC0415
+    from streamer.teaching.judgement import ALIKE  # noqa: PLC0415
 
     model, state = _places(config)
     engine = open_engine(model, heads=record.read_heads(state, [name], model))
@@ -247,8 +250,9 @@ def _about_veto(sound: str, found: Proposal) -> list[str]:
 def _of_veto(found: Proposal) -> dict[str, object]:
     return {
         **asdict(found.learned),
+        "model": found.veto.model,
         "gone": [
-            {"id": event.id, "verdict": found.verdicts[event.id] or None} for event in found.effect.gone
+            {**asdict(event), "verdict": found.verdicts[event.id] or None} for event in found.effect.gone
         ],
         "same": len(found.effect.same),
         "new": len(found.effect.new),
@@ -257,40 +261,34 @@ def _of_veto(found: Proposal) -> dict[str, object]:
 
 def _judgement(taught: Taught, state: Path) -> list[str]:
     """What may be expected of it, and what it sounds like."""
-    from streamer.teaching import record  # noqa: PLC0415
     from streamer.teaching.clips import GOOD  # noqa: PLC0415
-    from streamer.teaching.fit import likeness  # noqa: PLC0415
+    from streamer.teaching.judgement import judge  # noqa: PLC0415
 
-    about = taught.about
+    about, found = taught.about, judge(taught, state)
     lines = [
         f"{'heard again':14} {about.heard} of {len(about.clips)} clips, each left out in turn",
         f"{'false alarms':14} {about.false} of {about.n_others} windows of other sounds",
     ]
-    if len(about.clips) < GOOD:
+    if found.too_few:
         lines.append(f"{'too few':14} {len(about.clips)} clips say little; {GOOD} and more are better")
-    if 2 * about.heard < len(about.clips) and about.is_contradicted:
+    if found.is_contradicted:
         lines.append(
             f"{'contradiction':14} what was given with --not sounds the same: is each clip on its right side?"
         )
-    elif 2 * about.heard < len(about.clips):
+    if found.too_different:
         lines.append(f"{'too different':14} the clips have little in common: is each of them the same sound?")
-    for name in record.names(state):
-        if name == about.name:
-            continue
-        try:
-            other = record.read(state, name)
-        except StreamerError:  # `list` says what is wrong with it
-            continue
-        if other.about.fingerprint != about.fingerprint:
-            continue
-        scores = likeness(taught.head, other.embeddings, other.clip)
-        n_alike = sum(score >= ALIKE for score in scores)
-        if 2 * n_alike > len(scores):
-            lines.append(
-                f"{'sounds alike':14} {name}: {n_alike} of its {len(scores)} clips are taken for it;"
-                " give them with --not"
-            )
+    lines += [
+        f"{'sounds alike':14} {other.name}: {other.n} of its {other.n_clips} clips are taken for it;"
+        " give them with --not"
+        for other in found.alike
+    ]
     return lines
+
+
+def _of_taught(taught: Taught, state: Path) -> dict[str, object]:
+    from streamer.teaching.judgement import judge  # noqa: PLC0415
+
+    return {**asdict(taught.about), **asdict(judge(taught, state))}
 
 
 def _places(config: Path | None) -> tuple[ModelSettings, Path]:

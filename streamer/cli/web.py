@@ -1,4 +1,4 @@
-"""streamer web: the passwords of the page."""
+"""streamer web: the passwords of the page, and what its server answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streamer.core.files import write_text
 from streamer.errors import StreamerError, UsageError
 from streamer.store.directory import state_directory
 
-app = typer.Typer(no_args_is_help=True, help="The page: who may sign in.")
+app = typer.Typer(no_args_is_help=True, help="The page: who may sign in, and do what.")
 
 
 @app.callback()
@@ -47,6 +47,16 @@ def password(
     except OSError as error:
         raise StreamerError(f"{path}: the password was not changed: {error.strerror}") from None
     typer.echo(f"{path}: written. It holds at once, also for a daemon that runs.")
+
+
+@app.command(epilog="Example: streamer web routes | grep -v look")
+def routes() -> None:
+    """List what the page's server answers: method, path, and the scope that it needs."""
+    from streamer.run.page import every_route  # noqa: PLC0415  # the server is not needed to start
+
+    for route in every_route():
+        for method in sorted((route.methods or set()) - {"HEAD"}):
+            typer.echo(f"{method:<7} {route.path:<48} {route.needs or 'everybody'}")
 
 
 def ask_password() -> str:

@@ -14,12 +14,17 @@ from streamer.core.json_file import JsonFile
 from streamer.core.tasks import in_background
 from streamer.core.zone import home_zone
 from streamer.errors import ConfigError
+from streamer.metrics import Metrics
 from streamer.model import hub
 from streamer.mqtt.messages import event_message
+from streamer.ops.health import Health
+from streamer.ops.prometheus import Exposition
+from streamer.ops.systemd import Notifier
 from streamer.web.api import Api
 from streamer.web.commands import Commands
 from streamer.web.feed import Feed
 from streamer.web.guard import LOOPBACK, ScopedRoute
+from streamer.web.metrics import metrics_routes
 from streamer.web.parts import Parts
 from streamer.web.server import WebServer, application
 from streamer.web.sessions import PasswordFile, Sessions, password_path
@@ -86,23 +91,7 @@ def open_page(
     """
     web = config.web
     sessions = open_sessions(web, directory)
-    feed = Feed(tapes, lambda event: event_message(event, config.node, names=in_use().names))
-    zone, zone_name = home_zone()
-    parts = Parts(
-        config=in_use,
-        control=control,
-        directory=directory,
-        report=report,
-        feed=feed,
-        demos=demos,
-        commands=Commands(),
-        sessions=sessions,
-        zone=zone,
-        zone_name=zone_name,
-        heard=lambda sound: hub.verdict(config.model.path, in_use().sounds[sound].labels),
-        shared=shared,
-    )
-    api = Api(parts)
+    api, feed = _api(config, in_use, directory, control, report, tapes, sessions, demos, shared)
     control.subscribe(lambda _: feed.changed("control", api.settings.control_fields()))
     routes = [*api.routes, *more]
     app = application(
@@ -115,3 +104,48 @@ def open_page(
     server = WebServer("page", app, web.host, web.port, next_free_port=web.next_free_port)
     server.bind()
     return Page(server, feed, routes, api.trials)
+
+
+def every_route() -> list[ScopedRoute]:
+    """What the page's server answers, as it has them; nothing is opened."""
+    config, health = (
+        Config.model_validate(
+            {"sources": {"any": {"demo": True}}, "sounds": {"loud_noise": {"above_background_db": 25.0}}}
+        ),
+        Health(Metrics(), Notifier()),
+    )
+    control, nobody = Control(config, JsonFile(None, "")), open_sessions(config.web, None)
+    shared = Shared(Path(os.devnull), "", lambda: config, Tapes())
+    api, _ = _api(config, lambda: config, None, control, dict, Tapes(), nobody, frozenset(), shared)
+    return [*api.routes, *metrics_routes(Exposition(Metrics(), health), health)]
+
+
+def _api(
+    config: Config,
+    in_use: Callable[[], Config],
+    directory: Path | None,
+    control: Control,
+    report: Callable[[], Mapping[str, object]],
+    tapes: Tapes,
+    sessions: Sessions,
+    demos: Set[str],
+    shared: Shared | None,
+) -> tuple[Api, Feed]:
+    feed = Feed(tapes, lambda event: event_message(event, config.node, names=in_use().names))
+    zone, zone_name = home_zone()
+    parts = Parts(
+        config=in_use,
+        control=control,
+        directory=directory,
+        report=report,
+        feed=feed,
+        tapes=tapes,
+        demos=demos,
+        commands=Commands(),
+        sessions=sessions,
+        zone=zone,
+        zone_name=zone_name,
+        heard=lambda sound: hub.verdict(config.model.path, in_use().sounds[sound].labels),
+        shared=shared,
+    )
+    return Api(parts), feed

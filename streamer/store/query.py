@@ -37,6 +37,10 @@ class Filter:
     source: str | None = None
     sound: str | None = None
     verdict: Literal["right", "wrong", "none"] | None = None
+    min_peak: float | None = None
+    """the lowest peak; what was reported as missed has none"""
+    has_clip: bool = False
+    """only those whose clip is kept"""
 
 
 class Position(NamedTuple):
@@ -272,14 +276,14 @@ class Reader:
             where.append("(onset, seq) < (?, ?)")
             values += after
         candidates = self._db.execute(
-            f"SELECT onset, seq, source, sound, verdict FROM event INDEXED BY {index} "  # noqa: S608  constants
+            f"SELECT onset, seq, source, sound, verdict, peak, clip FROM event INDEXED BY {index} "  # noqa: S608  constants
             f"WHERE {' AND '.join(where) or 'true'} ORDER BY onset DESC, seq DESC LIMIT ?",
             (*values, SCAN),
         )
         chosen: list[Position] = []
         last, is_more = after, False
         with closing(candidates):
-            for n_seen, (onset, seq, source, sound, verdict) in enumerate(candidates, 1):
+            for n_seen, (onset, seq, source, sound, verdict, peak, clip) in enumerate(candidates, 1):
                 if wanted.since is not None and onset < wanted.since:
                     is_more = False
                     break
@@ -288,6 +292,8 @@ class Reader:
                     wanted.source in (None, source)
                     and wanted.sound in (None, sound)
                     and wanted.verdict in (None, verdict or "none")
+                    and (wanted.min_peak is None or peak >= wanted.min_peak)
+                    and (clip == "kept" or not wanted.has_clip)
                 ):
                     chosen.append(last)
                     if len(chosen) == n:
@@ -362,6 +368,8 @@ class Reader:
 
     def missed(self, wanted: Filter = Filter()) -> list[Missed]:
         """Newest first."""
+        if wanted.min_peak is not None:
+            return []
         query = (
             f"SELECT {CLIP_ID['missed']}, source, sound, onset, offset, note, clip, clip_start FROM missed "  # noqa: S608  constants
             "WHERE onset >= ? AND onset < ?"
@@ -373,7 +381,9 @@ class Reader:
         return [
             one
             for row in self._db.execute(f"{query} ORDER BY onset DESC, seq DESC", values)
-            if wanted.source in (None, (one := Missed(*row)).source) and wanted.sound in (None, one.sound)
+            if wanted.source in (None, (one := Missed(*row)).source)
+            and wanted.sound in (None, one.sound)
+            and (one.clip == "kept" or not wanted.has_clip)
         ]
 
     def clip(self, clip_id: str) -> tuple[float, float]:

@@ -59,7 +59,11 @@ def read_clips(paths: Sequence[Path]) -> list[Clip]:
 
 def read_clip(path: Path) -> Clip:
     """Raises InputError where it is silent, clipped, too short or too long."""
-    samples, rate = read_file(path, 0.0, LONGEST_S + 1)
+    return checked(path, *read_file(path, 0.0, LONGEST_S + 1))
+
+
+def checked(path: Path, samples: Samples, rate: int) -> Clip:
+    """The clip of samples (n,) at `rate` Hertz; `path` names it in what is wrong. Raises InputError."""
     name = printable(str(path))
     if not np.isfinite(samples).all():
         raise InputError(f"{name}: has samples that are no numbers: record it again")

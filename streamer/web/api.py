@@ -25,10 +25,13 @@ from streamer.web.live import Live
 from streamer.web.missed import MissedSounds
 from streamer.web.openapi import OpenApi
 from streamer.web.parts import Parts
+from streamer.web.recurring import Recurring
 from streamer.web.request import answered, caller_of
 from streamer.web.settings import Settings
 from streamer.web.static_files import StaticFiles
+from streamer.web.teaching import Teaching
 from streamer.web.trials import Trials
+from streamer.web.vetoes import Vetoes
 
 
 class Api:
@@ -50,6 +53,9 @@ class Api:
             *MissedSounds(parts).routes,
             *self.settings.routes,
             *self.trials.routes,
+            *Teaching(parts).routes,
+            *Vetoes(parts).routes,
+            *Recurring(parts).routes,
             *Live(parts.config, parts.feed).routes,
         ]
         self.routes = [*routes, *OpenApi(routes).routes]

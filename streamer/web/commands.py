@@ -55,7 +55,11 @@ class Commands:
                     values = config.model_dump(mode="json", exclude_unset=True) | {"state_dir": str(state)}
                     path.write_text(yaml.safe_dump(values), encoding="utf-8")
                     chosen = [] if source is None else ["--source", source]
-                    return await _run([*arguments, *chosen, "--config", str(path), "--json"], said)
+                    try:
+                        return await _run([*arguments, *chosen, "--config", str(path), "--json"], said)
+                    except StreamerError as error:  # no path leaves the daemon
+                        reason = str(error).removeprefix(f"{state}: ").replace(f"{state}/", "")
+                        raise StreamerError(reason.replace(f"{folder}/", "")) from None
         finally:
             self._n -= 1
 
@@ -77,7 +81,9 @@ async def _run(arguments: Sequence[str], said: Callable[[str], None]) -> dict[st
                 _follow(process.stderr, said), _all_of(process.stdout), process.wait()
             )
     except TimeoutError:
-        raise StreamerError(f"it takes longer than {TIMEOUT_S:g} s; ask for fewer days") from None
+        raise StreamerError(
+            f"it takes longer than {TIMEOUT_S:g} s: ask for fewer days, or give it fewer examples"
+        ) from None
     finally:
         if process.returncode is None:
             with suppress(ProcessLookupError):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from streamer.capture.tapes import Tapes
 from streamer.config.control import Control
 from streamer.config.schema import Config
 from streamer.web.commands import Commands
@@ -27,6 +28,8 @@ class Parts:
     report: Callable[[], Mapping[str, object]]
     """of `streamer status`"""
     feed: Feed
+    tapes: Tapes
+    """the last minute of each source that is listened to"""
     demos: Set[str]
     """sources that play the built-in recording, where there is no microphone"""
     commands: Commands

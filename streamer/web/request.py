@@ -63,8 +63,12 @@ def caller_of(request: Request) -> Caller:
 
 
 def event_id_of(request: Request) -> str:
-    event_id: str = request.path_params["event_id"]
-    if len(event_id) != 12 or not set(event_id) <= set("0123456789abcdef"):
+    return id_of(request.path_params["event_id"])
+
+
+def id_of(event_id: object) -> str:
+    """Of an event. Raises RequestError where it cannot be one."""
+    if not isinstance(event_id, str) or not re.fullmatch(r"[0-9a-f]{12}", event_id):
         raise RequestError(HTTPStatus.NOT_FOUND, "no such event")
     return event_id
 
@@ -123,6 +127,10 @@ def filter_of(request: Request, zone: ZoneInfo) -> Filter:
     verdict = query.get("verdict") or None
     if verdict not in (None, "right", "wrong", "none"):
         raise RequestError(HTTPStatus.BAD_REQUEST, "verdict is right, wrong or none")
+    clip = query.get("clip") or None
+    if clip not in (None, "kept"):
+        raise RequestError(HTTPStatus.BAD_REQUEST, "clip is kept: events whose clip is kept")
+    min_peak = number_of(request, "min_peak", 0.0, 0.0, 1.0) if query.get("min_peak") else None
     first, last = ("day", "day") if query.get("day") else ("from", "to")
     since = midnight(day_of(request, first), zone) if query.get(first) else None
     until = midnight(day_of(request, last) + timedelta(days=1), zone) if query.get(last) else None
@@ -132,6 +140,8 @@ def filter_of(request: Request, zone: ZoneInfo) -> Filter:
         source=query.get("source") or None,
         sound=query.get("sound") or None,
         verdict=verdict,  # type: ignore[arg-type]  # one of these
+        min_peak=min_peak,
+        has_clip=clip is not None,
     )
 
 

@@ -104,7 +104,7 @@ class Settings:
         self._control.apply(command)
 
     def control_fields(self) -> dict[str, object]:
-        """By source: whether it is listened to, its profile, and the threshold of each sound."""
+        """By source: whether it is listened to, its profile, each sound's threshold, which have a veto."""
         control = self._control
         return {
             source: {
@@ -120,6 +120,7 @@ class Settings:
                     }
                     for sound in control.sounds
                 },
+                "vetoes": [sound for sound in control.sounds if control.veto(source, sound) is not None],
             }
             for source in control.sources
         }

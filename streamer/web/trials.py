@@ -161,9 +161,9 @@ class Trials:
                 "listened_s": found["listened_s"],
                 "scored_s": found["scored_s"],
                 "days": [{"day": day, **counts} for day, counts in per_day.items()],
-                "new_events": [_event(event) for event in reversed(found["new"])],
+                "new_events": [event_fields(event) for event in reversed(found["new"])],
                 "gone_events": [
-                    {**_event(event), "verdict": verdicts.get(event["id"])}
+                    {**event_fields(event), "verdict": verdicts.get(event["id"])}
                     for event in reversed(found["gone"])
                 ],
             }
@@ -171,7 +171,8 @@ class Trials:
         return await answered(read, 10.0)
 
 
-def _event(event: Mapping[str, Any]) -> dict[str, Any]:
+def event_fields(event: Mapping[str, Any]) -> dict[str, Any]:
+    """An event as `streamer replay --json` has it, as the API shows it."""
     offset = event["offset"]
     return {
         "id": event["id"],

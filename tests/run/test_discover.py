@@ -35,18 +35,20 @@ VALUES = {
 }
 CONFIG = Config.model_validate(VALUES)
 SECONDS = 240
+RAIN = 140
 KNOCKS = (25, 61, 119, 160, 215)
 """one of them lies across two minutes of the log"""
 
 
 async def lived_in(folder: Path, begin: float) -> None:
-    """Four minutes: something knocks loudly five times, a dog barks loudly, and once a siren is loud."""
+    """Four minutes: something knocks loudly five times, a dog barks, once in rain; a siren is loud."""
     rng = np.random.default_rng(7)
     truth = np.full((SECONDS * 50, len(LABELS)), 0.01, np.float32)
     loudness = np.full(SECONDS * RATE, 0.002)
     for label, times, length_s in (
         ("Knock", KNOCKS, 2),
         ("Bark", (40, 80, 140, 180), 2),
+        ("Rain", (RAIN,), 2),
         ("Siren", (200,), 4),
     ):
         for at in times:
@@ -106,7 +108,9 @@ async def test_the_command(tmp_path: Path) -> None:
         command = [sys.executable, "-m", "streamer", "discover", "--config", str(config), *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ).stdout
 
-    (one,) = json.loads(said("--json"))
+    found = json.loads(said("--json"))
+    (one,) = found["sounds"]
+    assert (found["stretches"], found["ignored"], one["most_like"][0]) == (6, 0, "Knock")
     assert len(one["times"]) == len(KNOCKS)
     words = said()
     assert words.startswith(
@@ -116,6 +120,8 @@ async def test_the_command(tmp_path: Path) -> None:
     assert "5 times, mostly " in words
     assert "most like Knock" in words
     assert said("--ignore", one["id"]) == f"{one['id']}: is left out from now on\n"
+    found = json.loads(said("--json"))
+    assert (found["sounds"], found["ignored"]) == ([], 1)
 
 
 def test_without_scores(tmp_path: Path) -> None:

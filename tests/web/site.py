@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from streamer.capture.tapes import Tapes
@@ -116,14 +117,18 @@ def served(
     *,
     language: str = "en",
     name: str = "",
+    base: Mapping[str, Any] = MappingProxyType(CONFIG),
     clips: dict[str, Any] | None = None,
     sounds: dict[str, Any] | None = None,
     **web: Any,
 ) -> Iterator[Site]:
-    """`directory` has, or gets, the history; `name` is the kitchen's, `clips` and `web` are sections."""
+    """`directory` has, or gets, the history; `name` is the kitchen's, `clips` and `web` are sections.
+
+    `base` has the rest, and `sounds` further ones.
+    """
     section = {"enabled": True, "next_free_port": True, **web}
-    values = {**CONFIG, "language": language, "web": section, "clips": clips or {}}
-    values["sounds"] = {**CONFIG["sounds"], **(sounds or {})}
+    values = {**base, "language": language, "web": section, "clips": clips or {}}
+    values["sounds"] = {**base["sounds"], **(sounds or {})}
     if name:
         values["sources"] = {**CONFIG["sources"], "kitchen": {"microphone": "default", "name": name}}
     config = Config.model_validate(values)

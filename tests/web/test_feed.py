@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import json
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -28,6 +30,7 @@ from tests.web.conftest import fill
 from tests.web.site import Site, served
 
 RATE = 16_000
+T = TypeVar("T")
 
 
 def feed(tapes: Tapes | None = None) -> Feed:
@@ -195,10 +198,14 @@ def test_the_band_of_a_tone(rate: int) -> None:
 
 
 @contextmanager
-def listening(site: Site) -> Iterator[socket.socket]:
-    """A page's connection, whose stream has begun."""
-    with socket.create_connection(("127.0.0.1", site.port), timeout=20) as connection:
-        connection.sendall(b"GET /api/1/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+def listening(site: Site, query: str = "", receives: int | None = None) -> Iterator[socket.socket]:
+    """A page's connection, whose stream has begun; its system takes in so many bytes that nobody reads."""
+    with socket.socket() as connection:
+        if receives is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receives)
+        connection.settimeout(20)
+        connection.connect(("127.0.0.1", site.port))
+        connection.sendall(f"GET /api/1/live{query} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         received = b""
         while b"retry: 3000" not in received:
             piece = connection.recv(4096)
@@ -272,14 +279,50 @@ def test_pages_that_do_not_read(site: Site) -> None:
     asyncio.run_coroutine_threadsafe(until_none(site), site.loop).result(20)
 
 
+def test_sixteen_pages_that_do_not_read_are_bounded_in_bytes(site: Site) -> None:
+    """All that waits for one, in its queue, as half a minute of spectrogram, in its socket: under 128 kB."""
+    ring = Ring(RATE, 60)
+    ring.write(AudioBlock(tone(1000, 60), time.time() - 60))
+    site.tapes.put("kitchen", ring)
+
+    async def queued() -> int:
+        clients = site.page.feed._clients
+        assert len(clients) == CLIENTS_MAX
+        texts = [text for client in clients for _, text in client.waiting]
+        texts += [client.so_far() for client in clients if client.so_far is not None]
+        transports = [one for one in gc.get_objects() if isinstance(one, asyncio.WriteTransport)]
+        ours = [one for one in transports if (one.get_extra_info("sockname") or (0, 0))[1] == site.port]
+        assert len(ours) >= CLIENTS_MAX
+        return sum(map(len, texts)) + sum(one.get_write_buffer_size() for one in ours)
+
+    async def put(n: int) -> None:
+        for k in range(n):
+            site.page.feed.put(event(event_id=f"{k:012x}"))
+            site.page.feed.put(hearing(k))
+            if k % 100 == 0:
+                await asyncio.sleep(0.02)
+
+    def now(task: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(task, site.loop).result(60)
+
+    with ExitStack() as stack:
+        for _ in range(CLIENTS_MAX):
+            stack.enter_context(listening(site, "?spectrum=kitchen", receives=4096))
+        now(put(300))
+        early = now(queued())
+        now(put(600))
+        assert 0 < max(early, now(queued())) < CLIENTS_MAX * (128 << 10)
+    now(until_none(site))
+
+
 def test_pages_that_vanish_leave_no_file_open(site: Site) -> None:
-    """Five hundred connections that begin a stream and drop it: as many descriptors as before."""
+    """A thousand connections that begin a stream and drop it: as many descriptors as before."""
     for _ in range(2):  # whatever is opened once is open
         with listening(site):
             pass
     asyncio.run_coroutine_threadsafe(until_none(site), site.loop).result(20)
     before = len(list(Path("/proc/self/fd").iterdir()))
-    for _ in range(500):
+    for _ in range(1000):
         with listening(site):
             pass
     asyncio.run_coroutine_threadsafe(until_none(site), site.loop).result(20)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,7 @@ def filled(path: str) -> str:
         "{sound}": "siren",
         "{session_id}": "0" * 64,
         "{job}": "000000000001",
+        "{name}": "chime",
     }
     for name, value in values.items():
         path = path.replace(name, value)
@@ -100,6 +103,21 @@ def test_every_route_says_whom_it_is_for(guarded: Site) -> None:
             open_to_all.add((method, route.path))
     assert open_to_all == FOR_EVERYBODY
     assert guarded.ask("GET", "/api/1/nothing").status == 401
+
+
+def test_the_routes_are_listed(site: Site) -> None:
+    """`streamer web routes` has those of the server, and who may reach them."""
+    said = subprocess.run(
+        [sys.executable, "-m", "streamer", "web", "routes"], check=True, capture_output=True, text=True
+    ).stdout
+    listed = {tuple(line.split()) for line in said.splitlines()}
+    served = {
+        (method, route.path, route.needs or "everybody")
+        for route in routes(site)
+        for method in (route.methods or set()) - {"HEAD"}
+    }
+    metrics = {("GET", "/metrics", "look"), ("GET", "/healthz", "everybody")}  # the site is without them
+    assert listed == served | metrics
 
 
 def test_signing_in(guarded: Site) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import re
@@ -11,6 +12,7 @@ import socket
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -23,12 +25,16 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
 from streamer.language import Language
-from streamer.store.query import reading
+from streamer.store.query import Filter, reading
 from streamer.web.feed import CLIENTS_MAX
 from tests.daemon import Daemon, configuration, running
+from tests.run.test_discover import RAIN, VALUES
+from tests.run.test_discover import lived_in as knocked_in
 from tests.web.conftest import fill
+from tests.web.site import CONFIG
 from tests.web.site import served as site_served
 from tests.web.test_api import kept_clip
+from tests.web.test_teaching import listened
 
 pytestmark = pytest.mark.slow
 
@@ -358,7 +364,7 @@ def test_without_audio_of_the_browser(served: Served, browser: Browser) -> None:
 
 
 def test_a_clip_plays(browser: Browser, tmp_path: Path) -> None:
-    """With its spectrogram, also where a browser has no AudioContext and no MediaSource, as Safari."""
+    """Is found by its filter, with its spectrogram, also without AudioContext and MediaSource (Safari)."""
     fill(tmp_path, 3)
     kept_clip(tmp_path, "000000000001")
     with (
@@ -366,7 +372,12 @@ def test_a_clip_plays(browser: Browser, tmp_path: Path) -> None:
         opened(browser, "about:blank", allowed=site.page.server.address) as it,
     ):
         it.page.add_init_script("delete window.AudioContext; delete window.MediaSource;")
-        it.page.goto(f"{site.page.server.address}#/events/000000000001")
+        it.page.goto(f"{site.page.server.address}#/events")
+        expect(it.page.locator(".entry")).to_have_count(3)
+        it.page.get_by_role("button", name="With a clip").click()
+        expect(it.page.locator(".entry")).to_have_count(1)
+        it.page.get_by_role("combobox", name="Score").select_option("0.5")
+        it.page.locator(".entry").click()
         audio = it.page.locator("audio")
         it.page.wait_for_function("() => document.querySelector('audio')?.duration > 0")
         assert audio.evaluate("audio => audio.duration") == pytest.approx(6.0, abs=0.1)
@@ -374,6 +385,71 @@ def test_a_clip_plays(browser: Browser, tmp_path: Path) -> None:
         assert it.page.locator("st-clip canvas").evaluate(drawn)
         it.page.keyboard.press(" ")
         it.page.wait_for_function("() => document.querySelector('audio').currentTime > 0")
+
+
+def test_this_is(browser: Browser, tmp_path: Path) -> None:
+    """Three stretches of what was just heard are kept, where that is consented to, and teach a sound."""
+    fill(tmp_path, 3)
+    base = {**CONFIG, "model": {"engine": "onnx", "threads": 1}}
+    with site_served(tmp_path, base=base) as site:
+        listened(site)
+        with opened(browser, site.page.server.address, size=(360, 740), scheme="dark") as it:
+            dialog = it.page.get_by_role("dialog", name="This is …")
+            for n, (begin, end) in enumerate([("3", "7.5"), ("13", "17.1"), ("22.8", "27.9")], 1):
+                it.page.get_by_role("button", name="This is …").click()
+                dialog.get_by_label("What it is called").fill("Our chime")
+                dialog.get_by_role("slider", name="From").fill(begin)
+                dialog.get_by_role("slider", name="To").fill(end)
+                dialog.get_by_role("button", name="Keep as an example").click()
+                expect(dialog).to_be_visible()  # nobody has consented
+                assert serious_faults(it.page) == []
+                dialog.get_by_role("checkbox", name="s of sound of Küche on this machine").check()
+                dialog.get_by_role("button", name="Keep as an example").click()
+                expect(it.page.get_by_text(f"Kept: example {n} of our_chime")).to_be_visible()
+                expect(dialog).to_have_count(0)
+            view(it.page, "sounds")
+            card = it.page.get_by_role("article", name="our_chime")
+            card.get_by_role("button", name="Teach it").click()
+            expect(card).to_contain_text("Heard again: 3 of 3 examples", timeout=120_000)
+            expect(card).to_contain_text("Too few: 3 examples say little; 5 and more are better.")
+            expect(card).to_contain_text("taught: our_chime")
+            assert card.locator("audio").count() == 3
+            assert it.page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+            assert serious_faults(it.page) == []
+
+
+def test_not_this(browser: Browser, tmp_path: Path) -> None:
+    """What a veto would have changed is shown before it is in force; what has no name yet is listed."""
+    begin = time.time() - 3600
+    with ThreadPoolExecutor() as beside:  # the browser has this thread's loop
+        beside.submit(lambda: asyncio.run(knocked_in(tmp_path, begin))).result()
+    with reading(tmp_path) as reader:
+        events = list(reader.events(Filter(sound="bark")))
+    (in_rain,) = [event for event in events if abs(event.onset - begin - RAIN) < 3]
+    with site_served(tmp_path, base=VALUES) as site:
+        address = site.page.server.address
+        with opened(browser, f"{address}#/events/{in_rain.id}", size=(360, 740), allowed=address) as it:
+            detail = it.page.get_by_role("region", name="Event")
+            detail.get_by_role("button", name="Wrong", exact=True).click()
+            detail.get_by_role("button", name="Not this: keep such mistakes away").click()
+            effect = detail.get_by_role("region", name="Effect of the veto")
+            expect(effect).to_contain_text("1 gone, 3 as before, 0 new. (1 judged wrong)", timeout=120_000)
+            assert it.page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+            assert serious_faults(it.page) == []
+            assert site.get("control")["room"]["vetoes"] == []
+            effect.get_by_role("button", name="Hold such events back").click()
+            expect(detail).to_contain_text("Events like those that were marked wrong are held back.")
+            assert site.get("control")["room"]["vetoes"] == ["bark"]
+            view(it.page, "sounds")
+            it.page.get_by_role("button", name="Look through the last 7 days").click()
+            recurring = it.page.locator(".recurring li")
+            expect(recurring).to_contain_text("Most like Knock", timeout=120_000)
+            recurring.get_by_label("Call it").fill("Knocking")
+            expect(recurring).to_contain_text('labels: ["Knock"')
+            assert it.page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+            assert serious_faults(it.page) == []
+            it.page.get_by_role("button", name="Take it back").click()
+            expect(it.page.get_by_text("are held back")).to_have_count(0)
 
 
 def test_names_are_text(browser: Browser, tmp_path: Path) -> None:

@@ -1,12 +1,12 @@
 // The frame of the page: navigation by the address after #, sign-in, messages.
 import { LitElement, html, nothing, svg } from "./vendor/lit.js";
-import { Refused, post, remove } from "./api.js";
-import { load, model, subscribe, watch } from "./model.js";
+import { load, model, post, Refused, remove, subscribe, watch } from "./model.js";
 import { t } from "./words.js";
 import "./events.js";
 import "./health.js";
 import "./now.js";
 import "./sounds.js";
+import "./teach.js";
 
 const icons = {
   now: svg`<path d="M3 10v4M7.500 7v10M12 4v16M16.500 8v8M21 10.500v3"/>`,

@@ -1,7 +1,6 @@
 // What happened: a day at a glance, the list with its filters, and one event with its sound, its scores and its verdict.
 import { LitElement, html, nothing, repeat, svg } from "./vendor/lit.js";
-import { get, post, put, remove, url } from "./api.js";
-import { can, colour, model, nameOf, subscribe } from "./model.js";
+import { can, colour, get, model, nameOf, post, put, remove, subscribe, url } from "./model.js";
 import { clipState, clock, dayName, dayOf, dayTitle, duration, momentOf, number, priorityName, shift, t, timeOf } from "./words.js";
 import { drawSpectrum } from "./now.js";
 
@@ -14,8 +13,8 @@ const icon = (name) => html`<svg viewBox="0 0 24 24" fill="none" stroke="current
 
 class Events extends LitElement {
   static properties = { place: {}, day: { state: true }, events: { state: true }, next: { state: true }, hours: { state: true },
-    sound: { state: true }, source: { state: true }, verdict: { state: true }, open: { state: true }, busy: { state: true }, help: { state: true }, missed: { state: true }, reports: { state: true } };
-  constructor() { super(); this.events = []; this.next = null; this.hours = []; this.reports = []; this.sound = this.source = this.verdict = ""; this.undo = []; }
+    sound: { state: true }, source: { state: true }, verdict: { state: true }, min_peak: { state: true }, has_clip: { state: true }, open: { state: true }, busy: { state: true }, help: { state: true }, missed: { state: true }, reports: { state: true }, taught: { state: true } };
+  constructor() { super(); this.events = []; this.next = null; this.hours = []; this.reports = []; this.sound = this.source = this.verdict = this.min_peak = this.has_clip = ""; this.undo = []; }
   createRenderRoot() { return this; }
 
   connectedCallback() {
@@ -40,7 +39,7 @@ class Events extends LitElement {
     if (changed.has("open") && this.open && !changed.get("open")) this.listed = scrollY;
   }
 
-  get filters() { return { day: this.day, sound: this.sound, source: this.source, verdict: this.verdict }; }
+  get filters() { return { day: this.day, sound: this.sound, source: this.source, verdict: this.verdict, min_peak: this.min_peak, clip: this.has_clip }; }
 
   async load(after = null) {
     this.busy = true;
@@ -64,7 +63,7 @@ class Events extends LitElement {
     if (shown && this.open.event.offset === null) this.open = { ...this.open, event: { ...this.open.event, ...shown, verdict: this.open.event.verdict } };
     if (this.day !== dayOf(new Date())) return;
     for (const event of model.recent) {
-      if ((this.sound && event.sound !== this.sound) || (this.source && event.source !== this.source) || this.verdict) continue;
+      if ((this.sound && event.sound !== this.sound) || (this.source && event.source !== this.source) || event.peak < Number(this.min_peak) || this.verdict || this.has_clip) continue;
       const at = this.events.findIndex(({ id }) => id === event.id);
       if (at >= 0) this.events[at] = { ...this.events[at], ...event, verdict: this.events[at].verdict };
       else if (dayOf(event.onset) === this.day) this.events.unshift(event);
@@ -239,7 +238,9 @@ class Events extends LitElement {
         <label class="row small other"><span class="dim">${t("it_was")}</span>
           <select class="field" @change=${(change) => change.target.value && this.review("wrong", change.target.value)}>
             <option value="">…</option>${model.info.sounds.filter(({ id }) => id !== event.sound).map(({ id, name }) => html`<option value=${id} ?selected=${event.verdict_sound === id}>${name}</option>`)}
-          </select></label></div>` : nothing}
+          </select></label>
+        <button class="ask small" @click=${() => { this.taught = event; }}>${t("this_is")}</button>
+        ${event.verdict === "wrong" ? html`<st-veto offer .sound=${event.sound} .source=${event.source}></st-veto>` : nothing}</div>` : nothing}
       <div class="row spread"><p class="mono dim">${event.id}</p>
         ${event.clip === "kept" ? html`<div class="row">${can("write") ? html`<button class="button" @click=${() => this.discard(`clips/${event.id}`, t("clip_delete_sure"))}>${t("clip_delete")}</button>
           <button class="button" aria-pressed=${event.pinned} @click=${() => this.pin(!event.pinned)}>${event.pinned ? t("kept_for_good") : t("keep_for_good")}</button>` : nothing}
@@ -266,10 +267,12 @@ class Events extends LitElement {
           <section class="panel">${this.strip()}</section>
           <div class="row spread">
             <div class="chips" role="group" aria-label=${t("verdict")}>${[["", t("all")], ["none", t("not_reviewed")], ["right", t("right")], ["wrong", t("wrong")]].map(([id, name]) => html`
-              <button class="chip" aria-pressed=${is("verdict", id)} @click=${() => this.set({ verdict: id })}>${name}</button>`)}</div>
+              <button class="chip" aria-pressed=${is("verdict", id)} @click=${() => this.set({ verdict: id })}>${name}</button>`)}
+              <button class="chip" aria-pressed=${is("has_clip", "kept")} @click=${() => this.set({ has_clip: this.has_clip ? "" : "kept" })}>${t("with_clip")}</button></div>
             <div class="row tools">
               <select class="field" aria-label=${t("sound")} @change=${(event) => this.set({ sound: event.target.value })}><option value="">${t("every_sound")}</option>${model.info.sounds.map(({ id, name }) => html`<option value=${id} ?selected=${is("sound", id)}>${name}</option>`)}</select>
               ${model.info.sources.length > 1 ? html`<select class="field" aria-label=${t("source")} @change=${(event) => this.set({ source: event.target.value })}><option value="">${t("everywhere")}</option>${model.info.sources.map(({ id, name }) => html`<option value=${id}>${name}</option>`)}</select>` : nothing}
+              <select class="field" aria-label=${t("score")} @change=${(event) => this.set({ min_peak: event.target.value })}><option value="">${t("any_score")}</option>${[.5, .7, .9].map((score) => html`<option value=${score} ?selected=${is("min_peak", String(score))}>${t("score_from", { score: number(score, 1) })}</option>`)}</select>
               ${can("write") ? html`<button class="button" @click=${() => { this.missed = true; }}>${t("missed_one")}</button>` : nothing}
               <a class="button" href=${url("events.csv", this.filters)} download>CSV</a>
             </div></div>
@@ -282,6 +285,7 @@ class Events extends LitElement {
         ${this.open ? this.detail() : nothing}
       </div>
       ${this.missed ? this.missedForm() : nothing}
+      ${this.taught ? html`<st-example .event=${this.taught} @closed=${() => { this.taught = null; }}></st-example>` : nothing}
       ${this.help ? html`<dialog open aria-label=${t("keys")}><h2>${t("keys")}</h2><dl class="facts keys">
         ${[["j", t("key_next")], ["k", t("key_before")], [t("space"), t("key_play")], ["r", t("right")], ["w", t("wrong")], ["u", t("undo")], ["n", t("key_unreviewed")], ["←", t("day_before")], ["→", t("day_after")], ["Esc", t("close")]].map(([key, what]) => html`<dt><kbd>${key}</kbd></dt><dd>${what}</dd>`)}</dl>
         <button class="button primary" @click=${() => { this.help = false; }}>${t("close")}</button></dialog>` : nothing}`;

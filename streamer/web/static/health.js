@@ -1,7 +1,6 @@
 // How the daemon is: sources, model, delivery, room on disk, what was dropped, who is signed in.
 import { LitElement, html, nothing } from "./vendor/lit.js";
-import { get, post, remove } from "./api.js";
-import { can, model, nameOf } from "./model.js";
+import { can, get, model, nameOf, post, remove } from "./model.js";
 import { amount, dayName, dayOf, number, phaseName, roomName, t } from "./words.js";
 
 const count = (value) => (typeof value === "number" ? number(value) : value ?? "–");

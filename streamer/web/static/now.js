@@ -1,7 +1,6 @@
 // What is heard at this moment: a card for each source with its spectrogram, and what sounds.
 import { LitElement, html, nothing, repeat } from "./vendor/lit.js";
-import { put } from "./api.js";
-import { can, colour, model, nameOf, subscribe, watch } from "./model.js";
+import { can, colour, model, nameOf, put, subscribe, watch } from "./model.js";
 import { clock, duration, number, phaseName, rich, t } from "./words.js";
 
 const SPAN_S = 30;
@@ -38,18 +37,18 @@ export function drawSpectrum(canvas, pieces, end, span_s) {
 }
 
 class SourceCard extends LitElement {
-  static properties = { source: {}, selected: { type: Boolean } };
+  static properties = { source: {}, selected: { type: Boolean }, taught: { state: true } };
   createRenderRoot() { return this; }
 
   connectedCallback() {
     super.connectedCallback();
     this.leave = subscribe((kind) => {
-      if (kind === "spectrum") this.draw();
+      if (kind === "spectrum") { if (this.hasSpectrum) this.draw(); else this.requestUpdate(); }
       else if (["heard", "state", "control", "event", "events"].includes(kind)) this.requestUpdate();
     });
   }
   disconnectedCallback() { super.disconnectedCallback(); this.leave(); }
-  updated() { this.draw(); this.drawLanes(); }
+  updated() { this.hasSpectrum = Boolean(model.spectra[this.source.id]?.length); this.draw(); this.drawLanes(); }
 
   get end() {
     const pieces = model.spectra[this.source.id], last = pieces?.at(-1);
@@ -136,6 +135,8 @@ class SourceCard extends LitElement {
         ${this.selected ? html`<canvas class="spectrum" width="480" height="64" role="img" aria-label=${t("spectrogram_30_s")}></canvas>` : nothing}
         <canvas class="lanes" role="img" aria-label=${t("scores_30_s")}></canvas>
       </div>
+      ${this.selected && can("write") ? html`<div class="teach"><button class="ask small" ?disabled=${!model.spectra[id]?.length} @click=${() => { this.taught = [...(model.spectra[id] ?? [])]; }}>${t("this_is")}</button></div>` : nothing}
+      ${this.taught?.length ? html`<st-example .source=${id} .pieces=${this.taught} @closed=${() => { this.taught = null; }}></st-example>` : nothing}
       <ul class="heard" aria-label=${t("heard_now")}>
         ${top.length ? top.map(([label, score]) => html`<li><span>${label}</span>
           <span class="bar"><i .style=${`width: ${Math.round(100 * score)}%`}></i></span><span class="value">${number(score, 2)}</span></li>`)

@@ -1,7 +1,6 @@
 // Each sound: when it is heard, its threshold, and how many events a day another threshold would give.
 import { LitElement, html, nothing, svg } from "./vendor/lit.js";
-import { get, post, put, remove } from "./api.js";
-import { can, colour, model, nameOf, subscribe } from "./model.js";
+import { can, colour, get, model, nameOf, post, put, remove, subscribe } from "./model.js";
 import { amount, clock, dayOf, duration, heardWords, number, profileName, rich, shift, shortDay, t, weekdays } from "./words.js";
 
 const odds = (score) => score / (1 - score);
@@ -116,7 +115,7 @@ class Sounds extends LitElement {
       ${this.heat(id, counts)}
       ${threshold ? html`<div><label class="row spread small"><span class="dim">${t("begins_at")}</span><output><b>${number(threshold.on, 2)}</b></output></label>
         <input class="slider" type="range" min="0.02" max="0.98" step="0.01" aria-label=${t("threshold_of", { name })} .value=${threshold.set} ?disabled=${!can("write")} @change=${(event) => this.set(`threshold/${id}`, Number(event.target.value))}>
-        <div class="row spread small dim"><span>${t("hears_more")}</span><span>${t("fewer_mistakes")}</span></div>${this.consequences(id, threshold)}</div>` : nothing}
+        <div class="row spread small dim"><span>${t("hears_more")}</span><span>${t("fewer_mistakes")}</span></div>${this.consequences(id, threshold)}</div><st-veto .sound=${id} .source=${this.source}></st-veto>` : nothing}
       ${heardWords[heard] ? html`<p class="small dim">${heardWords[heard]}</p>` : nothing}
     </article>`;
   }
@@ -128,7 +127,8 @@ class Sounds extends LitElement {
         <div class="chips" role="group" aria-label=${t("days")}>${[7, 30, 90].map((days) => html`<button class="chip" aria-pressed=${this.days === days} @click=${() => { this.days = days; this.load(); }}>${amount(days, "day")}</button>`)}</div></div></header>
       ${can("write") && profile ? html`<section class="panel row spread below"><div><h2>${t("sensitivity")}</h2><p class="small dim">${t("for_all_sounds")}</p></div>
         <div class="chips" role="group" aria-label=${t("sensitivity")}>${model.info.profiles.map((name) => html`<button class="chip" aria-pressed=${profile === name} @click=${() => this.set("profile", name)}>${profileName(name)}</button>`)}</div></section>` : nothing}
-      <div class="sounds">${model.info.sounds.map((sound) => this.card(sound))}</div>`;
+      <div class="sounds">${model.info.sounds.map((sound) => this.card(sound))}</div>
+      <st-taught></st-taught><st-recurring></st-recurring>`;
   }
 }
 customElements.define("st-sounds", Sounds);
