@@ -129,6 +129,7 @@ def operating_points(
     left.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title="Precision and recall")
     right.set(xlabel="false alarms an hour", ylabel="recall", ylim=(0, 1), title="What recall costs")
     right.set_xscale("symlog", linthresh=1)
+    right.set_xlim(left=-0.1)
     for axes in (left, right):
         axes.grid(alpha=0.3)
     left.legend(loc="lower left", fontsize=8)
