@@ -4,7 +4,8 @@
 
 `thresholds.yaml` is what `streamer eval thresholds` prints. The events of a profile are replayed from scores
 that are kept in out/scores, and judged by score.py of the folder of tools, as all of `make quality` is. The
-line goes through `balanced`: the odds that every sound needs are multiplied.
+line goes through `balanced`: the odds that every sound needs are multiplied, as a source's sensitivity does.
+That has rows of its own.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from streamer.config.control import PROFILES as SENSITIVITIES
 from streamer.config.schema import Config, load_config
 from streamer.errors import InputError, StreamerError
 from streamer.evaluation import bed, plots
@@ -111,11 +113,14 @@ def _measure(options: argparse.Namespace) -> str:
     scorer, model = open_scorer(config, options.model)
     scores = SavedScores(scorer, config, options.scores, model)
     judge = Judge(tools, config, scores, known_sounds(options.soundscapes))
+    for name, odds in SENSITIVITIES.items():
+        if odds != 1:
+            profiles[f"sensitivity {name}"] = multiplied(profiles["balanced"], odds)
     parts, lines, points = [], {}, {}
     for i, (kind, made) in enumerate(recordings.items()):
         found = {name: judge.figures(name, str(i), made, on) for name, on in profiles.items()}
         parts.append(f"{kind}\n\n{table(found, _COLUMNS)}")
-        points[kind] = {name: point(own) for name, own in found.items()}
+        points[kind] = {name: point(found[name]) for name in PROFILES}
         if options.picture is not None:
             lines[kind] = [
                 point(judge.figures("line", str(i), made, multiplied(profiles["balanced"], odds)))
