@@ -43,7 +43,7 @@ _SPARSE = ("--events-per-minute", "0.1", "--distractors-per-minute", "0.0166667"
 _FAINT_DBFS = (-52.0, -42.0)
 """of music and speech beneath: about as loud as the background of the soundscapes"""
 _HOME_DBFS = (-45.0, -25.0)
-_COLUMNS = {
+COLUMNS = {
     "hits": "hits",
     "FA/h": "false_alarms_per_hour",
     "on background": "during_background",
@@ -139,6 +139,11 @@ def find_tools(folder: Path, out: Path) -> Tools:
     return Tools(folder, python, out)
 
 
+def known_sounds(folder: Path) -> set[str]:
+    """The sounds that the tools judge."""
+    return set(yaml.safe_load((folder / "groups.yaml").read_text(encoding="utf-8"))["groups"])
+
+
 @dataclass(frozen=True)
 class Clips:
     """What soundscapes are made of."""
@@ -229,11 +234,11 @@ def _cell(figures: Mapping[str, Any], keys: str) -> str:
     return "-" if value is None else str(value) if isinstance(value, int) else f"{value:.2f}"
 
 
-def _table(rows: Mapping[str, Mapping[str, Any]]) -> str:
+def table(rows: Mapping[str, Mapping[str, Any]], columns: Mapping[str, str] = COLUMNS) -> str:
     """Markdown."""
     cells = [
-        ["", *_COLUMNS],
-        *([name, *(_cell(row, keys) for keys in _COLUMNS.values())] for name, row in rows.items()),
+        ["", *columns],
+        *([name, *(_cell(row, keys) for keys in columns.values())] for name, row in rows.items()),
     ]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
@@ -243,8 +248,8 @@ def _table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="make quality", description=(__doc__ or "").splitlines()[0])
+def add_recordings(parser: argparse.ArgumentParser) -> None:
+    """The options that say which recordings are judged, and by whose scores."""
     add = parser.add_argument
     add("--soundscapes", type=Path, required=True, help="the folder of tools")
     add("--data", type=Path, required=True, help="with esc50-free/, yamnet/ and, for --teacher, teacher/")
@@ -253,10 +258,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--seeds", type=int, nargs="+", default=[1, 2, 3])
     add("--folds", type=int, nargs="+", default=[1, 2, 3, 4])
     add("--duration", type=int, default=600, help="seconds of a dense recording (%(default)s)")
-    add("--teacher", action="store_true", help="judge the detection with the scores of the teacher, too")
-    add("--teacher-config", type=Path, help="thresholds for that; else those of --config")
     add("--bed", type=Path, nargs="+", default=[], help="tables of clips of music, speech and ambience")
     add("--out", type=Path, default=Path("out/quality"))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="make quality", description=(__doc__ or "").splitlines()[0])
+    add = parser.add_argument
+    add_recordings(parser)
+    add("--teacher", action="store_true", help="judge the detection with the scores of the teacher, too")
+    add("--teacher-config", type=Path, help="thresholds for that; else those of --config")
     options = parser.parse_args(arguments)
     try:
         print(_measure(options))
@@ -274,7 +285,7 @@ def _measure(options: argparse.Namespace) -> str:
     files = bed.choose_clips(options.bed, config) if options.bed else {}
     recordings = make_recordings(tools, Clips(data / "esc50-free", options.folds, files), options)
     groups = options.soundscapes / "groups.yaml"
-    known = set(yaml.safe_load(groups.read_text(encoding="utf-8"))["groups"])
+    known = known_sounds(options.soundscapes)
     scorer, _ = open_scorer(config, options.model)
     yamnet = ("--model", data / "yamnet/yamnet.tflite", "--class-map", data / "yamnet/yamnet_class_map.csv")
     for recording in [recording for kind in recordings.values() for recording in kind]:
@@ -307,7 +318,7 @@ def _measure(options: argparse.Namespace) -> str:
     for i, (kind, made) in enumerate(recordings.items()):
         minutes = sum(read_length(recording) for recording in made) / 60
         found = {title: tools.score(name, str(i), made) for title, name in rows.items()}
-        parts.append(f"{minutes:.0f} minutes, {kind}\n\n{_table(found)}")
+        parts.append(f"{minutes:.0f} minutes, {kind}\n\n{table(found)}")
     return "\n\n".join(parts)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from streamer.config.schema import Config
 from streamer.detection.decider import Decider
+from streamer.detection.pipeline import Pipeline
 from streamer.errors import InputError
 from streamer.inference.worker import Scorer
 from streamer.run.offline import detect
@@ -141,9 +142,12 @@ class SavedScores:
         path = self._folder / f"{self._model}-{name}.npz"
         if not path.exists():
             scores: list[Scores] = []
-            for _ in detect(
-                recording, every_window(config), _Recording(self._scorer, scores), source_id=name
-            ):
+
+            def see(_: Pipeline, __: Window, scored: Scores | None) -> None:
+                if scored is not None:
+                    scores.append(scored)
+
+            for _ in detect(recording, every_window(config), self._scorer, source_id=name, observe=see):
                 pass
             frames = [s.frames if s.frames is not None else s.clip[None] for s in scores]
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -186,19 +190,6 @@ class SavedScores:
         says_when = frames if frame_s else None
         clip = frames.max(axis=0)
         return Scores(name, index, start, end, clip, says_when, frame_s)
-
-
-class _Recording:
-    """A `Scorer` that records the scores of another."""
-
-    def __init__(self, scorer: Scorer, into: list[Scores]) -> None:
-        self.labels, self.window_s = scorer.labels, scorer.window_s
-        self._scorer, self._into = scorer, into
-
-    def score(self, windows: Sequence[Window]) -> list[Scores]:
-        scores = self._scorer.score(windows)
-        self._into += scores
-        return scores
 
 
 def total(counts: Iterable[Mapping[str, Count]]) -> dict[str, Count]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +100,39 @@ def precision_recall_curves(path: Path, truth: Truth, scores: Matrix, labels: Se
     axes.set_title(f"Precision and recall (average precision){note}")
     axes.grid(alpha=0.3)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5) if few else None, fontsize=9)
+    figure.savefig(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """How well events are found with some thresholds."""
+
+    recall: float
+    precision: float
+    false_an_hour: float
+
+
+def operating_points(
+    path: Path, lines: Mapping[str, Sequence[Point]], named: Mapping[str, Mapping[str, Point]]
+) -> None:
+    """Precision by recall, and recall by false alarms an hour: each kind's line, with its named points."""
+    figure = _figure(12, 5)
+    left, right = figure.subplots(1, 2)
+    for kind, line in lines.items():
+        drawn = left.plot([p.recall for p in line], [p.precision for p in line], marker=".", label=kind)
+        colour = drawn[0].get_color()
+        right.plot([p.false_an_hour for p in line], [p.recall for p in line], marker=".", color=colour)
+        for name, p in named.get(kind, {}).items():
+            for axes, at in ((left, (p.recall, p.precision)), (right, (p.false_an_hour, p.recall))):
+                axes.plot(*at, marker="o", color=colour)
+                axes.annotate(name, at, xytext=(6, 4), textcoords="offset points", fontsize=8)
+    left.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title="Precision and recall")
+    right.set(xlabel="false alarms an hour", ylabel="recall", ylim=(0, 1), title="What recall costs")
+    right.set_xscale("symlog", linthresh=1)
+    right.set_xlim(left=-0.1)
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    left.legend(loc="lower left", fontsize=8)
     figure.savefig(path)
 
 

@@ -10,8 +10,9 @@ import pytest
 
 from streamer.config.schema import Config
 from streamer.data.synthesis import write_wav
-from streamer.evaluation.events import Span, write_truth
+from streamer.evaluation.events import SavedScores, Span, every_window, write_truth
 from streamer.evaluation.frames import FRAMES, NEWEST, judge, write_scores
+from streamer.run.offline import detect
 from streamer.types import Scores, Window
 
 RATE = 16000
@@ -61,3 +62,16 @@ def test_scores_are_written_as_sed_scores_eval_reads_them(recording: Path, tmp_p
     assert float(rows[-1][1]) == pytest.approx(30.0)
     loud = [float(onset) for onset, _, score in rows if float(score) > 0.4]
     assert (loud[0], loud[-1]) == pytest.approx((12.0, 15.96), abs=0.05)
+
+
+def test_saved_scores_give_the_events_of_the_recording(recording: Path, tmp_path: Path) -> None:
+    """A replay without audio has the same events at the same times, also from the file that was kept."""
+    saved = SavedScores(Loudness(), CONFIG, tmp_path / "kept", "loudness")
+    name = saved.keep(recording, CONFIG)
+    detected = list(detect(recording, every_window(CONFIG), Loudness(), source_id=name))
+    for scores in (saved, SavedScores(Loudness(), CONFIG, tmp_path / "kept", "loudness")):
+        replayed = scores.replay(scores.keep(recording, CONFIG), CONFIG)
+        assert [(e.phase, e.onset, e.offset, e.emitted_at) for e in replayed] == [
+            (e.phase, e.onset, e.offset, e.emitted_at) for e in detected
+        ]
+        assert replayed[0].phase == "start"
