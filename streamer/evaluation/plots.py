@@ -115,17 +115,20 @@ class Point:
 def operating_points(
     path: Path, lines: Mapping[str, Sequence[Point]], named: Mapping[str, Mapping[str, Point]]
 ) -> None:
-    """Precision by recall, and recall by false alarms an hour: each kind's line, with its named points."""
+    """Precision by recall, and recall by false alarms an hour: a line a kind, up to three named points."""
     figure = _figure(12, 5)
     left, right = figure.subplots(1, 2)
+    markers: dict[str, str] = {}
     for kind, line in lines.items():
         drawn = left.plot([p.recall for p in line], [p.precision for p in line], marker=".", label=kind)
         colour = drawn[0].get_color()
         right.plot([p.false_an_hour for p in line], [p.recall for p in line], marker=".", color=colour)
-        for name, p in named.get(kind, {}).items():
+        for (name, p), marker in zip(named.get(kind, {}).items(), "vo^", strict=False):
+            markers[name] = marker
             for axes, at in ((left, (p.recall, p.precision)), (right, (p.false_an_hour, p.recall))):
-                axes.plot(*at, marker="o", color=colour)
-                axes.annotate(name, at, xytext=(6, 4), textcoords="offset points", fontsize=8)
+                axes.plot(*at, marker=marker, markersize=9, color=colour, clip_on=False)
+    for name, marker in markers.items():
+        left.plot([], [], marker=marker, markersize=9, color="grey", linestyle="none", label=name)
     left.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title="Precision and recall")
     right.set(xlabel="false alarms an hour", ylabel="recall", ylim=(0, 1), title="What recall costs")
     right.set_xscale("symlog", linthresh=1)

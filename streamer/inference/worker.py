@@ -68,7 +68,11 @@ class About:
 
 
 class Worker(Protocol):
-    """Serves the event loop. Windows of several sources become batches."""
+    """Serves the event loop. Windows of several sources become batches.
+
+    It counts `batches`, `batch_windows`, `inference_s` and `worker_restarts` in `Metrics`, and names there
+    `devices` and `engine`.
+    """
 
     async def start(self) -> About:
         """Load the model. Raises ModelError."""
