@@ -17,7 +17,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,8 @@ from websockets.typing import Subprotocol
 import streamer.run.assemble
 from streamer.config.schema import ModelSettings, example, load_config
 from streamer.inference.process.child import ChildWorker
+from streamer.inference.worker import Worker
+from streamer.metrics import Metrics
 from streamer.model.labels import AUDIOSET
 from streamer.nodes.flac import encode
 from streamer.nodes.hops import now
@@ -248,6 +249,12 @@ def report(
         print(f"a link was lost: {reason}")
 
 
+def timed_worker(settings: ModelSettings, metrics: Metrics, **others: Any) -> Worker:
+    """As `open_worker` without a fleet, with the engine that takes a known time."""
+    own = {name: others[name] for name in ("n_sources", "heads")}
+    return ChildWorker(settings, metrics, engine="tools.shard:Timed", **own)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nodes", type=int, default=500)
@@ -257,8 +264,7 @@ def main() -> None:
     parser.add_argument("--daemon", metavar="CONFIG", help="be the daemon")
     given = parser.parse_args()
     if given.daemon is not None:
-        worker = partial(ChildWorker, engine="tools.shard:Timed")
-        streamer.run.assemble.open_worker = worker  # type: ignore[attr-defined]  # as the tests do
+        streamer.run.assemble.open_worker = timed_worker  # type: ignore[attr-defined]  # as the tests do
         sys.argv = ["streamer", "run", "--config", given.daemon]
         from streamer.cli import main as run  # noqa: PLC0415  # the daemon alone
 

@@ -11,16 +11,25 @@ import os
 import signal
 import socket
 import time
-from functools import partial
+from typing import Any
 
 import streamer.run.assemble
 from streamer.cli import main
+from streamer.config.schema import ModelSettings
 from streamer.inference.process.child import ChildWorker, Limits
+from streamer.inference.worker import Worker
+from streamer.metrics import Metrics
 
 ENGINE = f"tests.inference.engines:{os.environ.get('STREAMER_TEST_ENGINE', 'Quick')}"
-streamer.run.assemble.open_worker = partial(  # type: ignore[assignment]  # the same class, with other arguments
-    ChildWorker, engine=ENGINE, limits=Limits(load_s=60, batch_s=3)
-)
+
+
+def quick_worker(settings: ModelSettings, metrics: Metrics, **others: Any) -> Worker:
+    """As `open_worker` without a fleet, with the engine of the tests."""
+    own = {name: others[name] for name in ("n_sources", "heads")}
+    return ChildWorker(settings, metrics, engine=ENGINE, limits=Limits(load_s=60, batch_s=3), **own)
+
+
+streamer.run.assemble.open_worker = quick_worker
 if os.environ.get("STREAMER_TEST_RESOLVER") == "hangs":
     socket.getaddrinfo = lambda *_, **__: time.sleep(1e6)
 if ping_s := os.environ.get("STREAMER_TEST_PING"):
