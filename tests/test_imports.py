@@ -38,7 +38,7 @@ ORDER = [
 """each part imports only from rows above its own; within a row and a part, without a circle"""
 TORCH = {
     "model": "ast.py checkpoint.py convert.py fbank.py",
-    "inference": "engines/torch.py engines/graphs.py engines/packed.py",
+    "inference": "engines/torch.py engines/cuda_graphs.py engines/packed.py",
     "data": "crops.py paths.py teacher.py",
     "evaluation": "report.py rivals.py",
     "training": "",

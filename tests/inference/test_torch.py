@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from streamer.config.schema import ModelSettings
 from streamer.errors import InferenceError, ModelError
 from streamer.inference.engines import processor, speed
-from streamer.inference.engines.graphs import graph_sizes
+from streamer.inference.engines.cuda_graphs import graph_sizes
 from streamer.inference.engines.packed import can_pack, pack
 from streamer.inference.engines.torch import TorchEngine, choose_dtype
 from streamer.model import checkpoint

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from streamer.config.schema import ModelSettings
 from streamer.errors import InferenceError, ModelError
-from streamer.inference.engines.graphs import Forward, Graphed
+from streamer.inference.engines.cuda_graphs import Forward, Graphed
 from streamer.inference.engines.packed import can_pack, pack
 from streamer.inference.engines.processor import bfloat16_units
 from streamer.inference.engines.scores import as_scores
