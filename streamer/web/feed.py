@@ -175,7 +175,9 @@ class Feed:
         """The bytes of a client's stream, as they come, until the feed ends."""
         yield b"retry: 3000\n\n"
         if client.so_far is not None:  # half a minute would hold up the event loop for some frames of audio
-            yield (await in_thread(client.so_far, "spectrogram")).encode()
+            text = await in_thread(client.so_far, "spectrogram")
+            client.so_far = None  # it has the samples, 2 MB
+            yield text.encode()
         while not (client.closed and not client.waiting):
             if not client.waiting:
                 client.ready.clear()

@@ -295,12 +295,14 @@ def test_sixteen_pages_that_do_not_read_are_bounded_in_bytes(site: Site) -> None
         assert len(ours) >= CLIENTS_MAX
         return sum(map(len, texts)) + sum(one.get_write_buffer_size() for one in ours)
 
-    async def put(n: int) -> None:
+    async def put(n: int) -> int:
+        """What waits then, before the last hundred messages can be written."""
         for k in range(n):
             site.page.feed.put(event(event_id=f"{k:012x}"))
             site.page.feed.put(hearing(k))
             if k % 100 == 0:
                 await asyncio.sleep(0.02)
+        return await queued()
 
     def now(task: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(task, site.loop).result(60)
@@ -308,10 +310,8 @@ def test_sixteen_pages_that_do_not_read_are_bounded_in_bytes(site: Site) -> None
     with ExitStack() as stack:
         for _ in range(CLIENTS_MAX):
             stack.enter_context(listening(site, "?spectrum=kitchen", receives=4096))
-        now(put(300))
-        early = now(queued())
-        now(put(600))
-        assert 0 < max(early, now(queued())) < CLIENTS_MAX * (128 << 10)
+        assert 0 < max(now(put(300)), now(put(600))) < CLIENTS_MAX * (128 << 10)
+        assert [one for one in site.page.feed._clients if one.so_far is not None] == []  # nor its samples
     now(until_none(site))
 
 
