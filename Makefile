@@ -16,7 +16,7 @@ TEST_PACKAGES := mosquitto mosquitto-clients openssl pulseaudio pulseaudio-utils
 test:  ## all tests; one of them: make test PYTEST_ARGS="tests/config -k nearest"
 	@scripts/venv dev
 	@scripts/debian-packages $(TEST_PACKAGES)
-	.venv/bin/pytest -n 4 --dist worksteal $(PYTEST_ARGS)
+	.venv/bin/pytest -n 3 --dist worksteal $(PYTEST_ARGS)
 
 test-avx2: export ONEDNN_MAX_CPU_ISA = AVX2
 test-avx2: export ATEN_CPU_CAPABILITY = avx2
@@ -24,7 +24,7 @@ test-avx2: test  ## as test, with this CPU seen as one that has AVX2 and no more
 
 test-fast:  ## the tests that need no broker, no audio server and no training: under a minute
 	@scripts/venv dev
-	.venv/bin/pytest -m "not slow" -n 4 --dist worksteal $(PYTEST_ARGS)
+	.venv/bin/pytest -m "not slow" -n 3 --dist worksteal $(PYTEST_ARGS)
 
 CHAOS_ARGS ?= --faults 1000 --rate 280 --pause 0.6
 
