@@ -382,7 +382,7 @@ def test_a_clip_plays(browser: Browser, tmp_path: Path) -> None:
         it.page.wait_for_function("() => document.querySelector('audio')?.duration > 0")
         assert audio.evaluate("audio => audio.duration") == pytest.approx(6.0, abs=0.1)
         drawn = "canvas => new Set(canvas.getContext('2d').getImageData(0, 0, 20, 64).data).size > 4"
-        assert it.page.locator("st-clip canvas").evaluate(drawn)
+        it.page.wait_for_function(drawn, arg=it.page.locator("st-clip canvas").element_handle())
         it.page.keyboard.press(" ")
         it.page.wait_for_function("() => document.querySelector('audio').currentTime > 0")
 
