@@ -34,7 +34,7 @@ def test_what_it_says_of_itself(directory: Path) -> None:
     assert engine.labels == tuple(f"sound {i}" for i in range(7))
     assert (engine.window_s, engine.frame_s, engine.sample_rate) == (1.0, 0.16, 16000)
     assert (engine.kind, str(engine.device)) == ("onnx, float32", "cpu")
-    for word in ("small", "7 labels", "1 s", "0.16 s", "ONNX Runtime", "CPU", "float32", "1 threads"):
+    for word in ("small", "7 labels", "1 s", "0.16 s", "ONNX Runtime", "CPU", "float32", "1 thread"):
         assert word in engine.describe()
 
 

@@ -80,10 +80,11 @@ class GraphEngine(ABC):
     def describe(self) -> str:
         """One line for people: which model, how, on what."""
         frames = f", frames of {self.frame_s:g} s" if self.frame_s else ""
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
         chosen = f"; {self.chosen}" if self.chosen else ""
         return (
             f"{self.name}: {len(self.labels)} labels, windows of {self.window_s:g} s{frames};"
-            f" {self.runtime}, CPU, {self.dtype} ({self._why}), {self.threads} threads{chosen}"
+            f" {self.runtime}, CPU, {self.dtype} ({self._why}), {threads}{chosen}"
         )
 
     def score(self, windows: Sequence[Window]) -> list[Scores]:

@@ -89,7 +89,8 @@ class TorchEngine:
         """One line for people: which model, how, on what."""
         frames = f", frames of {self.frame_s:g} s" if self.frame_s else ""
         where = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
-        threads = f", {torch.get_num_threads()} threads" if self.device.type == "cpu" else ""
+        n_threads = torch.get_num_threads()
+        threads = f", {n_threads} thread{'s' if n_threads > 1 else ''}" if self.device.type == "cpu" else ""
         dtype = str(self.dtype).removeprefix("torch.")
         chosen = f"; {self.chosen}" if self.chosen else ""
         return (
