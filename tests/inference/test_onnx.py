@@ -36,6 +36,7 @@ def test_what_it_says_of_itself(directory: Path) -> None:
     assert (engine.kind, str(engine.device)) == ("onnx, float32", "cpu")
     for word in ("small", "7 labels", "1 s", "0.16 s", "ONNX Runtime", "CPU", "float32", "1 thread"):
         assert word in engine.describe()
+    assert "1 threads" not in engine.describe()
 
 
 def test_eight_bits_are_near(tmp_path: Path) -> None:
