@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+import transformers
 from torch import Tensor
 from torchaudio.functional import resample
-from transformers import ASTFeatureExtractor
 
 from streamer.model import features
 from streamer.model.config import FbankConfig
@@ -64,7 +64,9 @@ def test_equals_the_published_extractor(compute: Compute, kind: str, seconds: fl
     audio = _signal(kind, seconds)
 
     ours = compute(FbankConfig(), audio[None])[0]
-    theirs = ASTFeatureExtractor()(audio, sampling_rate=RATE, return_tensors="pt")["input_values"][0]
+    theirs = transformers.ASTFeatureExtractor()(audio, sampling_rate=RATE, return_tensors="pt")[
+        "input_values"
+    ][0]
 
     torch.testing.assert_close(ours, theirs, atol=TOLERANCE, rtol=0)
 
@@ -83,7 +85,7 @@ def test_equals_the_published_extractor(compute: Compute, kind: str, seconds: fl
 def test_every_field(compute: Compute, config: FbankConfig) -> None:
     """Every field of a `preprocessor_config.json` means what it means to `transformers`."""
     audio = _signal("voice", 2.0, config.sampling_rate)
-    extractor = ASTFeatureExtractor(
+    extractor = transformers.ASTFeatureExtractor(
         sampling_rate=config.sampling_rate,
         num_mel_bins=config.num_mel_bins,
         max_length=config.max_length,
@@ -118,7 +120,9 @@ def test_other_rates(compute: Compute, sample_rate: int) -> None:
     resampled = resample(torch.from_numpy(audio).double(), sample_rate, RATE).float().numpy()
 
     ours = compute(FbankConfig(), audio[None], sample_rate)[0]
-    theirs = ASTFeatureExtractor()(resampled, sampling_rate=RATE, return_tensors="pt")["input_values"][0]
+    theirs = transformers.ASTFeatureExtractor()(resampled, sampling_rate=RATE, return_tensors="pt")[
+        "input_values"
+    ][0]
 
     torch.testing.assert_close(ours, theirs, atol=TOLERANCE, rtol=0)
 
