@@ -1,4 +1,4 @@
-"""What all tests share: fixtures, each in a file of its own, their order, where the fastest engine is noted."""
+"""What all tests share: fixtures, each in a file of its own, their order, where the best engine is noted."""
 
 from __future__ import annotations
 
