@@ -27,6 +27,8 @@ N_EVENTS = 1000 * CYCLES
 GROUP = 5000
 BEEPS = """
 import array, sys, time
+
+pytestmark = pytest.mark.slow
 while True:
     for peak in [9000] * 10 + [0] * 10:
         sys.stdout.buffer.write(array.array('h', [peak, -peak] * 800).tobytes())

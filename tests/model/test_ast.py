@@ -77,6 +77,7 @@ def test_activation(tmp_path: Path, activation: str) -> None:
     assert _differs(tmp_path, hidden_act=activation) < TOLERANCE
 
 
+@pytest.mark.slow
 def test_base(tmp_path: Path) -> None:
     """The published size: 86.6 million weights, 527 labels."""
     fields: dict[str, Any] = {

@@ -22,6 +22,8 @@ from streamer.training.settings import DistillSettings, load_recipe
 from tests.data.test_crops import piece
 from tests.training.progress import NoProgress
 
+pytestmark = pytest.mark.slow
+
 SIREN = AUDIOSET.index("Siren")
 
 
