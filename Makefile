@@ -1,6 +1,7 @@
 # `make` alone prints this list. Each target sets up what it needs: .venv, and Debian packages where apt can be used.
 
 .DEFAULT_GOAL := help
+unexport PYTHONDONTWRITEBYTECODE  # tests start the program some hundred times: it is compiled once, not at each start
 .PHONY: help run test test-avx2 test-fast chaos faults soak fuzz fleet-sim check lock hashes sbom audit quality screenshots vendor few-shot clean
 
 help:  ## this list

@@ -20,7 +20,7 @@ import yaml
 
 from streamer.config.control import PROFILES as SENSITIVITIES
 from streamer.config.schema import Config, load_config
-from streamer.errors import InputError, StreamerError
+from streamer.errors import InputError
 from streamer.evaluation import bed, plots
 from streamer.evaluation.events import SavedScores
 from streamer.evaluation.thresholds import PROFILES, at, open_scorer
@@ -33,6 +33,7 @@ from tools.quality import (
     find_tools,
     known_sounds,
     make_recordings,
+    run_tool,
     table,
     write_events,
 )
@@ -94,13 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_recordings(parser)
     add("--scores", type=Path, default=Path("out/scores"), help="folder that keeps scores")
     add("--picture", type=Path, help="draw the line between the profiles there")
-    options = parser.parse_args(arguments)
-    try:
-        print(_measure(options))
-    except StreamerError as error:
-        print(f"profiles: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    return run_tool(parser, _measure, arguments)
 
 
 def _measure(options: argparse.Namespace) -> str:

@@ -16,7 +16,7 @@ import os
 import subprocess
 import sys
 import venv
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -268,11 +268,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_recordings(parser)
     add("--teacher", action="store_true", help="judge the detection with the scores of the teacher, too")
     add("--teacher-config", type=Path, help="thresholds for that; else those of --config")
+    return run_tool(parser, _measure, arguments)
+
+
+def run_tool(
+    parser: argparse.ArgumentParser,
+    measure: Callable[[argparse.Namespace], str],
+    arguments: Sequence[str] | None,
+) -> int:
+    """Print what is measured with the options, or the error in a line; its exit code."""
     options = parser.parse_args(arguments)
     try:
-        print(_measure(options))
+        print(measure(options))
     except StreamerError as error:
-        print(f"make quality: {error}", file=sys.stderr)
+        print(f"{parser.prog}: {error}", file=sys.stderr)
         return error.exit_code
     return 0
 

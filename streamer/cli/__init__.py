@@ -109,9 +109,9 @@ def main() -> None:
     except SystemExit as stop:
         sys.exit(UsageError.exit_code if stop.code == _USAGE else stop.code)
     except Exception as error:
-        told = for_people(error)
-        if told is None:
+        known = for_people(error)
+        if known is None:
             raise
-        lines = "\n".join(map(printable, str(told).split("\n")))
+        lines = "\n".join(map(printable, str(known).split("\n")))
         print(f"streamer: {lines}", file=sys.stderr)
-        sys.exit(told.exit_code)
+        sys.exit(known.exit_code)

@@ -94,10 +94,10 @@ def show(
         event = reader.event(event_id)
         reviews = reader.reviews(event.id)
     if as_json:
-        said = [{**asdict(review), "at": utc(review.at)} for review in reviews]
-        typer.echo(json.dumps({**event_fields(event), "reviews": said}, ensure_ascii=False))
+        listed = [{**asdict(review), "at": utc(review.at)} for review in reviews]
+        typer.echo(json.dumps({**event_fields(event), "reviews": listed}, ensure_ascii=False))
         return
-    _say(_line(event))
+    _print(_line(event))
     rows = {
         "id": event.id,
         "began": local(event.onset),
@@ -114,10 +114,10 @@ def show(
     }
     for name, value in rows.items():
         if value:
-            _say(f"  {name:<10}{value}")
+            _print(f"  {name:<10}{value}")
     for review in reviews:
         what = " ".join(part for part in (review.verdict or "taken back", _instead(review.sound)) if part)
-        _say(f"  {'review':<10}{local(review.at)}  {what}{f': {review.note}' if review.note else ''}")
+        _print(f"  {'review':<10}{local(review.at)}  {what}{f': {review.note}' if review.note else ''}")
 
 
 @app.command(epilog="Example: streamer events review 5a18c1 wrong --sound door_knock")
@@ -141,7 +141,7 @@ def review(
         if not history.review(db, event.id, kept, sound=sound, note=note):
             raise InputError(f"{event.id}: it was deleted meanwhile")
     with reading(directory) as reader:
-        _say(_line(reader.event(event.id)))
+        _print(_line(reader.event(event.id)))
 
 
 @app.command(epilog="Example: streamer events pin 5a18c1")
@@ -161,7 +161,7 @@ def pin(
                 f"{event.id}: pinned clips would be more than half of clips.max_mb: {clips.max_mb}"
             )
     with reading(directory) as reader:
-        _say(_line(reader.event(event.id)))
+        _print(_line(reader.event(event.id)))
 
 
 @app.command(epilog='Example: streamer events missed doorbell --source hall --at "2026-11-27 20:14:05"')
@@ -188,14 +188,14 @@ def missed(
                     parts.append(one.note)
                 if one.clip == "kept" and one.clip_start is not None:
                     parts.append(str(clip_path(directory, one.clip_id, one.clip_start)))
-                _say("  ".join(parts))
+                _print("  ".join(parts))
         return
     if source is None or at is None:
         raise UsageError("say where and when: --source NAME --at TIME")
     onset = moment(at)
     with editing(directory) as db:
         history.add_missed(db, source, sound, onset, onset + duration(lasting), note)
-    _say(f"noted: {sound} at {source}, {local(onset)}")
+    _print(f"noted: {sound} at {source}, {local(onset)}")
 
 
 @app.command(epilog="Example: streamer events export --audio clips-of-home && streamer train clips-of-home")
@@ -249,7 +249,7 @@ def forget(
     ] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Delete events, with all that was said of them, messages and clips, and the scores of that time.
+    """Delete events, with their reviews, messages and clips, and the scores of that time.
 
     What sounds just now stays until it has ended. With --broker it is the states and devices of this node at
     the broker that are deleted, and no events; stop the daemon first, which would publish them again.
@@ -304,7 +304,7 @@ def _list(reader: Reader, wanted: Filter, limit: int, last: str) -> None:
         if shown == limit:
             is_more = True
             break
-        _say(_line(event))
+        _print(_line(event))
         shown += 1
     if not shown:
         typer.echo(
@@ -320,10 +320,10 @@ def _line(event: Event) -> str:
     else:
         length = f"{'>' if event.is_cut else ''}{event.offset - event.onset:.1f} s"
     clip = {"kept": "pinned" if event.pinned else "clip"}.get(event.clip, "")
-    said = " ".join(part for part in (clip, event.verdict or "", _instead(event.verdict_sound)) if part)
+    marks = " ".join(part for part in (clip, event.verdict or "", _instead(event.verdict_sound)) if part)
     return (
         f"{local(event.onset)}  {event.source:<16}{event.sound:<24}{length:>9}"
-        f"  {event.peak:.2f}{event.level_dbfs:>6.0f} dBFS  {event.id}  {said}"
+        f"  {event.peak:.2f}{event.level_dbfs:>6.0f} dBFS  {event.id}  {marks}"
     ).rstrip()
 
 
@@ -376,7 +376,7 @@ def _copy(clip: Path, to: Path) -> None:
         raise StreamerError(f"{to}: cannot be written: {error.strerror}") from None
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     """Print it for people: what would steer a terminal is shown as a mark."""
     typer.echo("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line))
 

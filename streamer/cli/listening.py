@@ -243,10 +243,10 @@ def _outcome(attempt: Callable[[], str]) -> str | StreamerError:
     try:
         return attempt()
     except Exception as error:
-        told = for_people(error)
-        if told is None:
+        known = for_people(error)
+        if known is None:
             raise
-        return told
+        return known
 
 
 def _model_line(config: Config) -> str:

@@ -157,8 +157,8 @@ def _reason(error: Exception) -> str:  # noqa: PLR0911  # one line a kind of err
     match error:
         case InvalidStatus():
             body = error.response.body or b""
-            said = printable(body.decode(errors="replace").strip()[:200])
-            return f"it refuses this node: {said or error.response.status_code}"
+            answer = printable(body.decode(errors="replace").strip()[:200])
+            return f"it refuses this node: {answer or error.response.status_code}"
         case ConnectionClosed() if error.rcvd is not None:
             return printable(error.rcvd.reason) or f"it was closed with code {error.rcvd.code}"
         case ConnectionClosed():

@@ -41,7 +41,7 @@ from streamer.run.broker_link import BrokerLink
 from streamer.run.daemon import Daemon
 from streamer.run.fingerprints import fingerprints
 from streamer.run.model import heads_of, warn_of_unsupported_sounds, with_measured_hop
-from streamer.run.page import Page, metrics_server, open_page
+from streamer.run.page import Page, metrics_server, open_page, page_parts
 from streamer.run.reload import Reloader
 from streamer.sinks.logger import LogSink
 from streamer.sinks.terminal import TerminalSink
@@ -119,17 +119,10 @@ async def serve(
         broker = await _broker_link(config, directory, writer, metrics, control, shared, stack)
         page: Page | None = None
         if config.web.enabled:
-            page = open_page(
-                config,
-                lambda: daemon.config,
-                directory,
-                control,
-                health.report,
-                tapes,
-                metrics_page,
-                demos,
-                shared,
+            shown = page_parts(
+                config, lambda: daemon.config, directory, control, health.report, tapes, demos, shared
             )
+            page = open_page(config.web, shown, metrics_page)
             writer.sinks.append(page.feed)
         writer.sinks += _alerts(
             config, targets, writer, lambda: daemon.config.names, tapes, metrics, directory

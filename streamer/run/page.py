@@ -72,38 +72,55 @@ def metrics_server(port: int, routes: Sequence[ScopedRoute]) -> WebServer:
     return WebServer("metrics", application(routes, nobody), "127.0.0.1", port)
 
 
-def open_page(
+def page_parts(
     config: Config,
     in_use: Callable[[], Config],
     directory: Path | None,
     control: Control,
     report: Callable[[], Mapping[str, object]],
     tapes: Tapes,
-    more: Sequence[ScopedRoute],
     demos: Set[str] = frozenset(),
     shared: Shared | None = None,
-) -> Page:
-    """`in_use` gives the configuration after reloads; `more` are routes that are served, too.
+) -> Parts:
+    """What the page of a configuration shows and changes; `in_use` gives that configuration after reloads.
 
     `demos` has the sources that play the demo, and may change; `shared` is for whoever has a signed address.
 
     Raises ConfigError where everybody on the network could do everything.
     """
-    web = config.web
-    sessions = open_sessions(web, directory)
-    api, feed = _api(config, in_use, directory, control, report, tapes, sessions, demos, shared)
-    control.subscribe(lambda _: feed.changed("control", api.settings.control_fields()))
+    zone, zone_name = home_zone()
+    return Parts(
+        config=in_use,
+        control=control,
+        directory=directory,
+        report=report,
+        feed=Feed(tapes, lambda event: event_message(event, config.node, names=in_use().names)),
+        tapes=tapes,
+        demos=demos,
+        commands=Commands(),
+        sessions=open_sessions(config.web, directory),
+        zone=zone,
+        zone_name=zone_name,
+        heard=lambda sound: hub.verdict(config.model.path, in_use().sounds[sound].labels),
+        shared=shared,
+    )
+
+
+def open_page(web: WebSettings, parts: Parts, more: Sequence[ScopedRoute] = ()) -> Page:
+    """`more` are routes that are served, too."""
+    api = Api(parts)
+    parts.control.subscribe(lambda _: parts.feed.changed("control", api.settings.control_fields()))
     routes = [*api.routes, *more]
     app = application(
         routes,
-        sessions,
+        parts.sessions,
         hosts=(web.host, *web.hosts),
         ingress_proxies=web.ingress_proxies,
         needs_password=web.host not in LOOPBACK,
     )
     server = WebServer("page", app, web.host, web.port, next_free_port=web.next_free_port)
     server.bind()
-    return Page(server, feed, routes, api.trials)
+    return Page(server, parts.feed, routes, api.trials)
 
 
 def every_route() -> list[ScopedRoute]:
@@ -114,38 +131,7 @@ def every_route() -> list[ScopedRoute]:
         ),
         Health(Metrics(), Notifier()),
     )
-    control, nobody = Control(config, JsonFile(None, "")), open_sessions(config.web, None)
+    control, tapes = Control(config, JsonFile(None, "")), Tapes()
     shared = Shared(Path(os.devnull), "", lambda: config, Tapes())
-    api, _ = _api(config, lambda: config, None, control, dict, Tapes(), nobody, frozenset(), shared)
+    api = Api(page_parts(config, lambda: config, None, control, dict, tapes, shared=shared))
     return [*api.routes, *metrics_routes(Exposition(Metrics(), health), health)]
-
-
-def _api(
-    config: Config,
-    in_use: Callable[[], Config],
-    directory: Path | None,
-    control: Control,
-    report: Callable[[], Mapping[str, object]],
-    tapes: Tapes,
-    sessions: Sessions,
-    demos: Set[str],
-    shared: Shared | None,
-) -> tuple[Api, Feed]:
-    feed = Feed(tapes, lambda event: event_message(event, config.node, names=in_use().names))
-    zone, zone_name = home_zone()
-    parts = Parts(
-        config=in_use,
-        control=control,
-        directory=directory,
-        report=report,
-        feed=feed,
-        tapes=tapes,
-        demos=demos,
-        commands=Commands(),
-        sessions=sessions,
-        zone=zone,
-        zone_name=zone_name,
-        heard=lambda sound: hub.verdict(config.model.path, in_use().sounds[sound].labels),
-        shared=shared,
-    )
-    return Api(parts), feed

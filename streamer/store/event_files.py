@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import fields
 from typing import Any
 
 from streamer.core.times import utc
@@ -18,36 +19,22 @@ COLUMNS = (
     *("note", "clip", "clip_start", "model", "id"),
 )
 """of a table"""
+_FIELDS = [field.name for field in fields(Event) if field.name != "seq"]
 
 
 def event_fields(event: Event) -> dict[str, Any]:
     """All that is known of an event, plain values; times are RFC 3339, UTC."""
     return {
-        "id": event.id,
-        "source": event.source,
-        "sound": event.sound,
+        **{name: getattr(event, name) for name in _FIELDS},
         "onset": utc(event.onset),
         "offset": _utc(event.offset),
         "duration_s": None if event.offset is None else round(event.offset - event.onset, 3),
         "seen_at": utc(event.seen_at),
-        "is_cut": event.is_cut,
         "peak": round(event.peak, 4),
         "level_dbfs": round(event.level_dbfs, 1),
         "labels": {label: round(score, 4) for label, score in event.labels.items()},
-        "verified": event.verified,
-        "notify": event.notify,
-        "priority": event.priority,
-        "latency_ms": event.latency_ms,
-        "model": event.model,
-        "rule": event.rule,
-        "clip": event.clip,
         "clip_start": _utc(event.clip_start),
         "clip_end": _utc(event.clip_end),
-        "clip_bytes": event.clip_bytes,
-        "pinned": event.pinned,
-        "verdict": event.verdict,
-        "verdict_sound": event.verdict_sound,
-        "note": event.note,
     }
 
 

@@ -7,8 +7,9 @@ import json
 import math
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from streamer.store.codec import NOT_AS_WRITTEN, event_of
 from streamer.store.retention import KeptClip
@@ -21,16 +22,55 @@ CLIP_ID = {"event": "id", "missed": f"'{MISSED}' || seq"}
 TURN = 1000
 """rows that retention removes at a time"""
 
-_UPSERT = """
-INSERT INTO event (id, source, sound, onset, offset, seen_at, cut, peak, level_dbfs, labels, verified, notify,
-                   priority, latency_ms, model, rule)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, (SELECT id FROM rule WHERE rule = ?))
-ON CONFLICT (id) DO UPDATE SET
-    onset = excluded.onset, offset = excluded.offset, seen_at = excluded.seen_at, cut = excluded.cut,
-    peak = excluded.peak, level_dbfs = excluded.level_dbfs, labels = excluded.labels,
-    verified = excluded.verified, notify = excluded.notify, priority = excluded.priority
+
+class _Column(NamedTuple):
+    """How the history keeps a field of `SoundEvent`."""
+
+    field: str
+    name: str
+    write: Callable[[Any], object] = lambda value: value
+    read: Callable[[Any], object] = lambda value: value
+    is_fixed: bool = False
+    """the start says it, and no later phase changes it"""
+
+
+def _finite(otherwise: float = 0.0) -> Callable[[float], float]:
+    return lambda value: float(value) if math.isfinite(value) else otherwise
+
+
+def _labels(labels: Mapping[str, float]) -> str:
+    scores = {label: round(_finite()(score), 4) for label, score in labels.items()}
+    return json.dumps(scores, ensure_ascii=False, separators=(",", ":"))
+
+
+def optional_bool(value: object) -> bool | None:
+    """As SQLite has it, which knows no booleans."""
+    return None if value is None else bool(value)
+
+
+_COLUMNS = (
+    _Column("id", "id", is_fixed=True),
+    _Column("source_id", "source", is_fixed=True),
+    _Column("sound", "sound", is_fixed=True),
+    _Column("onset", "onset"),
+    _Column("offset", "offset"),
+    _Column("heard_at", "seen_at"),
+    _Column("peak", "peak", _finite()),
+    _Column("level_dbfs", "level_dbfs", _finite(SILENCE_DBFS)),
+    _Column("labels", "labels", _labels, json.loads),
+    _Column("verified", "verified", read=optional_bool),
+    _Column("notify", "notify", read=bool),
+    _Column("priority", "priority"),
+)
+"""Every field that the history keeps: written, and read again where a crash has left an event open."""
+_NAMES = ", ".join(column.name for column in _COLUMNS)
+_CHANGES = ", ".join(f"{column.name} = excluded.{column.name}" for column in _COLUMNS if not column.is_fixed)
+_UPSERT = f"""
+INSERT INTO event ({_NAMES}, cut, latency_ms, model, rule)
+VALUES ({"?, " * len(_COLUMNS)} ?, ?, ?, (SELECT id FROM rule WHERE rule = ?))
+ON CONFLICT (id) DO UPDATE SET {_CHANGES}, cut = excluded.cut
 WHERE event.offset IS NULL OR (event.cut AND NOT excluded.cut AND excluded.offset IS NOT NULL)
-"""
+"""  # noqa: S608  constants
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,61 +109,22 @@ def record(
     """
     if rule and event.phase == "start":
         db.execute("INSERT OR IGNORE INTO rule (rule) VALUES (?)", (rule,))
-    db.execute(
-        _UPSERT,
-        (
-            event.id,
-            event.source_id,
-            event.sound,
-            event.onset,
-            event.offset,
-            event.heard_at,
-            cut,
-            _number(event.peak),
-            _number(event.level_dbfs, SILENCE_DBFS),
-            json.dumps(
-                {label: round(_number(score), 4) for label, score in event.labels.items()},
-                ensure_ascii=False,
-                separators=(",", ":"),
-            ),
-            event.verified,
-            event.notify,
-            event.priority,
-            round(1000 * max(0.0, event.emitted_at - event.heard_at)),
-            model,
-            rule,
-        ),
-    )
+    kept = [column.write(getattr(event, column.field)) for column in _COLUMNS]
+    latency_ms = round(1000 * max(0.0, event.emitted_at - event.heard_at))
+    db.execute(_UPSERT, (*kept, cut, latency_ms, model, rule))
 
 
 def left_open(db: sqlite3.Connection, *, but: set[str]) -> list[SoundEvent]:
     """Events that have not ended, other than those that go on now. One that makes no sense ends at once."""
-    rows = db.execute(
-        "SELECT id, source, sound, onset, seen_at, peak, level_dbfs, labels, verified, notify, priority "
-        "FROM event WHERE offset IS NULL ORDER BY seq"
-    ).fetchall()
+    rows = db.execute(f"SELECT {_NAMES} FROM event WHERE offset IS NULL ORDER BY seq").fetchall()  # noqa: S608  constants
     events = []
-    for event_id, source, sound, onset, seen_at, peak, level_dbfs, labels, verified, notify, priority in rows:
+    for event_id, *values in rows:
         if event_id in but:
             continue
         try:
+            kept = zip(_COLUMNS, (event_id, *values), strict=True)
             events.append(
-                event_of(
-                    {
-                        "id": event_id,
-                        "source_id": source,
-                        "sound": sound,
-                        "phase": "update",
-                        "onset": onset,
-                        "peak": peak,
-                        "labels": json.loads(labels),
-                        "level_dbfs": level_dbfs,
-                        "heard_at": seen_at,
-                        "verified": None if verified is None else bool(verified),
-                        "notify": bool(notify),
-                        "priority": priority,
-                    }
-                )
+                event_of({"phase": "update"} | {column.field: column.read(value) for column, value in kept})
             )
         except NOT_AS_WRITTEN:
             db.execute("UPDATE event SET offset = onset, cut = 1 WHERE id = ?", (event_id,))
@@ -262,7 +263,3 @@ def missed_without_clip(db: sqlite3.Connection, since: float) -> list[tuple[str,
         f"SELECT {CLIP_ID['missed']}, source, sound, onset, offset FROM missed WHERE clip = 'none' AND at > ?"  # noqa: S608  constants
     )
     return [tuple(row) for row in db.execute(query, (since,))]
-
-
-def _number(value: float, otherwise: float = 0.0) -> float:
-    return float(value) if math.isfinite(value) else otherwise

@@ -131,7 +131,7 @@ class _Row:
 
 
 class Log:
-    """The log on disk; in memory, and that is said loudly, while the disk does not take it."""
+    """The event log on disk; in memory, which the log of the daemon says, while the disk does not take it."""
 
     def __init__(
         self,
@@ -676,7 +676,7 @@ class Log:
             self._cursor_file = None
 
     def _log_failure(self, reason: str) -> None:
-        """Once in a while, and loudly: the promise is weaker."""
+        """Log at most once in a while that events are kept in memory alone: a crash would lose them."""
         now = time.monotonic()
         if now - self._logged_at >= LOG_PACE_S:
             self._logged_at = now

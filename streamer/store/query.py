@@ -16,7 +16,7 @@ from streamer.errors import InputError, StreamerError
 from streamer.store.codec import NOT_AS_WRITTEN, decode_event
 from streamer.store.cursors import read_progress
 from streamer.store.database import aside_of, back_up, check, text_of
-from streamer.store.history import CLIP_ID, table_of
+from streamer.store.history import CLIP_ID, optional_bool, table_of
 from streamer.store.layouts import CURSORS, FILE, LAYOUTS, QUARTER_S
 from streamer.types import SoundEvent
 
@@ -182,7 +182,7 @@ _SQL = {
 _READ: dict[str, Callable[[Any], Any]] = {
     "is_cut": bool,
     "labels": json.loads,
-    "verified": lambda value: None if value is None else bool(value),
+    "verified": optional_bool,
     "notify": bool,
     "rule": lambda value: None if value is None else json.loads(value),
     "pinned": bool,

@@ -63,7 +63,7 @@ class RecurrenceWatch:
             if key == (report.source_id, report.sound):
                 self._heard[key] = now = time.time()
                 if key in self._metrics.overdue:
-                    self._tell(Recurrence(*key, now, False, now, True, 0.0, one.every_s))
+                    self._report(Recurrence(*key, now, False, now, True, 0.0, one.every_s))
 
     async def run(self) -> None:
         """Ask the history until cancelled."""
@@ -87,7 +87,7 @@ class RecurrenceWatch:
         for one in found:
             heard = self._heard.get((one.source_id, one.sound))
             if heard is None or heard < now:  # else it is newer than what was read
-                self._tell(one)
+                self._report(one)
         return True
 
     def _note_begins(self, expected: Sequence[Expectation], now: float) -> None:
@@ -134,7 +134,7 @@ class RecurrenceWatch:
                 )
         return found
 
-    def _tell(self, found: Recurrence) -> None:
+    def _report(self, found: Recurrence) -> None:
         key = found.source_id, found.sound
         self._metrics.unheard_s[key] = found.listened_s
         if found.is_overdue:

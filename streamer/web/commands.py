@@ -39,9 +39,9 @@ class Commands:
         arguments: Sequence[str],
         source: str | None = None,
         *,
-        said: Callable[[str], None] = lambda _: None,
+        on_line: Callable[[str], None] = lambda _: None,
     ) -> dict[str, Any]:
-        """What the command says as JSON; `said` gets each line of its stderr. A cancelled one is killed.
+        """What the command says as JSON; `on_line` gets each line of its stderr. A cancelled one is killed.
 
         Raises StreamerError with what it says where it fails.
         """
@@ -56,7 +56,7 @@ class Commands:
                     path.write_text(yaml.safe_dump(values), encoding="utf-8")
                     chosen = [] if source is None else ["--source", source]
                     try:
-                        return await _run([*arguments, *chosen, "--config", str(path), "--json"], said)
+                        return await _run([*arguments, *chosen, "--config", str(path), "--json"], on_line)
                     except StreamerError as error:  # no path leaves the daemon
                         reason = str(error).removeprefix(f"{state}: ").replace(f"{state}/", "")
                         raise StreamerError(reason.replace(f"{folder}/", "")) from None
@@ -64,7 +64,7 @@ class Commands:
             self._n -= 1
 
 
-async def _run(arguments: Sequence[str], said: Callable[[str], None]) -> dict[str, Any]:
+async def _run(arguments: Sequence[str], on_line: Callable[[str], None]) -> dict[str, Any]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -78,7 +78,7 @@ async def _run(arguments: Sequence[str], said: Callable[[str], None]) -> dict[st
     try:
         async with asyncio.timeout(TIMEOUT_S):
             last, output, _ = await asyncio.gather(
-                _follow(process.stderr, said), _all_of(process.stdout), process.wait()
+                _follow(process.stderr, on_line), _all_of(process.stdout), process.wait()
             )
     except TimeoutError:
         raise StreamerError(
@@ -102,13 +102,13 @@ def _put_behind_everything(pid: int) -> None:
         Path(f"/proc/{pid}/oom_score_adj").write_text("1000", encoding="ascii")
 
 
-async def _follow(stream: asyncio.StreamReader | None, said: Callable[[str], None]) -> str:
-    """The last line that is not empty; each is handed to `said`."""
+async def _follow(stream: asyncio.StreamReader | None, on_line: Callable[[str], None]) -> str:
+    """The last line that is not empty; each is handed to `on_line`."""
     last = ""
     while stream is not None and (line := await stream.readline()):
         if text := line.decode(errors="replace").strip():
             last = text
-            said(text)
+            on_line(text)
     return last
 
 

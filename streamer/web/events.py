@@ -91,19 +91,19 @@ class Events:
 
     async def review(self, request: Request) -> Response:
         """Say whether an event was right or wrong, and what it was instead."""
-        return await self._judge(event_id_of(request), *self._said(await body_of(request)))
+        return await self._judge(event_id_of(request), *self._review_of(await body_of(request)))
 
     async def review_many(self, request: Request) -> Response:
         """Say the same of many events: all of them, or none."""
         body = await body_of(request)
-        event_ids, said = body.get("ids"), self._said(body)
+        event_ids, judged = body.get("ids"), self._review_of(body)
         if (
             not isinstance(event_ids, list)
             or not 0 < len(event_ids) <= IDS_MAX
             or not all(isinstance(one, str) for one in event_ids)
         ):
             raise RequestError(HTTPStatus.BAD_REQUEST, f"ids are those of at most {IDS_MAX} events")
-        verdict, sound, note = said
+        verdict, sound, note = judged
         directory = directory_of(self._parts.directory)
 
         def write() -> None:
@@ -117,7 +117,7 @@ class Events:
             self._parts.feed.changed("review", {"id": event_id, "verdict": verdict})
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
-    def _said(self, body: Mapping[str, Any]) -> tuple[str, str | None, str | None]:
+    def _review_of(self, body: Mapping[str, Any]) -> tuple[str, str | None, str | None]:
         """Verdict, sound and note of a review. Raises RequestError."""
         verdict, sound, note = body.get("verdict"), body.get("sound"), body.get("note") or None
         if verdict not in ("right", "wrong"):

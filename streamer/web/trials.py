@@ -124,7 +124,7 @@ class Trials:
         return self._latest
 
     async def _run(self, trial: Trial) -> None:
-        def said(line: str) -> None:
+        def note_progress(line: str) -> None:
             with suppress(ValueError):
                 trial.progress = int(line.removesuffix(" %")) / 100
 
@@ -138,7 +138,7 @@ class Trials:
                 directory_of(self._parts.directory),
                 ["replay", "--last", f"{trial.days}d", *tried, *shown],
                 trial.source,
-                said=said,
+                on_line=note_progress,
             )
             trial.found = await self._shown(found)
         except (StreamerError, RequestError, ValueError, KeyError) as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,15 +13,10 @@ import pytest
 from streamer.cli import main
 from streamer.data.synthesis import write_wav
 from streamer.teaching import record
+from tests.cli.command import Outcome
 from tests.teaching.test_record import taught
 
 pytestmark = pytest.mark.slow
-
-
-class Outcome(NamedTuple):
-    code: int
-    out: str
-    err: str
 
 
 Streamer = Callable[..., Outcome]

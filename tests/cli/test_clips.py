@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from streamer.capture.stream import read_file
-from tests.cli.test_store import streamer
+from tests.cli.command import streamer
 from tests.faults.program import watched, write
 from tests.faults.test_history import BEEPS
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("number", "after_s"), [(signal.SIGINT, 0.3), (signal.SIGINT, 1.0), (signal.SIGTERM, 2.0)]

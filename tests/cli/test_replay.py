@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cli.test_store import streamer
+from tests.cli.command import streamer
 from tests.faults.program import watched, write
 from tests.faults.test_history import BEEPS
 from tests.web.site import served

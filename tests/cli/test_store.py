@@ -6,8 +6,6 @@ import csv
 import io
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,27 +18,10 @@ from streamer.store.history import Model
 from streamer.store.layouts import FILE
 from streamer.store.log import Log, Recorded
 from streamer.types import SoundEvent
+from tests.cli.command import streamer
 from tests.reports import event, occurrence
 
 pytestmark = pytest.mark.slow
-
-
-def streamer(state: Path, *arguments: str, fails: int = 0) -> str:
-    """What the command says: on success its output, else its one line of error."""
-    environment = {**os.environ, "STATE_DIRECTORY": str(state), "TZ": "Pacific/Auckland", "COLUMNS": "200"}
-    result = subprocess.run(
-        [sys.executable, "-m", "streamer", *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-        env=environment,
-    )
-    assert result.returncode == fails, result.stdout + result.stderr
-    if fails:
-        assert result.stderr.count("\n") == 1, result.stderr
-        return result.stderr
-    assert result.stderr == ""
-    return result.stdout
 
 
 def recent(event_id: str, sound: str, ago_s: float) -> list[SoundEvent]:

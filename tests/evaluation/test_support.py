@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +22,7 @@ from streamer.evaluation.support import (
 from streamer.model import hub, support
 from streamer.model.support import Heard, Measured, Support, Tally, bounds
 from streamer.types import Scores
+from tests.cli.command import outcome
 
 pytestmark = pytest.mark.slow
 
@@ -153,10 +152,9 @@ def test_sounds_that_the_model_may_not_hear_are_named(tmp_path: Path) -> None:
         "sounds:\n  siren: {labels: [Siren]}\n  squeezebox: {labels: [Shofar]}\n"
         "mqtt: {enabled: false}\n"
     )
-    command = [sys.executable, "-m", "streamer", "check", "--config", str(path)]
-    said = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert said.returncode == 0, said.stderr
-    assert "not measured: squeezebox" in said.stdout
+    said = outcome("check", "--config", path)
+    assert said.code == 0, said.err
+    assert "not measured: squeezebox" in said.out
 
 
 def test_the_shipped_model_was_measured() -> None:

@@ -8,13 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import (
-    average_precision_score,
-    confusion_matrix,
-    precision_recall_curve,
-    roc_auc_score,
-    top_k_accuracy_score,
-)
 
 from streamer.evaluation.tagging import (
     average_precision,
@@ -30,20 +23,24 @@ from streamer.evaluation.tagging import (
 @given(st.integers(0, 2**32 - 1), st.integers(2, 60), st.integers(2, 30))
 def test_areas_are_those_of_scikit_learn(seed: int, n: int, n_values: int) -> None:
     """Average precision and ROC area agree, with many ties as without."""
+    from sklearn import metrics  # noqa: PLC0415  # takes a second, which not all workers have to spend
+
     rng = np.random.default_rng(seed)
     truth = rng.random(n) < 0.4
     truth[0], truth[1] = True, False
     scores = (rng.integers(n_values, size=n) / n_values).astype(np.float32)
-    assert average_precision(truth, scores) == pytest.approx(average_precision_score(truth, scores))
-    assert roc_auc(truth, scores) == pytest.approx(roc_auc_score(truth, scores))
+    assert average_precision(truth, scores) == pytest.approx(metrics.average_precision_score(truth, scores))
+    assert roc_auc(truth, scores) == pytest.approx(metrics.roc_auc_score(truth, scores))
     precision, recall = precision_recall(truth, scores)
-    theirs = precision_recall_curve(truth, scores)
+    theirs = metrics.precision_recall_curve(truth, scores)
     np.testing.assert_allclose(precision, theirs[0][:-1][::-1])
     np.testing.assert_allclose(recall, theirs[1][:-1][::-1])
 
 
 def test_figures_over_many_labels_are_those_of_scikit_learn() -> None:
     """mAP, mAUC, top-1, top-5 and the confusion matrix agree on clips with one label each."""
+    from sklearn import metrics  # noqa: PLC0415  # as above
+
     rng = np.random.default_rng(0)
     n, labels = 300, [f"label {i}" for i in range(9)]
     own = rng.integers(8, size=n)  # the last label never occurs
@@ -51,14 +48,18 @@ def test_figures_over_many_labels_are_those_of_scikit_learn() -> None:
     scores = (rng.random((n, 9)) + truth).astype(np.float32)
     result = evaluate(scores, truth, labels)
     assert result.mean_average_precision == pytest.approx(
-        average_precision_score(truth[:, :8], scores[:, :8], average="macro")
+        metrics.average_precision_score(truth[:, :8], scores[:, :8], average="macro")
     )
-    assert result.mean_auc == pytest.approx(roc_auc_score(truth[:, :8], scores[:, :8], average="macro"))
-    assert result.top1 == pytest.approx(top_k_accuracy_score(own, scores, k=1, labels=range(9)))
-    assert result.top5 == pytest.approx(top_k_accuracy_score(own, scores, k=5, labels=range(9)))
+    assert result.mean_auc == pytest.approx(
+        metrics.roc_auc_score(truth[:, :8], scores[:, :8], average="macro")
+    )
+    assert result.top1 == pytest.approx(metrics.top_k_accuracy_score(own, scores, k=1, labels=range(9)))
+    assert result.top5 == pytest.approx(metrics.top_k_accuracy_score(own, scores, k=5, labels=range(9)))
     assert set(result.average_precisions) == set(labels[:8])
     guess = scores.argmax(axis=1)
-    np.testing.assert_array_equal(confusion(truth, scores), confusion_matrix(own, guess, labels=range(9)))
+    np.testing.assert_array_equal(
+        confusion(truth, scores), metrics.confusion_matrix(own, guess, labels=range(9))
+    )
     assert math.isnan(result.group_accuracy)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from streamer.metrics import Metrics
 from streamer.store.log import Log, Recorded
 from streamer.store.query import reading
+from tests.cli.command import streamer
 from tests.faults.program import QUICK, watched, write
 from tests.faults.table import FAULTS, Fault
 from tests.store.test_query import MODEL, many
@@ -26,6 +27,8 @@ N_EVENTS = 1000 * CYCLES
 GROUP = 5000
 BEEPS = """
 import array, sys, time
+
+pytestmark = pytest.mark.slow
 while True:
     for peak in [9000] * 10 + [0] * 10:
         sys.stdout.buffer.write(array.array('h', [peak, -peak] * 800).tobytes())
@@ -33,12 +36,6 @@ while True:
         time.sleep(0.1)
 """
 """a second of sound, one of silence"""
-
-
-def streamer(state: Path, *arguments: str) -> str:
-    command = [sys.executable, "-m", "streamer", *arguments]
-    environment = {**os.environ, "STATE_DIRECTORY": str(state)}
-    return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
 
 
 def events(state: Path) -> list[dict[str, Any]]:

@@ -7,19 +7,27 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
-import ray
 import yaml
-from ray.scripts.scripts import cli
+from click import Group
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 UNITS = ("ray-head.service", "ray-worker.service")
 SAFE = "RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=/etc/streamer/ray-token"
+
+
+@pytest.fixture(scope="module")
+def ray_program() -> Group:
+    """The command `ray`."""
+    from ray.scripts.scripts import cli  # noqa: PLC0415  # takes a second, which not all workers have to spend
+
+    return cli
 
 
 def load(name: str) -> dict[str, Any]:
@@ -39,11 +47,11 @@ def ray_commands() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("line", list(ray_commands()))
-def test_ray_takes_the_commands(line: str) -> None:
+def test_ray_takes_the_commands(ray_program: Group, line: str) -> None:
     """Each option is one that `ray start` or `ray stop` has."""
     program, name, *arguments = shlex.split(re.sub(r"\$RAY_OPTIONS", "--num-cpus=0", line))
     assert program == "ray"
-    with cli.commands[name].make_context(name, arguments) as context:
+    with ray_program.commands[name].make_context(name, arguments) as context:
         assert context.params.get("head", True) or context.params["address"]
 
 
@@ -66,14 +74,14 @@ def test_the_units_are_clean(name: str, tmp_path: Path) -> None:
 def test_the_cluster_launcher_takes_its_file() -> None:
     """By Ray's own schema; each start has a token."""
     cluster = load("ray-cluster.yaml")
-    schema = Path(ray.__file__).parent / "autoscaler" / "ray-schema.json"
+    schema = resources.files("ray").joinpath("autoscaler/ray-schema.json")
     jsonschema.validate(cluster, json.loads(schema.read_text(encoding="utf-8")))
     for commands in (cluster["head_start_ray_commands"], cluster["worker_start_ray_commands"]):
         assert [line.startswith(SAFE) for line in commands if "ray start" in line] == [True]
     assert cluster["max_workers"] == len(cluster["provider"]["worker_ips"])
 
 
-def test_kubernetes() -> None:
+def test_kubernetes(ray_program: Group) -> None:
     """KubeRay sets the token; Ray has the version that is tested; memory is limited to what was asked for."""
     manifest = load("ray.kubernetes.yaml")
     spec = manifest["spec"]
@@ -82,7 +90,7 @@ def test_kubernetes() -> None:
     assert f"ray=={spec['rayVersion']}\n" in (ROOT / "constraints.txt").read_text(encoding="utf-8")
     (workers,) = spec["workerGroupSpecs"]
     assert workers["minReplicas"] <= workers["replicas"] <= workers["maxReplicas"]
-    start = cli.commands["start"]
+    start = ray_program.commands["start"]
     known = {option.lstrip("-") for one in start.params for option in one.opts}
     for group in (spec["headGroupSpec"], workers):
         assert set(group["rayStartParams"]) <= known

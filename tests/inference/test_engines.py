@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import ASTFeatureExtractor, ASTForAudioClassification
+import transformers
 
 from streamer.config.schema import ModelSettings
 from streamer.errors import InferenceError, ModelError
@@ -43,8 +43,8 @@ def open_(request: pytest.FixtureRequest) -> Open:
 def test_scores_are_those_of_transformers(open_: Open, directory: Path) -> None:
     """From audio to posteriors: sigmoids of the published model's logits."""
     engine = open_(directory)
-    theirs = ASTForAudioClassification.from_pretrained(directory).eval()
-    extractor = ASTFeatureExtractor.from_pretrained(directory)
+    theirs = transformers.ASTForAudioClassification.from_pretrained(directory).eval()
+    extractor = transformers.ASTFeatureExtractor.from_pretrained(directory)
 
     scores = engine.score([window()])[0]
 
@@ -151,8 +151,8 @@ def test_a_device_that_it_does_not_have(open_: Open, directory: Path) -> None:
 def test_a_model_for_one_label(open_: Open, tmp_path: Path) -> None:
     """Where labels exclude each other, scores are a softmax, as `transformers` has it; frames, too."""
     model = models.directory(tmp_path / "model", problem_type="single_label_classification")
-    theirs = ASTForAudioClassification.from_pretrained(model).eval()
-    x = ASTFeatureExtractor.from_pretrained(model)(
+    theirs = transformers.ASTForAudioClassification.from_pretrained(model).eval()
+    x = transformers.ASTFeatureExtractor.from_pretrained(model)(
         window().samples, sampling_rate=models.RATE, return_tensors="pt"
     )
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+import transformers
 from torch import Tensor
-from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
 
 SMALL = {
     "hidden_size": 32,
@@ -20,32 +20,32 @@ SMALL = {
 """a whole AST, in miniature"""
 
 
-def reference(seed: int = 0, **fields: object) -> ASTForAudioClassification:
+def reference(seed: int = 0, **fields: object) -> transformers.ASTForAudioClassification:
     """Theirs, in eval mode; also what they start at zero is random, so that all of it matters."""
     torch.manual_seed(seed)
-    model = ASTForAudioClassification(ASTConfig(**{**SMALL, **fields})).eval()
+    model = transformers.ASTForAudioClassification(transformers.ASTConfig(**{**SMALL, **fields})).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.normal_(1.0 if "layernorm" in name and "weight" in name else 0.0, 0.1)
     return model
 
 
-def save(model: ASTForAudioClassification, directory: Path, **options: object) -> Path:
+def save(model: transformers.ASTForAudioClassification, directory: Path, **options: object) -> Path:
     """As a published model comes: by their own `save_pretrained`."""
     model.save_pretrained(directory, **options)
     config = model.config
-    ASTFeatureExtractor(max_length=config.max_length, num_mel_bins=config.num_mel_bins).save_pretrained(
-        directory
-    )
+    transformers.ASTFeatureExtractor(
+        max_length=config.max_length, num_mel_bins=config.num_mel_bins
+    ).save_pretrained(directory)
     return directory
 
 
 @torch.no_grad()
-def logits(model: ASTForAudioClassification, x: Tensor) -> Tensor:
+def logits(model: transformers.ASTForAudioClassification, x: Tensor) -> Tensor:
     return model(x).logits
 
 
-def features(model: ASTForAudioClassification, batch: int = 2) -> Tensor:
+def features(model: transformers.ASTForAudioClassification, batch: int = 2) -> Tensor:
     """(B, T, M) of noise, as large as normalised log-mel energies are."""
     generator = torch.Generator().manual_seed(1)
     return torch.randn(batch, model.config.max_length, model.config.num_mel_bins, generator=generator)

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
-from transformers import ASTFeatureExtractor, ASTForAudioClassification
 
 from streamer.errors import ModelError
 from streamer.model import checkpoint
@@ -44,8 +44,10 @@ def test_what_we_save_transformers_loads(tmp_path: Path, frame_head: bool) -> No
     network, fbank = _ours(frame_head), FbankConfig(num_mel_bins=32, max_length=64, mean=-3.0, std=2.0)
     checkpoint.save(tmp_path / "model", network, fbank, dtype=torch.float32)
 
-    theirs, notes = ASTForAudioClassification.from_pretrained(tmp_path / "model", output_loading_info=True)
-    extractor = ASTFeatureExtractor.from_pretrained(tmp_path / "model")
+    theirs, notes = transformers.ASTForAudioClassification.from_pretrained(
+        tmp_path / "model", output_loading_info=True
+    )
+    extractor = transformers.ASTFeatureExtractor.from_pretrained(tmp_path / "model")
     loaded = checkpoint.load(tmp_path / "model")
 
     assert not any(notes.values()), notes

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+import transformers
 from torch import Tensor
-from transformers import ASTForAudioClassification
 
 from streamer.errors import ModelError
 from streamer.model import checkpoint, manifest
@@ -131,7 +131,9 @@ def test_published_recipes(
     convert(_saved(tmp_path, weights), tmp_path / "model")
 
     loaded = checkpoint.load(tmp_path / "model")
-    theirs, notes = ASTForAudioClassification.from_pretrained(tmp_path / "model", output_loading_info=True)
+    theirs, notes = transformers.ASTForAudioClassification.from_pretrained(
+        tmp_path / "model", output_loading_info=True
+    )
     assert not any(notes.values()), notes
     assert loaded.labels == labels
     assert (loaded.fbank.mean, loaded.fbank.max_length) == (mean, max_length)

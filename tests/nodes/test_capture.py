@@ -14,6 +14,7 @@ import yaml
 
 from streamer.config.capture import load_capture
 from streamer.store.query import Filter, reading
+from tests.cli.command import outcome
 from tests.daemon import running
 from tests.faults.program import BESIDE, QUICK, Watched, watched, write
 from tests.nodes.processes import TOKEN, cable, free_port, gateway, node, sound, until
@@ -213,23 +214,21 @@ def test_an_open_gateway_is_refused(tmp_path: Path, sections: dict[str, object],
 
 def test_check_knows_nodes(tmp_path: Path) -> None:
     """`streamer check` reads certificates and tokens, and does not wait for a node."""
-    command = [sys.executable, "-m", "streamer", "check", "--config"]
     for tokens, code in ((f"pi {TOKEN}", 0), ("pi short", 78)):
         (tmp_path / "tokens").write_text(tokens)
         gateway = {"tokens_file": str(tmp_path / "tokens")}
         config = write(tmp_path, {"room": {"node": "pi"}}, gateway=gateway)
-        done = subprocess.run([*command, str(config)], capture_output=True, text=True, check=False)
-        assert done.returncode == code, done.stdout
-        assert "node pi: it connects by itself" in done.stdout
-    assert "should be a node's name and a token" in done.stdout
+        done = outcome("check", "--config", config)
+        assert done.code == code, done.out
+        assert "node pi: it connects by itself" in done.out
+    assert "should be a node's name and a token" in done.out
 
 
 def test_the_example_is_valid() -> None:
     """configs/capture/node.yaml is read, and so printed by `streamer config example node`."""
     path = Path("configs/capture/node.yaml")
     assert load_capture(path).node == "yard"
-    command = [sys.executable, "-m", "streamer", "config", "example", "node"]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == path.read_text()
+    assert outcome("config", "example", "node").out == path.read_text()
 
 
 def test_a_reload_cannot_open_a_gateway(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.command import Outcome, outcome
 from tests.mosquitto import HOST, Mosquitto
 
 pytestmark = pytest.mark.slow
@@ -71,16 +72,9 @@ def test_every_line_is_explained() -> None:
     assert {name for name in names if f"`{name}" not in said} == set()
 
 
-def service(*command: str, given: str = "") -> subprocess.CompletedProcess[str]:
+def service(*command: str, given: str = "") -> Outcome:
     """`given` comes from a pipe."""
-    return subprocess.run(
-        [sys.executable, "-m", "streamer", "service", *command],
-        input=given,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    return outcome("service", *command, given=given)
 
 
 @pytest.fixture
@@ -95,7 +89,7 @@ def test_install_and_uninstall(debian: Path) -> None:
     """Unit, drop-ins and configuration land in their places, are enabled, and go again; the settings stay."""
     root = f"--root={debian}"
     done = service("install", root, "--cuda", "--config", "configs/home.yaml")
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.code == 0, done.out + done.err
     etc = debian / "etc"
     unit = etc / "systemd/system/streamer.service"
     assert (etc / "systemd/system/multi-user.target.wants/streamer.service").is_symlink()
@@ -103,8 +97,8 @@ def test_install_and_uninstall(debian: Path) -> None:
     assert sys.prefix in (etc / "systemd/system/streamer.service.d/program.conf").read_text()
     assert (etc / "streamer/streamer.yaml").read_text() == (PROJECT / "configs/home.yaml").read_text()
     done = service("uninstall", root)
-    assert done.returncode == 0
-    assert "the broker still has its states and devices" in done.stderr  # there is none
+    assert done.code == 0
+    assert "the broker still has its states and devices" in done.err  # there is none
     assert not unit.exists()
     assert (etc / "streamer/streamer.yaml").exists()
     assert not (etc / "systemd/system/multi-user.target.wants/streamer.service").is_symlink()
@@ -120,10 +114,10 @@ def test_uninstalling_takes_the_devices_along(debian: Path, mosquitto: Mosquitto
     broker = ("-h", HOST, "-p", str(mosquitto.port))
     for topic in ("streamer/pi/status", "streamer/pi/yard/status", "streamer/loft/status"):
         subprocess.run(["mosquitto_pub", *broker, "-r", "-t", topic, "-m", "offline"], check=True)
-    assert service("install", root, "--config", str(config)).returncode == 0
+    assert service("install", root, "--config", str(config)).code == 0
     done = service("uninstall", root)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "deleted 2 retained messages at the broker" in done.stdout
+    assert (done.code, done.err) == (0, "")
+    assert "deleted 2 retained messages at the broker" in done.out
     command = ["mosquitto_sub", *broker, "-t", "streamer/#", "-F", "%t", "-W", "1"]
     left = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert left.stdout.split() == ["streamer/loft/status"]
@@ -137,18 +131,18 @@ def test_a_page_for_other_machines(debian: Path) -> None:
         "web: {enabled: true, host: 0.0.0.0}\n"
     )
     done = service("install", root, f"--config={config}")
-    assert done.returncode == 78
-    assert done.stderr == (
+    assert done.code == 78
+    assert done.err == (
         "streamer: web.host is 0.0.0.0, and there is no password: --page-password asks for one; "
         "nothing was done\n"
     )
     assert not (debian / "etc/systemd").exists()
-    assert service("install", root, f"--config={config}", "--page-password", given="short").returncode == 78
+    assert service("install", root, f"--config={config}", "--page-password", given="short").code == 78
     (debian / "etc/streamer").mkdir(exist_ok=True)
     (debian / "etc/streamer/alert-urls").write_text("phone ntfy://home/house\n")
     done = service("install", root, f"--config={config}", "--page-password", given="correct horse battery\n")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "The page: http://0.0.0.0:8927/" in done.stdout
+    assert done.code == 0, done.out + done.err
+    assert "The page: http://0.0.0.0:8927/" in done.out
     password = debian / "etc/streamer/web-password"
     assert stat.S_IMODE(password.stat().st_mode) == 0o600
     assert password.read_text().startswith("scrypt$")
@@ -173,8 +167,8 @@ def test_files_that_the_service_does_not_find(debian: Path) -> None:
     )
     before = sorted(debian.rglob("*"))
     done = service("install", f"--root={debian}", f"--config={config}")
-    assert done.returncode == 78
-    lines = done.stderr.splitlines()
+    assert done.code == 78
+    lines = done.err.splitlines()
     keys = ["sources.file.stream", "sources.home.stream", "sources.program.command", "model.path"]
     keys += ["mqtt.password_file", "mqtt.tls.ca_file"]
     assert [line.removeprefix("streamer: ").split(": ")[1] for line in lines] == keys
@@ -197,6 +191,6 @@ def test_it_refuses_politely(tmp_path: Path, debian: Path) -> None:
         (("uninstall", f"--root={debian}"), 64, "nothing is installed"),
     ]:
         done = service(*command)
-        assert done.returncode == code, done.stderr
-        assert words in done.stderr
+        assert done.code == code, done.err
+        assert words in done.err
     assert sorted(debian.rglob("*")) == before

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +21,7 @@ from streamer.run.discover import Discovery, discover, ignore
 from streamer.store.log import Log, Recorded
 from streamer.teaching.recurring import Cluster, Stretch, clusters
 from streamer.types import Hop, SoundEvent, Window
+from tests.cli.command import streamer
 from tests.detection import test_golden as golden
 from tests.detection.test_golden import LABELS, RATE
 from tests.run.test_replay import keep
@@ -99,14 +97,13 @@ async def test_what_recurs_is_found(tmp_path: Path) -> None:
 
 
 async def test_the_command(tmp_path: Path) -> None:
-    """As a process: words for people, JSON for programs, and a number that can be ignored."""
+    """Words for people, JSON for programs, and a number that can be ignored."""
     await lived_in(tmp_path, time.time() - 3600)
     config = tmp_path / "home.yaml"
     config.write_text(yaml.safe_dump({**VALUES, "state_dir": str(tmp_path)}))
 
     def said(*arguments: str) -> str:
-        command = [sys.executable, "-m", "streamer", "discover", "--config", str(config), *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ).stdout
+        return streamer(tmp_path, "discover", "--config", config, *arguments)
 
     found = json.loads(said("--json"))
     (one,) = found["sounds"]

@@ -6,7 +6,7 @@ import random
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import product
 from pathlib import Path
 
@@ -81,6 +81,22 @@ def test_an_event_is_one_row(tmp_path: Path) -> None:
         {"on": 0.5},
     )
     assert (only.verdict, only.is_cut, only.clip) == (None, False, "none")
+
+
+NOT_KEPT = {"phase", "offset", "score", "emitted_at"}
+"""of an event that goes on"""
+
+
+def test_what_a_crash_has_left_open_is_as_it_was(tmp_path: Path) -> None:
+    """Every field of an event comes back from the history, but those that are named here."""
+    known = replace(event("update"), verified=True, notify=False, priority="high")
+    defaults = {field.name: field.default for field in fields(SoundEvent)}
+    assert [name for name in defaults if getattr(known, name) == defaults[name]] == []
+    append(tmp_path, [known])
+    with closing(sqlite3.connect(tmp_path / FILE)) as db:
+        (found,) = history.left_open(db, but=set())
+    kept = [name for name in defaults if name not in NOT_KEPT]
+    assert [getattr(found, name) for name in kept] == [getattr(known, name) for name in kept]
 
 
 @pytest.mark.parametrize("scan", [10, 1000])

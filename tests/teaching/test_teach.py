@@ -6,7 +6,6 @@ import asyncio
 import csv
 import io
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from streamer.run.model import heads_of
 from streamer.store.log import Log, Recorded
 from streamer.store.score_files import About, minutes
 from streamer.types import Hop, SoundEvent, Window
+from tests.cli.command import streamer
 from tests.contract.wire import check
 from tests.daemon import configuration, running
 from tests.inference import models
@@ -43,20 +43,12 @@ AT_S = 9.0
 MODEL = {"engine": "onnx", "threads": 1}
 
 
-def streamer(state: Path, *arguments: object, fails: int = 0) -> str:
-    """What the command says: on success its output, else its one line of error."""
-    result = subprocess.run(
-        [sys.executable, "-m", "streamer", *map(str, arguments)],
-        check=False,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "STATE_DIRECTORY": str(state)},
-    )
-    assert result.returncode == fails, result.stdout + result.stderr
-    if fails:
-        assert result.stderr.count("\n") == 1, result.stderr
-        return result.stderr
-    return result.stdout
+def refused(own: Path) -> str:
+    """The line with which `streamer run` ends at once, for what its configuration says."""
+    command = [sys.executable, "-m", "streamer", "run", "--config", str(own)]
+    result = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (result.returncode, result.stderr.count("\n")) == (78, 1), result.stderr
+    return result.stderr
 
 
 def config(folder: Path, state: Path, recording: Path, **sections: object) -> Path:
@@ -184,7 +176,7 @@ def test_a_model_that_it_was_not_taught_with(tmp_path: Path, folder: Path, taugh
     other = models.directory(tmp_path / "other")
     own = config(tmp_path, folder / "state", folder / "evening.wav", model={**MODEL, "path": str(other)})
 
-    said = streamer(folder / "state", "run", "--config", own, fails=78)
+    said = refused(own)
 
     assert "chime: was taught with another model (ast-tiny)" in said
 
@@ -193,7 +185,7 @@ def test_a_sound_that_was_not_taught(tmp_path: Path, folder: Path) -> None:
     """The line names the key of the configuration and the command."""
     own = config(tmp_path, tmp_path / "empty", folder / "evening.wav")
 
-    said = streamer(tmp_path / "empty", "run", "--config", own, fails=78)
+    said = refused(own)
 
     assert "sounds.chime.taught: chime: was not taught" in said
     assert "streamer teach chime CLIP" in said

@@ -22,6 +22,8 @@ from streamer.training.settings import DistillSettings, load_recipe
 from tests.data.test_crops import piece
 from tests.training.progress import NoProgress
 
+pytestmark = pytest.mark.slow
+
 SIREN = AUDIOSET.index("Siren")
 
 
@@ -91,7 +93,7 @@ def test_it_learns_what_it_is_asked_for(tmp_path: Path) -> None:
     trainer.seconds = 200.0  # past the warm-up
     write_shard(tmp_path / "pool", 0, 13)
     (batch,) = Pool(tmp_path / "pool", passes=9, fewest=1).batches(np.random.default_rng(0), 8, whole=False)
-    losses = [trainer.learn(batch, np.random.default_rng(i)) for i in range(40)]
+    losses = [trainer.learn(batch, np.random.default_rng(i)) for i in range(20)]
     first, last = np.mean(losses[:4], axis=0), np.mean(losses[-4:], axis=0)
     assert (last < first).all()
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import ASTFeatureExtractor, ASTForAudioClassification
+import transformers
 
 from streamer.config.schema import Config, ModelSettings
 from streamer.data.synthesis import write_wav
@@ -98,8 +98,10 @@ def test_from_clips_to_events(tmp_path: Path) -> None:
 
     engine = TorchEngine(ModelSettings(path=str(model), device="cpu", dtype="float32"))
     samples = sound("smoke_alarm", np.random.default_rng(7), 1.0)
-    theirs = ASTForAudioClassification.from_pretrained(model)
-    features = ASTFeatureExtractor.from_pretrained(model)(samples, sampling_rate=RATE, return_tensors="pt")
+    theirs = transformers.ASTForAudioClassification.from_pretrained(model)
+    features = transformers.ASTFeatureExtractor.from_pretrained(model)(
+        samples, sampling_rate=RATE, return_tensors="pt"
+    )
     with torch.no_grad():
         expected = theirs(**features).logits.sigmoid()[0].numpy()
     ours = engine.score([Window("x", 0, samples, RATE, 0.0, 1.0)])[0].clip

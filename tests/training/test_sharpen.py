@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from streamer.data.clips import Piece
@@ -41,6 +42,7 @@ def test_what_may_be_true_does_not_count_as_false() -> None:
     assert found[WHISTLE] < THRESHOLD
 
 
+@pytest.mark.slow
 def test_it_keeps_the_order_of_a_labels_scores() -> None:
     """For both heads, and the heads' maps are all that changes."""
     loaded = checkpoint.load(Path("streamer/model/assets/ast-tiny"))

@@ -18,7 +18,7 @@ from streamer.capture.tapes import Tapes
 from streamer.config.control import Control
 from streamer.config.schema import Config
 from streamer.core.json_file import JsonFile
-from streamer.run.page import Page, open_page
+from streamer.run.page import Page, open_page, page_parts
 from streamer.web.openapi import document
 from streamer.web.shared import Shared
 from tests.contract.api import check_answer
@@ -136,7 +136,8 @@ def served(
     tapes = Tapes()
     report = {"healthy": True, "line": "all is well", "uptime_s": 1, "sources": {}}
     shared = Shared(directory, PUBLIC_URL, lambda: config, tapes)
-    page = open_page(config, lambda: config, directory, control, lambda: report, tapes, (), shared=shared)
+    parts = page_parts(config, lambda: config, directory, control, lambda: report, tapes, shared=shared)
+    page = open_page(config.web, parts)
     loop = asyncio.new_event_loop()
     serving = loop.create_task(page.run())
     thread = threading.Thread(target=loop.run_forever)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import http.client
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from streamer.errors import ConfigError
 from streamer.web.guard import BODY_MAX, ScopedRoute
+from tests.cli.command import outcome
 from tests.web.conftest import PASSWORD
 from tests.web.site import WRITING, Site, served
 
@@ -107,10 +106,7 @@ def test_every_route_says_whom_it_is_for(guarded: Site) -> None:
 
 def test_the_routes_are_listed(site: Site) -> None:
     """`streamer web routes` has those of the server, and who may reach them."""
-    said = subprocess.run(
-        [sys.executable, "-m", "streamer", "web", "routes"], check=True, capture_output=True, text=True
-    ).stdout
-    listed = {tuple(line.split()) for line in said.splitlines()}
+    listed = {tuple(line.split()) for line in outcome("web", "routes").out.splitlines()}
     served = {
         (method, route.path, route.needs or "everybody")
         for route in routes(site)

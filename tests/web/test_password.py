@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.cli.command import Outcome, outcome
 from tests.web.conftest import fill
 from tests.web.site import served
 
 
-def set_password(state: Path, text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "streamer", "web", "password", *arguments],
-        input=f"{text}\n",
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "STATE_DIRECTORY": str(state)},
-    )
+def set_password(state: Path, text: str, *arguments: str) -> Outcome:
+    return outcome("web", "password", *arguments, state=state, given=f"{text}\n")
 
 
 def test_a_password(tmp_path: Path) -> None:
@@ -30,7 +21,7 @@ def test_a_password(tmp_path: Path) -> None:
     with served(tmp_path) as site:
         assert site.ask("GET", "/api/1/events").status == 200
         done = set_password(tmp_path, "correct horse")
-        assert (done.returncode, done.stderr) == (0, "")
+        assert (done.code, done.err) == (0, "")
         file = tmp_path / "web-password"
         assert file.stat().st_mode & 0o777 == 0o600
         assert file.read_text().startswith("scrypt$")
@@ -46,6 +37,6 @@ def test_a_password(tmp_path: Path) -> None:
 def test_a_password_that_is_too_short(tmp_path: Path, text: str) -> None:
     """Nothing is written."""
     done = set_password(tmp_path, text)
-    assert done.returncode == 78
-    assert "at least 10 characters" in done.stderr
+    assert done.code == 78
+    assert "at least 10 characters" in done.err
     assert list(tmp_path.iterdir()) == []
