@@ -23,9 +23,13 @@ from pathlib import Path
 
 
 class StreamerError(Exception):
-    """Its text is one line for people: what is wrong, where, what to do."""
+    """Its text is one line for people, or one for each argument: what is wrong, where, what to do."""
 
     exit_code = 70
+
+    def __str__(self) -> str:
+        """A line end within an argument, as in the name of a file, begins no line."""
+        return "\n".join(str(line).replace("\n", r"\n") for line in self.args)
 
 
 class UsageError(StreamerError):

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 import os
+import re
 import secrets
 import socket
 import ssl
@@ -22,6 +23,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from streamer.config.schema import MqttSettings, TlsSettings
+from streamer.core.files import SMALL, read_small
 from streamer.core.threads import in_thread
 from streamer.errors import ConfigError
 from streamer.mqtt.aiomqtt_internals import ObservedClient
@@ -398,6 +400,11 @@ def _limits() -> Properties:
     return properties
 
 
+def _is_text(text: str) -> bool:
+    """Not, where the environment held bytes that are no UTF-8."""
+    return not re.search(r"[\ud800-\udfff]", text)
+
+
 def _password(settings: MqttSettings) -> str | None:
     """From systemd's credentials, a file or the environment; never from arguments, which all can see."""
     name, file = "mqtt.password_file", settings.password_file
@@ -410,9 +417,14 @@ def _password(settings: MqttSettings) -> str | None:
             raise ConfigError(f"{name} is set, but mqtt.username is not: set both")
         return None
     if file is None:
-        return os.environ.get(PASSWORD_VARIABLE)
+        password = os.environ.get(PASSWORD_VARIABLE)
+        if password is not None and len(os.fsencode(password)) > SMALL:
+            raise ConfigError(f"${PASSWORD_VARIABLE}: longer than the {SMALL} bytes that MQTT takes")
+        if password is not None and not _is_text(password):
+            raise ConfigError(f"${PASSWORD_VARIABLE}: not text in UTF-8")
+        return password
     try:
-        lines = file.expanduser().read_text(encoding="utf-8").splitlines()
+        lines = read_small(file).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{name}: cannot read {file} ({error})") from None
     if not lines or not lines[0]:

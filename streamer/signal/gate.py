@@ -15,7 +15,7 @@ from streamer.types import Window
 _EDGES_HZ = np.array([88.0, 177.0, 354.0, 707.0, 1414.0, 2828.0, 5657.0, 11314.0])
 """edges of octaves: a whistle that is below the noise of all bands stands out in its own"""
 _LEAST_FRAME_S = FAST_S / 2
-"""shortest frame, also where a clock was set and next to nothing is new: one that is shorter has fewer octaves"""
+"""shortest frame, also where a clock was set and next to nothing is new: a shorter one has fewer octaves"""
 _KEEP_S = 60.0
 _SHARE = 30  # percentile of the last minute that is the background
 _MARGIN_DB = 2.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -918,3 +919,11 @@ async def test_probe_leaves_the_daemon_alone(mosquitto: Mosquitto, subscribe: Su
         await probe(settings(mosquitto.port))
         assert metrics.reconnects == 0
     assert [message.payload for message in heard.of("pi/status")] == ["online", "offline"]
+
+
+@pytest.mark.parametrize("password", [b"a\xffb", b"x" * 70_000])
+async def test_a_password_that_no_packet_holds(monkeypatch: pytest.MonkeyPatch, password: bytes) -> None:
+    """From the environment, too, it is an error of the configuration."""
+    monkeypatch.setenv("STREAMER_MQTT_PASSWORD", os.fsdecode(password))
+    with pytest.raises(ConfigError, match=r"^\$STREAMER_MQTT_PASSWORD: "):
+        await probe(settings(1883, username="streamer"))
