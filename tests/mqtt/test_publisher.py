@@ -513,6 +513,37 @@ async def test_a_broker_with_a_small_limit(
     assert "Traceback" not in caplog.text
 
 
+@pytest.mark.parametrize(
+    "options", [["max_qos 0"], ["retain_available false"], ["max_qos 0", "retain_available false"]]
+)
+async def test_a_broker_that_does_less_than_others(
+    make_mosquitto: MakeMosquitto,
+    subscribe: Subscribe,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    options: list[str],
+) -> None:
+    """What it rules out is not asked of it: all arrives over one connection, and it is said."""
+    caplog.set_level(logging.INFO)
+    broker = make_mosquitto(options=options)
+    heard = await subscribe(broker.port)
+    metrics = Metrics()
+    writer = sink_to(broker.port, state=tmp_path, metrics=metrics)
+    async with telling(writer):
+        writer.put(event("end", event_id="e1"))
+        await heard_events(heard, [event("end", event_id="e1")])
+        await heard.until_heard(STATE, "OFF")
+    assert metrics.reconnects == 0
+    said = await probe(settings(broker.port))
+    for option, words in (
+        ("max_qos", "it answers no message"),
+        ("retain_available", "it retains no message"),
+    ):
+        is_lacking = any(option in one for one in options)
+        assert (words in said) is is_lacking
+        assert (words in caplog.text) is is_lacking
+
+
 class Announcing(mqtt.NoDiscovery):
     """A discovery of one message."""
 
