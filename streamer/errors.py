@@ -96,7 +96,7 @@ def for_people(error: BaseException) -> StreamerError | None:
         for cause in _causes(leaf):
             if isinstance(cause, OSError) and cause.errno and (cause is leaf or cause.errno in _SHORT):
                 return _refusal(cause)
-            if isinstance(cause, MemoryError):
+            if isinstance(cause, MemoryError) or _found_no_room(cause):
                 return ResourceError(f"not enough memory: {_SHORT[errno.ENOMEM]}")
     return None
 
@@ -115,6 +115,12 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     while seen is not None:
         yield seen
         seen = seen.__cause__ or seen.__context__
+
+
+def _found_no_room(error: BaseException) -> bool:
+    """Whether the dynamic linker had no memory for a library: Python says only that it cannot be imported."""
+    words = ("failed to map segment", "Cannot allocate memory")
+    return isinstance(error, ImportError) and any(word in str(error) for word in words)
 
 
 def _refusal(error: OSError) -> StreamerError:
