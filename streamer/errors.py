@@ -23,9 +23,13 @@ from pathlib import Path
 
 
 class StreamerError(Exception):
-    """Its text is one line for people: what is wrong, where, what to do."""
+    """Its text is one line for people, or one for each argument: what is wrong, where, what to do."""
 
     exit_code = 70
+
+    def __str__(self) -> str:
+        """A line end within an argument, as in the name of a file, begins no line."""
+        return "\n".join(str(line).replace("\n", r"\n") for line in self.args)
 
 
 class UsageError(StreamerError):
@@ -92,7 +96,7 @@ def for_people(error: BaseException) -> StreamerError | None:
         for cause in _causes(leaf):
             if isinstance(cause, OSError) and cause.errno and (cause is leaf or cause.errno in _SHORT):
                 return _refusal(cause)
-            if isinstance(cause, MemoryError):
+            if isinstance(cause, MemoryError) or _found_no_room(cause):
                 return ResourceError(f"not enough memory: {_SHORT[errno.ENOMEM]}")
     return None
 
@@ -111,6 +115,12 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     while seen is not None:
         yield seen
         seen = seen.__cause__ or seen.__context__
+
+
+def _found_no_room(error: BaseException) -> bool:
+    """Whether the dynamic linker had no memory for a library: Python says only that it cannot be imported."""
+    words = ("failed to map segment", "Cannot allocate memory")
+    return isinstance(error, ImportError) and any(word in str(error) for word in words)
 
 
 def _refusal(error: OSError) -> StreamerError:

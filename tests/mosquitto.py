@@ -10,7 +10,7 @@ import socket
 import struct
 import subprocess
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,11 +55,13 @@ class Mosquitto:
         persistent: bool = False,
         receive_maximum: int | None = None,
         packet_maximum: int | None = None,
+        options: Sequence[str] = (),
     ) -> None:
         """`users` with their passwords; `acl` as in its acl_file; `certificates`: CA, certificate, key.
 
         A `persistent` one writes its memory down when it is asked to stop, and reads it at the start.
         `receive_maximum` and `packet_maximum` (bytes) are announced to clients.
+        `options` are lines of its configuration.
         """
         self.port = free_port()
         self._folder = folder
@@ -76,6 +78,7 @@ class Mosquitto:
             *([] if receive_maximum is None else [f"max_inflight_messages {receive_maximum}"]),
             *([] if packet_maximum is None else [f"max_packet_size {packet_maximum}"]),
             f"allow_anonymous {'false' if users else 'true'}",
+            *options,
         ]
         if users is not None:
             for user, password in users.items():

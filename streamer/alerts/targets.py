@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from streamer.config.yaml import NAME
+from streamer.core.files import read_small
 from streamer.errors import ConfigError
 
 CREDENTIAL = "alert-urls"
@@ -122,7 +123,7 @@ def _read(urls_file: Path | None) -> tuple[str, str]:
             raise ConfigError(f"alerts: where they go is not said: set urls_file, or ${VARIABLE}")
         return f"${VARIABLE}", os.environ[VARIABLE]
     try:
-        return f"{where} ({file})", file.expanduser().read_text(encoding="utf-8")
+        return f"{where} ({file})", read_small(file)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not text in UTF-8"
         raise ConfigError(f"{where}: {file} cannot be read: {reason}") from None

@@ -40,7 +40,7 @@ def _signs() -> tuple[object, ...]:
     server = os.environ.get("PULSE_SERVER", "")
     files = [
         "/etc/asound.conf",
-        str(Path.home() / ".asoundrc"),
+        f"{os.environ.get('HOME', '')}/.asoundrc",
         f"{run}/pulse/native",
         f"{run}/pipewire-0",
         "/run/pulse/native",

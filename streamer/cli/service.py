@@ -171,12 +171,12 @@ def _refuse_paths(config: Path) -> None:
     """
     wrong = []
     for key, path in _paths(load_config(config)):
-        if not path.expanduser().is_absolute():
+        if not path.is_absolute():
             wrong.append(f"{config}: {key}: {path} is relative, and the service starts in /: write all of it")
-        elif f"{path.expanduser()}/".startswith(HOMES):
+        elif f"{path}/".startswith(HOMES):
             wrong.append(f"{config}: {key}: {path} is in a home directory, which the service does not see")
     if wrong:
-        raise ConfigError("\n".join(wrong))
+        raise ConfigError(*wrong)
 
 
 def _paths(config: Config) -> Iterator[tuple[str, Path]]:

@@ -102,7 +102,7 @@ def list_taught(config: ConfigOption = None) -> None:
         when = time.strftime("%Y-%m-%d", time.localtime(about.taught_at))
         typer.echo(f"{name:20} {when}  {len(about.clips)} clips, {about.model}")
     if faults:
-        raise type(faults[0])("\n".join(map(str, faults)))
+        raise type(faults[0])(*(line for fault in faults for line in fault.args))
 
 
 @app.command()

@@ -16,7 +16,7 @@ from streamer.config.sources import (
     has_one_of,
     kinds_of,
 )
-from streamer.config.yaml import NAME, Section, load_yaml
+from streamer.config.yaml import NAME, File, Section, load_yaml
 from streamer.core.addresses import is_loopback
 
 
@@ -39,7 +39,6 @@ CapturedSource: TypeAlias = Annotated[
     has_one_of(kinds_of(AnyCapturedSource), "a node's source"),
     AfterValidator(_is_captured),
 ]
-File = Annotated[Path, Field(strict=False)]
 
 
 class CaptureSettings(Section):

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, create_model, field_
 from pydantic.fields import FieldInfo
 
 from streamer.config.sources import NodeSettings, SourceSettings
-from streamer.config.yaml import NAME, DisplayName, Section, load_yaml
+from streamer.config.yaml import NAME, DisplayName, File, Section, load_yaml
 from streamer.core.addresses import is_loopback
 from streamer.core.times import seconds
 from streamer.language import FALLBACK, Language, Names
@@ -19,8 +19,6 @@ from streamer.types import Priority
 
 Id = Annotated[str, Field(pattern=NAME)]
 """A name that becomes a part of MQTT topics, and so must be safe there."""
-File = Annotated[Path, Field(strict=False)]
-"""A path, which YAML can only write as text; relative to the working directory."""
 Score = Annotated[float, Field(gt=0, lt=1)]
 Seconds = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -33,7 +31,17 @@ def _is_host(text: str) -> str:
 
 
 Host = Annotated[str, Field(min_length=1), AfterValidator(_is_host)]
-TopicPrefix = Annotated[str, Field(pattern=r"^[^#+\x00/$][^#+\x00]{0,127}$")]
+TopicPrefix = Annotated[str, Field(pattern=r"^[^#+\x00-\x1f\x7f-\x9f/$][^#+\x00-\x1f\x7f-\x9f]{0,127}$")]
+
+
+def _is_mqtt_text(text: str) -> str:
+    if len(text) > 1024 or re.search(r"[\x00-\x1f\x7f-\x9f]", text):
+        raise ValueError("should be one line of at most 1024 characters")
+    return text
+
+
+MqttText = Annotated[str, AfterValidator(_is_mqtt_text)]
+"""what a broker takes: without control characters, and with room for it in a packet"""
 
 CadenceSetting: TypeAlias = Literal["any", "t3", "t4"]
 CLIP_SPARE_S = 12.0
@@ -292,14 +300,14 @@ class MqttSettings(Section):
     """Port of the broker; 1883, or 8883 with TLS, where not set."""
     embedded: bool = False
     """Start a broker in this process, on loopback, on the first free port from `port` on, to try things."""
-    username: str | None = None
+    username: MqttText | None = None
     """User name at the broker."""
     password_file: File | None = None
     """File whose first line is the password. systemd's credential `mqtt-password` goes before it; else it is
     $STREAMER_MQTT_PASSWORD."""
     tls: TlsSettings | None = None
     """Present, even as `{}`, for a connection with TLS."""
-    client_id: str | None = None
+    client_id: Annotated[MqttText, Field(min_length=1)] | None = None
     """Client identifier; `streamer-<node>` where not set."""
     prefix: TopicPrefix = "streamer"
     """First level of every topic."""

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Discriminator, Field, Tag
 
-from streamer.config.yaml import NAME, DisplayName, Section
+from streamer.config.yaml import NAME, DisplayName, Section, written_out
 
 
 class CommonSourceSettings(Section):
@@ -41,7 +41,7 @@ class MicrophoneSettings(ChannelSettings):
 
 def _in_home(address: str) -> str:
     """`~/a.wav` is a file in the home directory, as everywhere else in the file."""
-    return str(Path(address).expanduser()) if address.startswith("~") else address
+    return str(written_out(Path(address))) if address.startswith("~") else address
 
 
 class StreamSettings(ChannelSettings):

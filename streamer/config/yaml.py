@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +12,9 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Tag, ValidationError
 from pydantic_core import ErrorDetails
 
+from streamer.core.home import in_home
 from streamer.core.nearest import suggestion
-from streamer.core.printable import printable
+from streamer.core.printable import printable, without_secrets
 from streamer.errors import ConfigError
 
 NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
@@ -29,12 +31,26 @@ DisplayName: TypeAlias = Annotated[str, Field(min_length=1, max_length=64), Afte
 """What people read: any script, at most 64 characters."""
 
 
+def written_out(path: Path) -> Path:
+    """The path without `~`. Raises ValueError, as a schema's validators do."""
+    try:
+        return in_home(path)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+
+
+File: TypeAlias = Annotated[Path, Field(strict=False), AfterValidator(written_out)]
+"""A path, which YAML can only write as text; relative to the working directory, or to a home with `~`."""
+
+
 class Section(BaseModel):
     """A mapping of the file: unknown keys are errors, and a number is not written as text."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+"""characters that no path, name or text for a broker may hold; YAML writes them as \"\\0\""""
 LARGEST = 1 << 20
 """bytes of a configuration file; a larger one is something else"""
 
@@ -74,7 +90,7 @@ def load_yaml(path: str | Path, choose: Callable[[dict[str, object]], type[S]], 
             tree.explain(details, schema)
     if tree.faults:
         raise ConfigError(
-            "\n".join(
+            *(
                 printable(f"{path}:{line}: {keys}: {', or '.join(reasons)}")
                 for line, keys, reasons in tree.sorted()
             )
@@ -124,6 +140,8 @@ class _Tree:
     def __init__(self, loader: _Loader) -> None:
         self._loader = loader
         self._lines: dict[Keys, int] = {}
+        self._unread: set[Keys] = set()
+        """whose values are none, so that nothing the schema says of them helps"""
         self.faults: dict[tuple[int, str], list[str]] = {}
         """by line and dotted keys; more than one reason where there is more than one way to be right"""
 
@@ -138,11 +156,17 @@ class _Tree:
             for i, item in enumerate(node.value):
                 self._lines[*keys, i] = item.start_mark.line + 1
             return [self.plain(item, (*keys, i)) for i, item in enumerate(node.value)]
+        line = node.start_mark.line + 1
+        if _CONTROL.search(node.value):
+            self._unread.add(keys)
+            self._fault(line, keys, "should be text without control characters")
+            return node.value
         try:
             return self._loader.construct_object(node)
         except (yaml.YAMLError, ValueError):
-            reason = f"cannot be read as a value: {node.value!r}; put it in quotes if it is text"
-            self._fault(node.start_mark.line + 1, keys, reason)
+            reason = f"cannot be read as a value: {_shown(node.value)}; put it in quotes if it is text"
+            self._unread.add(keys)
+            self._fault(line, keys, reason)
             return node.value
 
     def mapping(self, node: yaml.MappingNode, keys: Keys) -> dict[str, object]:
@@ -169,6 +193,8 @@ class _Tree:
         here = keys
         while here and here not in self._lines:  # a missing key has no line, nor has the schema's own detail
             here = here[:-1]
+        if here in self._unread:
+            return
         line = self._lines.get(here, 1)
         if error["type"] == "missing":
             self._fault(line, keys, "missing")
@@ -189,7 +215,7 @@ def _reason(error: ErrorDetails) -> str:
     """One clause for people."""
     context: dict[str, Any] = error.get("ctx", {})
     found, kind = error["input"], error["type"]
-    shown = reprlib.repr(found)
+    shown = _shown(found)
     if "error" in context:
         return str(context["error"])
     if context.get("pattern") == NAME:
@@ -204,6 +230,13 @@ def _reason(error: ErrorDetails) -> str:
         reason = "should have at least one entry"
     has_value = isinstance(found, bool | int | float | str) or not is_mapping
     return f"{reason}, not {shown}" if has_value else reason
+
+
+def _shown(found: object) -> str:
+    """The beginning of a value, without what may be secret in it."""
+    if isinstance(found, str):
+        return reprlib.repr(without_secrets(found))
+    return without_secrets(reprlib.repr(found))
 
 
 def _way_out(loc: Keys, schema: type[BaseModel]) -> str:

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
+
+SMALL = (1 << 16) - 1
+"""bytes of a file with a password, tokens or addresses; MQTT takes no longer password"""
+
+
+def read_small(path: Path) -> str:
+    """The text of a small file in UTF-8. Raises OSError, also where it has no end, and UnicodeDecodeError."""
+    with path.open("rb") as file:
+        content = file.read(SMALL + 1)
+    if len(content) > SMALL:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+    return content.decode("utf-8")
 
 
 @contextmanager

@@ -33,8 +33,11 @@ async def running(work: Coroutine[Any, Any, T], name: str) -> AsyncIterator[asyn
 @asynccontextmanager
 async def in_background(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
     """As `running`, for work that nobody awaits: where it fails, the log has its stack at once."""
-    async with running(logged(work, name), name):
-        yield
+    try:
+        async with running(logged(work, name), name):
+            yield
+    finally:
+        work.close()  # where the block ended before the task began, Python would warn of it
 
 
 async def logged(work: Coroutine[Any, Any, None], name: str) -> None:

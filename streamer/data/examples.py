@@ -208,7 +208,7 @@ def check_labels(examples: Iterable[Example], labels: Sequence[str], *, exactly_
     faults = list(dict.fromkeys(faults))
     if faults:
         rest = [f"and {len(faults) - _NAMED} more such lines"] if len(faults) > _NAMED else []
-        raise InputError("\n".join(faults[:_NAMED] + rest))
+        raise InputError(*faults[:_NAMED], *rest)
 
 
 def count_labels(examples: Iterable[Example]) -> Counter[str]:

@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from streamer.config.schema import File
-from streamer.config.yaml import Section
+from streamer.config.yaml import File, Section
 
 Number = Annotated[float, Field(strict=False, allow_inf_nan=False)]
 """also where YAML reads text, as in 1e-5"""

@@ -42,7 +42,7 @@ class Sounds:
             if label not in column
         ]
         if unknown:
-            raise ConfigError("\n".join(unknown))
+            raise ConfigError(*unknown)
         self._columns = np.array([column[label] for own in sounds.values() for label in own], np.intp)
         ends = np.cumsum([len(own) for own in sounds.values()])
         self._starts = np.concatenate(([0], ends[:-1])).astype(np.intp)[: len(sounds)]

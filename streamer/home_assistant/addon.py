@@ -83,7 +83,7 @@ def read_options(path: Path) -> Options:
         raise ConfigError(f"{path}: the add-on's options cannot be read: {error}") from None
     except ValidationError as error:
         lines = (f"option {_dotted(e['loc'])}: {e['msg']}" for e in error.errors(include_url=False))
-        raise ConfigError("\n".join(lines)) from None
+        raise ConfigError(*lines) from None
 
 
 def supervisors_broker(token: str, address: str = SUPERVISOR) -> Broker:

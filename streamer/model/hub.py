@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from streamer.config.schema import TAUGHT
 from streamer.core.files import put_directory
+from streamer.core.home import in_home
 from streamer.errors import ModelError
 from streamer.model import manifest, support, weights
 from streamer.model.support import Heard
@@ -64,7 +65,7 @@ def models_directory() -> Path:
     chosen = os.environ.get("STREAMER_MODELS")
     if chosen:
         return Path(chosen)
-    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    data = os.environ.get("XDG_DATA_HOME") or in_home("~/.local/share")
     return Path(data) / "streamer" / "models"
 
 
@@ -72,7 +73,7 @@ def resolve(name_or_path: str) -> Path:
     """The directory of a model: `ast-tiny`, one that was pulled or added, or a path. Raises ModelError."""
     if name_or_path == SHIPPED:
         return ASSETS / SHIPPED
-    path = Path(name_or_path).expanduser()
+    path = in_home(name_or_path)
     kept = models_directory() / _folder(name_or_path)
     if not name_or_path.startswith((".", "/", "~")) and kept.is_dir():
         return kept

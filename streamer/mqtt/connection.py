@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 import os
+import re
 import secrets
 import socket
 import ssl
@@ -22,6 +23,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from streamer.config.schema import MqttSettings, TlsSettings
+from streamer.core.files import SMALL, read_small
 from streamer.core.threads import in_thread
 from streamer.errors import ConfigError
 from streamer.mqtt.aiomqtt_internals import ObservedClient
@@ -102,6 +104,10 @@ class Connection(ObservedClient):
     """messages with QoS 1 that the broker takes before it has answered the first (MQTT 5)"""
     packet_maximum: int | None = None
     """bytes of the largest packet that the broker takes (MQTT 5); None where it names no limit"""
+    qos_maximum = 1
+    """0 where the broker answers no message (MQTT 5)"""
+    retains = True
+    """whether the broker keeps the latest message of a topic (MQTT 5)"""
     n_acknowledged = 0
     """messages that the broker has answered"""
     _answer: ReasonCode | None = None
@@ -140,13 +146,17 @@ class Connection(ObservedClient):
         They arrive in the order of the calls. Wait with `answered`. Raises ConnectionLostError, and
         MessageRefusedError for a message that is larger than the broker takes.
         """
+        message = self._as_taken(message)
         properties = self._properties_of(message)
         self._check_size(message, properties)
         sent = self.paho.publish(message.topic, message.payload, message.qos, message.retain, properties)
         if sent.rc != 0:
             raise self._lost(aiomqtt.MqttCodeError(sent.rc, "cannot publish"))
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._posted[sent.mid] = (message.topic, answer)
+        if message.qos:
+            self._posted[sent.mid] = (message.topic, answer)
+        else:
+            answer.set_result(None)
         return answer
 
     async def answered(self, answer: asyncio.Future[None]) -> None:
@@ -168,6 +178,7 @@ class Connection(ObservedClient):
         Raises MessageRefusedError, or ConnectionLostError.
         """
         self._answer = None
+        message = self._as_taken(message)
         properties = self._properties_of(message)
         self._check_size(message, properties)
         try:
@@ -179,6 +190,21 @@ class Connection(ObservedClient):
                 raise
         if self._answer is not None and self._answer.is_failure:
             raise _refusal(message.topic, self._answer)
+
+    @property
+    def described(self) -> str:
+        """The version of MQTT, and what the broker does not do."""
+        lacks = []
+        if not self.qos_maximum:
+            lacks.append("it answers no message, so that those of an outage may be lost")
+        if not self.retains:
+            lacks.append("it retains no message, so that states are unknown until they change")
+        return "; ".join((self.version, *lacks))
+
+    def _as_taken(self, message: Message) -> Message:
+        """A broker ends the connection at a message as it has ruled out: with QoS 1, or to be retained."""
+        qos, retain = min(message.qos, self.qos_maximum), message.retain and self.retains
+        return message._replace(qos=qos, retain=retain)
 
     def _check_size(self, message: Message, properties: Properties | None) -> None:
         """A broker ends the connection at a packet that is larger than the limit which it has named."""
@@ -282,6 +308,8 @@ class Connection(ObservedClient):
     def connected(self, properties: Properties | None) -> None:
         self.receive_maximum = getattr(properties, "ReceiveMaximum", self.receive_maximum)
         self.packet_maximum = getattr(properties, "MaximumPacketSize", None)
+        self.qos_maximum = min(1, getattr(properties, "MaximumQoS", 1))
+        self.retains = bool(getattr(properties, "RetainAvailable", 1))
 
 
 class Broker:
@@ -298,7 +326,8 @@ class Broker:
         self._tls = None if settings.tls is None else _tls_context(settings.tls)
         self._keepalive_s = settings.keepalive_s
         self.identifier = identifier
-        self._will = None if will_topic is None else aiomqtt.Will(will_topic, "offline", qos=1, retain=True)
+        self._will_topic = will_topic
+        self._will_qos, self._will_retained = 1, True
         self._version: aiomqtt.ProtocolVersion | None = None
 
     @asynccontextmanager
@@ -310,7 +339,7 @@ class Broker:
         try:
             if self._version is None:
                 self._version = await self._newest_version()
-            connection = await self._open(self._version, self.identifier, self._will)
+            connection = await self._open(self._version, self.identifier, self._will())
         except aiomqtt.MqttError as error:
             # It may be another broker that comes back.
             self._version = None
@@ -333,9 +362,17 @@ class Broker:
         except MqttConnectError as error:
             if error.rc != UNSUPPORTED_VERSION:
                 raise
+            self._will_qos, self._will_retained = 1, True
             return aiomqtt.ProtocolVersion.V311
+        self._will_qos, self._will_retained = connection.qos_maximum, connection.retains
         await connection.leave()
         return aiomqtt.ProtocolVersion.V5
+
+    def _will(self) -> aiomqtt.Will | None:
+        """What the broker publishes when the connection breaks; it refuses one that it cannot keep."""
+        if self._will_topic is None:
+            return None
+        return aiomqtt.Will(self._will_topic, "offline", qos=self._will_qos, retain=self._will_retained)
 
     async def _open(
         self, version: aiomqtt.ProtocolVersion, identifier: str, will: aiomqtt.Will | None
@@ -398,6 +435,11 @@ def _limits() -> Properties:
     return properties
 
 
+def _is_text(text: str) -> bool:
+    """Not, where the environment held bytes that are no UTF-8."""
+    return not re.search(r"[\ud800-\udfff]", text)
+
+
 def _password(settings: MqttSettings) -> str | None:
     """From systemd's credentials, a file or the environment; never from arguments, which all can see."""
     name, file = "mqtt.password_file", settings.password_file
@@ -410,9 +452,14 @@ def _password(settings: MqttSettings) -> str | None:
             raise ConfigError(f"{name} is set, but mqtt.username is not: set both")
         return None
     if file is None:
-        return os.environ.get(PASSWORD_VARIABLE)
+        password = os.environ.get(PASSWORD_VARIABLE)
+        if password is not None and len(os.fsencode(password)) > SMALL:
+            raise ConfigError(f"${PASSWORD_VARIABLE}: longer than the {SMALL} bytes that MQTT takes")
+        if password is not None and not _is_text(password):
+            raise ConfigError(f"${PASSWORD_VARIABLE}: not text in UTF-8")
+        return password
     try:
-        lines = file.expanduser().read_text(encoding="utf-8").splitlines()
+        lines = read_small(file).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{name}: cannot read {file} ({error})") from None
     if not lines or not lines[0]:

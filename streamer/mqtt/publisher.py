@@ -599,7 +599,7 @@ class MqttSink:
         if self._failure_logged or not self._connections:
             depth = self._metrics.outbox.depth
             waiting = f", {depth} events waited" if depth else ""
-            log.info("MQTT: connected to %s (%s)%s", self._broker.address, connection.version, waiting)
+            log.info("MQTT: connected to %s (%s)%s", self._broker.address, connection.described, waiting)
         if connection.version != "MQTT 5" and self._refusals_matter and self._logged.due("version"):
             log.warning(
                 "MQTT: %s does not speak MQTT 5; with 3.1.1 an event that it refuses looks delivered",
@@ -633,7 +633,7 @@ async def probe(settings: MqttSettings) -> str:
     broker = Broker(settings, identifier=passing_identifier(), will_topic=None)
     try:
         async with asyncio.timeout(PROBE_TIMEOUT_S), broker.connect() as connection:
-            return f"{connection.version} on {broker.address}"
+            return f"{connection.described} on {broker.address}"
     except NoBrokerError as failure:
         kind = ConfigError if failure.credentials else StreamerError
         raise kind(f"MQTT: {failure}") from None

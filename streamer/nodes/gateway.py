@@ -248,7 +248,7 @@ class Gateway:
     def _tokens(self) -> dict[str, str]:
         """By node. Raises ConfigError."""
         path = self._settings.tokens_file
-        return {} if path is None else read_tokens(path.expanduser())
+        return {} if path is None else read_tokens(path)
 
 
 class _Peer:

@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.typing import Subprotocol
 
 from streamer.core.backoff import Backoff
+from streamer.core.files import read_small
 from streamer.core.printable import address_for_people, printable
 from streamer.core.rate_limit import RateLimit
 from streamer.core.tasks import first_of, running
@@ -185,7 +186,7 @@ def _token(orders: Orders) -> str:
             raise ConfigError("token_file: the gateway has to know this node: set token_file, or cert_file")
         return ""
     try:
-        lines = file.expanduser().read_text(encoding="utf-8").splitlines()
+        lines = read_small(file).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{name}: cannot read {file} ({error})") from None
     if not lines or not lines[0].strip() or not lines[0].isascii():

@@ -14,6 +14,8 @@ from streamer.types import Window
 
 _EDGES_HZ = np.array([88.0, 177.0, 354.0, 707.0, 1414.0, 2828.0, 5657.0, 11314.0])
 """edges of octaves: a whistle that is below the noise of all bands stands out in its own"""
+_LEAST_FRAME_S = FAST_S / 2
+"""shortest frame, also where a clock was set and next to nothing is new: a shorter one has fewer octaves"""
 _KEEP_S = 60.0
 _SHARE = 30  # percentile of the last minute that is the background
 _MARGIN_DB = 2.0
@@ -74,7 +76,7 @@ def _octaves(window: Window, new_s: float) -> tuple[npt.NDArray[np.float64], npt
     """Levels in dB of the newest seconds, (n_frames, n_octaves), and how far noise strays in each."""
     n_frames = max(1, round(new_s / FAST_S))
     n_new = max(n_frames, round(new_s * window.sample_rate))
-    size = max(1, n_new // n_frames)
+    size = max(n_new // n_frames, round(_LEAST_FRAME_S * window.sample_rate))
     taper, bins, deviations = _bands(size, window.sample_rate)
     power = power_spectra(window.samples[-n_frames * size :], size, size, taper) / size**2
     return 10 * np.log10(np.add.reduceat(power, bins, axis=1) + 1e-14), deviations

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from streamer.core.home import in_home
 from streamer.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -17,12 +18,12 @@ log = logging.getLogger(__name__)
 def state_directory(configured: Path | None) -> Path:
     """As configured; else what systemd gives (StateDirectory=); else the user's own, as XDG has it."""
     if configured is not None:
-        return configured.expanduser()
+        return configured
     # Where a unit asks for several, they are divided by colons.
     if given := os.environ.get("STATE_DIRECTORY"):
         return Path(given.split(":")[0])
     home = os.environ.get("XDG_STATE_HOME")
-    return (Path(home) if home else Path("~/.local/state").expanduser()) / "streamer"
+    return (Path(home) if home else in_home("~/.local/state")) / "streamer"
 
 
 @contextmanager

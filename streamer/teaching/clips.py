@@ -53,7 +53,7 @@ def read_clips(paths: Sequence[Path]) -> list[Clip]:
         except InputError as error:
             faults.append(str(error))
     if faults:
-        raise InputError("\n".join(faults))
+        raise InputError(*faults)
     return clips
 
 

@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from streamer.config.schema import File
-from streamer.config.yaml import load_yaml
+from streamer.config.yaml import File, load_yaml
 from streamer.data.settings import Count, DataSettings, HeldOut, Number, RecipeSection, Share
 
 

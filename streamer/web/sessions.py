@@ -238,4 +238,4 @@ def password_path(configured: Path | None, credential: str, directory: Path) -> 
     given = os.environ.get("CREDENTIALS_DIRECTORY")
     if given and (Path(given) / credential).exists():
         return Path(given) / credential
-    return directory / credential if configured is None else configured.expanduser()
+    return directory / credential if configured is None else configured

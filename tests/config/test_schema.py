@@ -454,3 +454,45 @@ def test_a_fleet(write: Write) -> None:
     fleet = load_config(write(SMALL + FLEET + "}\n")).fleet
     assert fleet is not None
     assert (fleet.replicas.min, fleet.replicas.max, fleet.fallback) == (1, 1, "none")
+
+
+@pytest.mark.parametrize("char", ["\\0", "\\x1b", "\\x85", "\\uD800", "\\uDC80"])
+@pytest.mark.parametrize("key", ["state_dir", "mqtt: {host", "mqtt: {username", "web: {password_file"])
+def test_what_no_path_or_broker_takes_is_refused(write: Write, key: str, char: str) -> None:
+    """A character that would only fail where the value is used, by then with a stack, is a line."""
+    (line,) = faults(write(SMALL + f'{key}: "a{char}b"{"}" * key.count("{")}\n'))
+    assert line == f"x.yaml:5: {key.replace(': {', '.')}: should be text without control characters"
+
+
+@pytest.mark.parametrize("value", ['"a\\nb"', "x" * 70_000])
+@pytest.mark.parametrize("key", ["username", "client_id"])
+def test_what_does_not_fit_into_a_packet_is_refused(write: Write, key: str, value: str) -> None:
+    """A broker closes the connection without a word, or the packet cannot be made."""
+    (line,) = faults(write(SMALL + f"mqtt: {{{key}: {value}}}\n"))
+    assert line == f"x.yaml:5: mqtt.{key}: should be one line of at most 1024 characters"
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        (SMALL + "state_dir: ~nobody-here/x\n", "5: state_dir"),
+        (SMALL + "mqtt: {tls: {ca_file: ~nobody-here/x}}\n", "5: mqtt.tls.ca_file"),
+        (SMALL.replace("{demo: true}", "{stream: ~nobody-here/x}"), "2: sources.room.stream"),
+    ],
+)
+def test_the_home_of_nobody(write: Write, text: str, key: str) -> None:
+    """Every path may begin with `~`; where there is no such home, it is a line like others."""
+    (line,) = faults(write(text))
+    assert line == f"x.yaml:{key}: ~nobody-here/x: no such user, or write the whole path"
+
+
+def test_a_wrong_value_shows_no_password(write: Write) -> None:
+    """Also where an address stands in the wrong place, or in a list."""
+    for value in (
+        "rtsp://me:pw1@cam/",
+        "[rtsp://me:pw1@cam/]",
+        "{a: rtsp://me:pw1@cam/}",
+        "!x rtsp://me:pw1@cam/",
+    ):
+        for text in (f"web: {{public_url: {value}}}", f"node: {value}", f"mqtt: {{port: {value}}}"):
+            assert "pw1" not in "".join(faults(write(SMALL + text + "\n")))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from streamer.core.files import put_directory, write_text, writing
+from streamer.core.files import SMALL, put_directory, read_small, write_text, writing
 
 
 def test_a_new_content_takes_the_place_of_the_old(tmp_path: Path) -> None:
@@ -70,3 +70,11 @@ def test_a_directory_appears_whole(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="not empty"):
         put_directory(draft, tmp_path / "whole")
     assert (tmp_path / "whole" / "sub" / "a").read_text() == "1"
+
+
+def test_a_file_without_an_end_is_not_read_to_its_end(tmp_path: Path) -> None:
+    """Somebody names the wrong file for a password; it must not fill the memory."""
+    (tmp_path / "small").write_bytes(b"x" * SMALL)
+    assert len(read_small(tmp_path / "small")) == SMALL
+    with pytest.raises(OSError, match="File too large"):
+        read_small(Path("/dev/zero"))

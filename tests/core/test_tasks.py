@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
@@ -59,3 +60,16 @@ async def test_a_fault_in_the_background_is_logged(caplog: pytest.LogCaptureFixt
         await asyncio.sleep(0.01)
         assert "work: ended by a fault" in caplog.text
         assert "RuntimeError: a fault" in caplog.text
+
+
+async def test_work_that_never_began_leaves_no_warning(recwarn: pytest.WarningsRecorder) -> None:
+    """Where the block fails at once, as with a second daemon, Python says nothing of a coroutine."""
+
+    async def begin_and_fail() -> None:
+        async with in_background(asyncio.sleep(60), "work"):
+            raise ValueError("at once")
+
+    with pytest.raises(ValueError, match="at once"):
+        await begin_and_fail()
+    gc.collect()
+    assert not recwarn.list

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -512,6 +513,37 @@ async def test_a_broker_with_a_small_limit(
     assert "Traceback" not in caplog.text
 
 
+@pytest.mark.parametrize(
+    "options", [["max_qos 0"], ["retain_available false"], ["max_qos 0", "retain_available false"]]
+)
+async def test_a_broker_that_does_less_than_others(
+    make_mosquitto: MakeMosquitto,
+    subscribe: Subscribe,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    options: list[str],
+) -> None:
+    """What it rules out is not asked of it: all arrives over one connection, and it is said."""
+    caplog.set_level(logging.INFO)
+    broker = make_mosquitto(options=options)
+    heard = await subscribe(broker.port)
+    metrics = Metrics()
+    writer = sink_to(broker.port, state=tmp_path, metrics=metrics)
+    async with telling(writer):
+        writer.put(event("end", event_id="e1"))
+        await heard_events(heard, [event("end", event_id="e1")])
+        await heard.until_heard(STATE, "OFF")
+    assert metrics.reconnects == 0
+    said = await probe(settings(broker.port))
+    for option, words in (
+        ("max_qos", "it answers no message"),
+        ("retain_available", "it retains no message"),
+    ):
+        is_lacking = any(option in one for one in options)
+        assert (words in said) is is_lacking
+        assert (words in caplog.text) is is_lacking
+
+
 class Announcing(mqtt.NoDiscovery):
     """A discovery of one message."""
 
@@ -918,3 +950,11 @@ async def test_probe_leaves_the_daemon_alone(mosquitto: Mosquitto, subscribe: Su
         await probe(settings(mosquitto.port))
         assert metrics.reconnects == 0
     assert [message.payload for message in heard.of("pi/status")] == ["online", "offline"]
+
+
+@pytest.mark.parametrize("password", [b"a\xffb", b"x" * 70_000])
+async def test_a_password_that_no_packet_holds(monkeypatch: pytest.MonkeyPatch, password: bytes) -> None:
+    """From the environment, too, it is an error of the configuration."""
+    monkeypatch.setenv("STREAMER_MQTT_PASSWORD", os.fsdecode(password))
+    with pytest.raises(ConfigError, match=r"^\$STREAMER_MQTT_PASSWORD: "):
+        await probe(settings(1883, username="streamer"))

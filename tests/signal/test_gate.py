@@ -73,3 +73,12 @@ def test_where_time_breaks_off_the_room_is_learnt_anew() -> None:
     answers = [gate.wants(Window("room", k, quiet, RATE, k - 9.0, k + 1.0)) for k in range(60)]
     assert not all(answers[40:])
     assert all(gate.wants(Window("room", k, quiet, RATE, k - 9.0, k + 1.0)) for k in range(600, 615))
+
+
+@pytest.mark.parametrize("new_s", [1e-6, 1e-3, 0.01, 0.04, 0.2, 9.9])
+def test_a_window_with_next_to_nothing_new_is_one_like_others(new_s: float) -> None:
+    """A clock that is set moves the end of a window by any amount; the levels of a minute go on beside it."""
+    gate = Gate(1.0, hold_s=3.0)
+    samples = room(10)
+    for index, end in enumerate((10.0, 11.0, 11.0 + new_s, 12.0 + new_s)):
+        assert gate.wants(Window("room", index, samples, RATE, end - 10, end))
