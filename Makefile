@@ -1,7 +1,7 @@
 # `make` alone prints this list. Each target sets up what it needs: .venv, and Debian packages where apt can be used.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-avx2 test-fast chaos faults soak fuzz fleet-sim check lock hashes sbom audit quality screenshots vendor few-shot clean
+.PHONY: help run test test-avx2 test-fast test-pythons chaos faults soak fuzz fleet-sim check lock hashes sbom audit quality screenshots vendor few-shot clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -25,6 +25,9 @@ test-avx2: test  ## as test, with this CPU seen as one that has AVX2 and no more
 test-fast:  ## the tests that need no broker, no audio server and no training: under a minute
 	@scripts/venv dev
 	.venv/bin/pytest -m "not slow" -n 3 --dist worksteal $(PYTEST_ARGS)
+
+test-pythons:  ## PYTHONS="python3.12 …", or each that is found: a light installation, its first event, light tests
+	@$${PYTHON:-python3} -m tools.pythons $(PYTHONS)
 
 CHAOS_ARGS ?= --faults 1000 --rate 280 --pause 0.6
 
