@@ -26,8 +26,8 @@ PLACES = (".pyenv/versions/*/bin/python3", ".local/share/uv/python/*/bin/python3
 """where pyenv and uv keep them, below the user's home"""
 VERSION = "import sys; print(*sys.version_info[:3], sep='.')"
 NEEDED = ("pytest", "pytest-asyncio", "hypothesis", "psutil", "jsonschema")
-PARTS = ("core", "config", "detection", "signal", "store", "sinks", "mqtt", "nodes")
-"""of the tests, those that neither torch nor the extras are imported for"""
+PARTS = ("core", "config", "detection", "signal", "store", "mqtt")
+"""of the tests, those that neither torch nor the extras are imported for, and that no clock decides"""
 WARNINGS = r"filterwarnings=error::DeprecationWarning:streamer\."
 LIMIT_S = 900
 FIRST_EVENT_S = 120.0
