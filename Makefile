@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 unexport PYTHONDONTWRITEBYTECODE  # tests start the program some hundred times: it is compiled once, not at each start
-.PHONY: help run test test-avx2 test-fast chaos faults soak fuzz fleet-sim check lock hashes sbom audit quality screenshots vendor few-shot clean
+.PHONY: help run test test-avx2 test-fast test-pythons chaos faults soak fuzz fleet-sim check lock hashes sbom audit quality screenshots vendor few-shot clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -26,6 +26,9 @@ test-avx2: test  ## as test, with this CPU seen as one that has AVX2 and no more
 test-fast:  ## the tests that need no broker, no audio server and no training: under a minute
 	@scripts/venv dev
 	.venv/bin/pytest -m "not slow" -n 3 --dist worksteal $(PYTEST_ARGS)
+
+test-pythons:  ## PYTHONS="python3.12 …", or each that is found: a light installation, its first event, light tests
+	@$${PYTHON:-python3} -m tools.pythons $(PYTHONS)
 
 CHAOS_ARGS ?= --faults 1000 --rate 280 --pause 0.6
 

@@ -153,7 +153,7 @@ def export(
 
     directory = hub.resolve(model)
     path = out or directory / ("model-int8.onnx" if int8 else "model.onnx")
-    content = make_file(weights.load(directory), int8=int8).SerializeToString()
+    content = make_file(weights.load(directory), int8=int8)
     try:
         with writing(path) as file:
             file.write(content)

@@ -6,19 +6,16 @@ where asked also `embeddings`, (B, t, H) of the time steps or (B, 1, H) of the w
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Collection
 
 import numpy as np
 import numpy.typing as npt
-import onnx
-from onnx import TensorProto, helper
 
+from streamer.model import onnx_file
 from streamer.model.config import ASTConfig
 from streamer.model.weights import HEAD, Model, Weights
 
 FEATURES, SCORES, FRAMES, EMBEDDINGS = "features", "scores", "frames", "embeddings"
-_OPSET, _IR_VERSION = 20, 10
 _RUNTIMES_OWN = "com.microsoft"
 """operators that ONNX Runtime has beyond the standard's"""
 _SMALL = 64
@@ -35,24 +32,26 @@ def make_graph(model: Model, *, int8: bool = False, embeds: bool = False) -> tup
     """
     builder = _Builder(model.config, model.weights, int8=int8, portable=False, embeds=embeds)
     weights = {name: array for name, array in builder.constants.items() if array.nbytes > _SMALL}
-    return builder.proto(weights).SerializeToString(), weights
+    return builder.content(weights), weights
 
 
-def make_file(model: Model, *, int8: bool = False, embeds: bool = False) -> onnx.ModelProto:
+def make_file(model: Model, *, int8: bool = False, embeds: bool = False) -> bytes:
     """The graph with its weights. In float32 any runtime computes it; `int8` needs ONNX Runtime."""
-    return _Builder(model.config, model.weights, int8=int8, portable=True, embeds=embeds).proto({})
+    return _Builder(model.config, model.weights, int8=int8, portable=True, embeds=embeds).content()
 
 
 class _Graph:
     """Collects nodes and constants; each method returns the name of a value."""
 
     def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
+        self.nodes: list[onnx_file.Node] = []
         self.constants: dict[str, Array] = {}
 
-    def op(self, kind: str, *inputs: str, domain: str = "", to: str = "", **attributes: Any) -> str:
+    def op(
+        self, kind: str, *inputs: str, domain: str = "", to: str = "", **attributes: onnx_file.Attribute
+    ) -> str:
         name = to or f"{kind}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, inputs, [name], name, domain=domain, **attributes))
+        self.nodes.append(onnx_file.Node(kind, inputs, name, domain, attributes))
         return name
 
     def constant(self, values: npt.ArrayLike, name: str = "") -> str:
@@ -78,23 +77,22 @@ class _Builder(_Graph):
         self._int8, self._portable, self._embeds = int8, portable, embeds
         self._network()
 
-    def proto(self, external: dict[str, Array]) -> onnx.ModelProto:
+    def content(self, external: Collection[str] = ()) -> bytes:
         """The model; of the constants in `external` only name, type and shape are in it."""
         config = self.config
         windows, (_, t), n = "windows", config.grid, len(config.id2label)
-        outputs = {SCORES: (windows, n)} | ({FRAMES: (windows, t, n)} if config.frame_head else {})
+        outputs: dict[str, onnx_file.Shape] = {SCORES: (windows, n)} | (
+            {FRAMES: (windows, t, n)} if config.frame_head else {}
+        )
         if self._embeds:
             outputs[EMBEDDINGS] = windows, t if config.frame_head else 1, config.hidden_size
-        graph = helper.make_graph(
+        return onnx_file.write(
             self.nodes,
-            "ast",
-            [_tensor_of(FEATURES, (windows, config.max_length, config.num_mel_bins))],
-            [_tensor_of(name, shape) for name, shape in outputs.items()],
-            [_initializer(name, array, name in external) for name, array in self.constants.items()],
-        )
-        imports = [helper.make_opsetid("", _OPSET), helper.make_opsetid(_RUNTIMES_OWN, 1)]
-        return helper.make_model(
-            graph, opset_imports=imports, ir_version=_IR_VERSION, producer_name="streamer"
+            self.constants,
+            {FEATURES: (windows, config.max_length, config.num_mel_bins)},
+            outputs,
+            external=external,
+            domains=(_RUNTIMES_OWN,),
         )
 
     def _network(self) -> None:
@@ -240,19 +238,6 @@ class _Builder(_Graph):
 
     def rows(self, x: str, start: int, end: int) -> str:
         return self.op("Slice", x, self.integers(start), self.integers(end), self.integers(1))
-
-
-def _tensor_of(name: str, shape: tuple[int | str, ...]) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-
-
-def _initializer(name: str, array: Array, is_external: bool) -> TensorProto:
-    kind = helper.np_dtype_to_tensor_dtype(array.dtype)
-    if not is_external:
-        return helper.make_tensor(name, kind, array.shape, array.tobytes(), raw=True)
-    tensor = TensorProto(name=name, data_type=kind, dims=array.shape, data_location=TensorProto.EXTERNAL)
-    tensor.external_data.add(key="location", value="given to the session")
-    return tensor
 
 
 def _gelu_tanh(g: _Graph, x: str) -> str:

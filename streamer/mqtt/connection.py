@@ -25,6 +25,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from streamer.config.schema import MqttSettings, TlsSettings
 from streamer.core.files import SMALL, read_small
 from streamer.core.threads import in_thread
+from streamer.core.tls import trusting
 from streamer.errors import ConfigError
 from streamer.mqtt.aiomqtt_internals import ObservedClient
 from streamer.mqtt.messages import Message
@@ -476,7 +477,7 @@ def _tls_context(settings: TlsSettings) -> ssl.SSLContext:
     if settings.key_file is not None and settings.cert_file is None:
         raise ConfigError("mqtt.tls.key_file is set, but mqtt.tls.cert_file is not: set both")
     try:
-        context = ssl.create_default_context(cafile=settings.ca_file)
+        context = trusting(settings.ca_file)
         if settings.cert_file is not None:
             # With an empty password an encrypted key fails; with none OpenSSL asks on the terminal.
             context.load_cert_chain(settings.cert_file, settings.key_file, password="")

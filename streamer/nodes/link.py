@@ -18,6 +18,7 @@ from streamer.core.files import read_small
 from streamer.core.printable import address_for_people, printable
 from streamer.core.rate_limit import RateLimit
 from streamer.core.tasks import first_of, running
+from streamer.core.tls import trusting
 from streamer.errors import ConfigError
 from streamer.nodes.hops import now
 from streamer.nodes.orders import Orders
@@ -197,7 +198,7 @@ def _token(orders: Orders) -> str:
 def _tls_context(orders: Orders) -> ssl.SSLContext:
     """It checks the gateway's certificate and host name, always. Raises ConfigError."""
     try:
-        context = ssl.create_default_context(cafile=orders.ca_file)
+        context = trusting(orders.ca_file)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"ca_file: cannot use {orders.ca_file} ({error})") from None
     if orders.cert_file is not None:

@@ -16,7 +16,8 @@ pytestmark = pytest.mark.slow
 
 WITHOUT_TORCH = """
 import sys
-sys.modules.update(dict.fromkeys(("torch", "openvino", "transformers", "matplotlib")))  # as if not installed
+# As if these were not installed.
+sys.modules.update(dict.fromkeys(("torch", "onnx", "openvino", "transformers", "matplotlib")))
 from streamer.cli import main
 main()
 """

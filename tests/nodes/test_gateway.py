@@ -22,6 +22,7 @@ from websockets.typing import Subprotocol
 from streamer.config.capture import CaptureSettings
 from streamer.config.schema import GatewaySettings
 from streamer.core.tasks import running
+from streamer.core.tls import trusting
 from streamer.errors import ConfigError, SourceError
 from streamer.metrics import Metrics
 from streamer.nodes import flac, intake
@@ -551,7 +552,7 @@ class Certificates:
         return self.folder / name
 
     def client(self, name: str | None = None) -> ssl.SSLContext:
-        context = ssl.create_default_context(cafile=self["ca.pem"])
+        context = trusting(self["ca.pem"])
         if name is not None:
             context.load_cert_chain(self[f"{name}.pem"], self[f"{name}.key"])
         return context

@@ -32,7 +32,7 @@ class OpenVinoEngine(GraphEngine):
     def _prepare(self, model: Model) -> None:
         if self.dtype == "bfloat16" and not bfloat16_units():
             self.dtype, self._why = "float32", "the CPU has no bfloat16 units"
-        self._graph = _core().read_model(make_file(model, embeds=self._embeds).SerializeToString())
+        self._graph = _core().read_model(make_file(model, embeds=self._embeds))
 
     def _compile(self, n_threads: int) -> Network:
         if self.dtype == "bfloat16":
