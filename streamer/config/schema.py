@@ -7,7 +7,15 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
 
-from pydantic import AfterValidator, Field, ValidationInfo, create_model, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    PrivateAttr,
+    ValidationInfo,
+    create_model,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 
 from streamer.config.sources import NodeSettings, SourceSettings
@@ -559,6 +567,18 @@ class Config(Section):
     alerts: AlertSettings | None = None
     gateway: GatewaySettings | None = None
     fleet: FleetSettings | None = None
+    _whole: str | None = PrivateAttr(None)
+
+    @property
+    def whole_node(self) -> str:
+        """The node of all shards; `node` where one process has all sources."""
+        return self._whole or self.node
+
+    def shard(self, node: str, **changes: object) -> Config:
+        """A part of this configuration, under another name."""
+        part = self.model_copy(update={**changes, "node": node})
+        part._whole = self.whole_node
+        return part
 
     @property
     def labels(self) -> frozenset[str]:

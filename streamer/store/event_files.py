@@ -38,6 +38,7 @@ def event_fields(event: Event) -> dict[str, Any]:
         "notify": event.notify,
         "priority": event.priority,
         "latency_ms": event.latency_ms,
+        "epoch": event.epoch,
         "model": event.model,
         "rule": event.rule,
         "clip": event.clip,

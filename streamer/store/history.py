@@ -23,8 +23,8 @@ TURN = 1000
 
 _UPSERT = """
 INSERT INTO event (id, source, sound, onset, offset, seen_at, cut, peak, level_dbfs, labels, verified, notify,
-                   priority, latency_ms, model, rule)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, (SELECT id FROM rule WHERE rule = ?))
+                   priority, latency_ms, model, epoch, rule)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, (SELECT id FROM rule WHERE rule = ?))
 ON CONFLICT (id) DO UPDATE SET
     onset = excluded.onset, offset = excluded.offset, seen_at = excluded.seen_at, cut = excluded.cut,
     peak = excluded.peak, level_dbfs = excluded.level_dbfs, labels = excluded.labels,
@@ -91,6 +91,7 @@ def record(
             event.priority,
             round(1000 * max(0.0, event.emitted_at - event.heard_at)),
             model,
+            event.epoch,
             rule,
         ),
     )
@@ -99,11 +100,13 @@ def record(
 def left_open(db: sqlite3.Connection, *, but: set[str]) -> list[SoundEvent]:
     """Events that have not ended, other than those that go on now. One that makes no sense ends at once."""
     rows = db.execute(
-        "SELECT id, source, sound, onset, seen_at, peak, level_dbfs, labels, verified, notify, priority "
-        "FROM event WHERE offset IS NULL ORDER BY seq"
+        "SELECT id, source, sound, onset, seen_at, peak, level_dbfs, labels, verified, notify, priority, "
+        "epoch FROM event WHERE offset IS NULL ORDER BY seq"
     ).fetchall()
     events = []
-    for event_id, source, sound, onset, seen_at, peak, level_dbfs, labels, verified, notify, priority in rows:
+    for row in rows:
+        event_id, source, sound, onset, seen_at, peak, level_dbfs, labels, verified, *rest = row
+        notify, priority, epoch = rest
         if event_id in but:
             continue
         try:
@@ -122,6 +125,7 @@ def left_open(db: sqlite3.Connection, *, but: set[str]) -> list[SoundEvent]:
                         "verified": None if verified is None else bool(verified),
                         "notify": bool(notify),
                         "priority": priority,
+                        "epoch": epoch,
                     }
                 )
             )
