@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -29,8 +29,20 @@ RAY = Path(sys.executable).with_name("ray")
 class Cluster:
     """It may be killed, in whole or in part, and started again at the same address."""
 
-    def __init__(self, *, token: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        token: bool = True,
+        host: str = "127.0.0.1",
+        cpus: int = 16,
+        within: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """`within` is a command that runs the rest of its arguments somewhere, as in a network namespace."""
         self.port = free_port()
+        self.host = host
+        self._cpus = cpus
+        self._within = within
         self.directory = Path(tempfile.mkdtemp(prefix="ray-"))  # sockets below it: the path has to be short
         self.token_file = self.directory / "token"
         self.token_file.touch(0o600)
@@ -41,28 +53,35 @@ class Cluster:
             "RAY_AUTH_MODE": "token" if token else "disabled",
             "RAY_AUTH_TOKEN_PATH": str(self.token_file),
             "PYTHONPATH": str(Path.cwd()),
+            **(environment or {}),
         }
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     def settings(self, **fields: object) -> FleetSettings:
         return FleetSettings.model_validate(
             {"address": self.address, "token_file": str(self.token_file)} | fields, strict=False
         )
 
-    def start(self, *, whole: bool = True) -> None:
-        """Wait until all of it runs, or only until the head answers. Raises TimeoutError."""
+    def start(self, *, whole: bool = True, join: Cluster | None = None) -> None:
+        """Wait until all of it runs, or only until the head answers. Raises TimeoutError.
+
+        With `join` this is no head, but one more machine of that cluster.
+        """
+        head = (
+            *("--head", "--include-dashboard=false", "--disable-usage-stats", f"--port={self.port}"),
+            *(f"--temp-dir={self.directory / 'tmp'}", f"--ray-client-server-port={free_port()}"),
+        )
         for _ in range(ATTEMPTS):
             with (self.directory / "start.log").open("w") as log:
                 process = subprocess.Popen(
                     [
-                        *(str(RAY), "start", "--head", "--block", "--disable-usage-stats"),
-                        *(f"--port={self.port}", "--node-ip-address=127.0.0.1", "--num-cpus=16"),
-                        *("--include-dashboard=false", "--object-store-memory=100000000"),
-                        *(f"--temp-dir={self.directory / 'tmp'}", f"--ray-client-server-port={free_port()}"),
+                        *(*self._within, str(RAY), "start", "--block", f"--num-cpus={self._cpus}"),
+                        *(f"--node-ip-address={self.host}", "--object-store-memory=100000000"),
+                        *(head if join is None else (f"--address={join.address}",)),
                     ],
                     env=self._environment,
                     stdout=log,
