@@ -15,10 +15,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
+import ray.util
 
-from streamer.config.schema import FleetSettings
+from streamer.config.schema import FleetSettings, FleetTlsSettings
 from streamer.errors import FleetError
-from streamer.inference.ray.cluster import _ask
+from streamer.inference.ray.cluster import ask, tls_environment
 
 START_S = 60.0
 ATTEMPTS = 5
@@ -37,6 +38,7 @@ class Cluster:
         cpus: int = 16,
         within: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
+        tls: bool = False,
     ) -> None:
         """`within` is a command that runs the rest of its arguments somewhere, as in a network namespace."""
         self.port = free_port()
@@ -47,12 +49,14 @@ class Cluster:
         self.token_file = self.directory / "token"
         self.token_file.touch(0o600)
         self.token_file.write_text(secrets.token_hex(16))
+        self._tls = certificates(self.directory) if tls else None
         self._environment = {
             key: value for key, value in os.environ.items() if not key.startswith("RAY_")
         } | {
             "RAY_AUTH_MODE": "token" if token else "disabled",
             "RAY_AUTH_TOKEN_PATH": str(self.token_file),
             "PYTHONPATH": str(Path.cwd()),
+            **tls_environment(self._tls),
             **(environment or {}),
         }
         self._process: subprocess.Popen[bytes] | None = None
@@ -62,8 +66,9 @@ class Cluster:
         return f"{self.host}:{self.port}"
 
     def settings(self, **fields: object) -> FleetSettings:
+        tls = None if self._tls is None else self._tls.model_dump(mode="json")
         return FleetSettings.model_validate(
-            {"address": self.address, "token_file": str(self.token_file)} | fields, strict=False
+            {"address": self.address, "token_file": str(self.token_file), "tls": tls} | fields, strict=False
         )
 
     def start(self, *, whole: bool = True, join: Cluster | None = None) -> None:
@@ -93,7 +98,7 @@ class Cluster:
                 if "Ray runtime started" in (self.directory / "start.log").read_text():
                     return
                 with suppress(FleetError):
-                    if not whole and _ask(self.address, None):
+                    if not whole and ask(self.settings(), None):
                         return
                 time.sleep(0.1)
             self.kill()
@@ -137,6 +142,25 @@ class Cluster:
         self._process = None
 
 
+def certificates(folder: Path) -> FleetTlsSettings:
+    """A new authority, and a certificate of it for this machine. Needs openssl."""
+    extensions = folder / "names"
+    address = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]  # Ray takes it for 127.0.0.1
+    extensions.write_text(f"subjectAltName=IP:127.0.0.1,IP:{address}")
+    key, days = ("-newkey", "rsa:2048", "-nodes"), ("-days", "30")
+    sign = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", extensions.name)
+    for command in (
+        ("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", *days, "-subj", "/CN=test CA"),
+        ("req", *key, "-keyout", "key.pem", "-out", "request.pem", "-subj", "/CN=ray"),
+        ("x509", "-req", "-in", "request.pem", *sign, *days, "-out", "certificate.pem"),
+    ):
+        subprocess.run(["openssl", *command], cwd=folder, check=True, capture_output=True)
+    (folder / "key.pem").chmod(0o600)
+    return FleetTlsSettings(
+        ca_file=folder / "ca.pem", cert_file=folder / "certificate.pem", key_file=folder / "key.pem"
+    )
+
+
 def free_port() -> int:
     """One that nothing listens at now."""
     with socket.socket() as probe:
@@ -145,11 +169,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def cluster(*, token: bool = True) -> Iterator[Cluster]:
+def cluster(*, token: bool = True, tls: bool = False, whole: bool | None = None) -> Iterator[Cluster]:
     """One that runs, for the length of the block. Of one without a token the head is enough."""
-    one = Cluster(token=token)
+    one = Cluster(token=token, tls=tls)
     try:
-        one.start(whole=token)
+        one.start(whole=token if whole is None else whole)
         yield one
     finally:
         one.kill()

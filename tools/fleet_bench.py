@@ -264,7 +264,7 @@ async def daemon(ray: Cluster) -> None:
             "windows": {"hop_s": 0.5, "skip_quiet": False},
             "mqtt": {"enabled": False},
             "web": {"enabled": False},
-            "fleet": {"address": ray.address, "token_file": str(ray.token_file), "deadline_s": 2},
+            "fleet": ray.settings(deadline_s=2).model_dump(mode="json", exclude_none=True),
         }
         await asyncio.to_thread(file.write_text, json.dumps(config))
         with Daemon(file, state) as one:
@@ -309,10 +309,12 @@ def main() -> None:
     )
     parser.add_argument("cases", nargs="*", metavar="CASE")
     known = [_name(case) for case in CASES]
-    chosen = parser.parse_args().cases or known
+    parser.add_argument("--tls", action="store_true", help="with Ray's TLS, certificates on both sides")
+    given = parser.parse_args()
+    chosen = given.cases or known
     if not set(chosen) <= set(known):
         parser.error(f"cases are {' '.join(known)}")
-    with cluster() as ray:
+    with cluster(tls=given.tls) as ray:
         for case in CASES:
             if _name(case) in chosen:
                 print(f"{_name(case)}, load {os.getloadavg()[0]:.0f}: {case.__doc__}", flush=True)

@@ -518,6 +518,17 @@ class ReplicaSettings(Section):
         return self
 
 
+class FleetTlsSettings(Section):
+    """Certificates of this machine for Ray's own TLS, which each machine of the cluster must have, too."""
+
+    ca_file: File
+    """The authority that signed the certificates of all machines, PEM."""
+    cert_file: File
+    """This machine's certificate, PEM; it names the IP address by which the others reach it."""
+    key_file: File
+    """Its key, PEM; nobody but its owner may read it."""
+
+
 class FleetSettings(Section):
     """Other machines that score the windows; where it is not set, this one does."""
 
@@ -528,6 +539,9 @@ class FleetSettings(Section):
     token_file: File
     """The token of the cluster, which its head and its nodes were started with; nobody but its owner may read
     the file. A cluster that takes calls without a token is refused."""
+    tls: FleetTlsSettings | None = None
+    """How calls between the machines are encrypted, with certificates on both sides; where it is not set they
+    are in the clear."""
     replicas: ReplicaSettings = ReplicaSettings()
     batch: Annotated[int, Field(ge=1, le=256)] = 16
     """Largest number of windows in a call."""

@@ -27,7 +27,7 @@ from streamer.metrics import Metrics
 from streamer.types import Scores, Window
 from tests.inference import models
 from tests.inference.engines import LABELS
-from tools.cluster import Cluster, cluster
+from tools.cluster import Cluster, certificates, cluster
 from tools.daemon import Daemon
 
 pytestmark = pytest.mark.slow
@@ -256,6 +256,30 @@ def test_a_cluster_without_token(tmp_path: Path) -> None:
         checked = fleet_command(one, tmp_path, "check")
     assert checked.returncode == 78
     assert "takes calls without a token" in checked.stderr
+
+
+def test_tls(tmp_path: Path) -> None:
+    """With certificates on both sides; where they do not fit, or one side has none, it is said what to do."""
+    with cluster(tls=True, whole=False) as one:
+        client.check(one.settings())
+        with pytest.raises(FleetError, match=r"has TLS: set fleet\.tls"):
+            client.check(one.settings(tls=None))
+        others = certificates(tmp_path)
+        with pytest.raises(FleetError, match="do not trust each other"):
+            client.check(one.settings(tls=others.model_dump(mode="json")))
+        others.key_file.chmod(0o640)
+        with pytest.raises(ConfigError, match=r"fleet\.tls\.key_file: .*others may read it \(0640\)"):
+            client.check(one.settings(tls=others.model_dump(mode="json")))
+        others.ca_file.unlink()
+        with pytest.raises(ConfigError, match=r"fleet\.tls\.ca_file: .*No such file"):
+            client.check(one.settings(tls=others.model_dump(mode="json")))
+
+
+def test_a_head_without_tls(ray: Cluster, tmp_path: Path) -> None:
+    """Is not taken for one that has it."""
+    tls = certificates(tmp_path).model_dump(mode="json")
+    with pytest.raises(FleetError, match="has no TLS: set RAY_USE_TLS=1 there"):
+        client.check(ray.settings(tls=tls))
 
 
 async def test_the_raylet_is_killed(ray: Cluster, start: Start, daemon: Daemon) -> None:
