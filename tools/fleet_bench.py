@@ -190,8 +190,14 @@ async def replica(ray: Cluster) -> None:
 
     async def killed() -> float:
         await asyncio.sleep(6)
-        ray.replicas()[-1].kill()
-        return await until(lambda: len(ray.replicas()) == n_before)
+        victim = ray.replicas()[-1]
+        victim.kill()
+
+        def is_whole() -> bool:
+            found = ray.replicas()  # for a moment the dead one is among them
+            return len(found) == n_before and victim.pid not in {one.pid for one in found}
+
+        return await until(is_whole)
 
     killing = asyncio.create_task(killed())
     began, asked = time.monotonic(), []
