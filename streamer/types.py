@@ -157,6 +157,8 @@ class SoundEvent:
     notify: bool = True
     """false while the sound cools down: worth keeping, not worth another alert"""
     priority: Priority = "normal"
+    epoch: int | None = None
+    """of the process that detected it, as `streamer.core.epoch` has it; None outside of the daemon"""
 
 
 class SourcePhase(StrEnum):

@@ -1,6 +1,6 @@
 """What a Ray cluster costs and survives, on this machine, with an engine that needs a known time.
 
-    python -m tools.fleet_bench [overhead throughput scaling replica raylet head]
+    python -m tools.fleet_bench [overhead throughput scaling replica raylet head daemon]
 
 Each case starts what it needs; the load average is printed with it, since wall-clock figures depend on it.
 """
@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
+import tempfile
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import psutil  # type: ignore[import-untyped]
 
-from streamer.config.schema import ModelSettings
+from streamer.config.schema import FleetSettings, ModelSettings
 from streamer.errors import InferenceError
 from streamer.inference.process.child import ChildWorker
 from streamer.inference.process.fleet import FleetWorker
@@ -26,6 +29,7 @@ from streamer.inference.worker import Worker
 from streamer.metrics import Metrics
 from streamer.types import Scores, Window
 from tools.cluster import Cluster, cluster
+from tools.daemon import Daemon
 
 RATE = 16_000
 WINDOW_S = 10.0
@@ -117,7 +121,11 @@ async def closed_loop(worker: Worker, n_windows: int, n_in_flight: int) -> tuple
 
 
 async def fleet(ray: Cluster, batch_ms: float, **fields: object) -> FleetWorker:
-    settings = ray.settings(**{"batch": BATCH, **fields})
+    return await started(ray.settings(**{"batch": BATCH, **fields}), batch_ms)
+
+
+async def started(settings: FleetSettings, batch_ms: float) -> FleetWorker:
+    """Warmed up."""
     worker = FleetWorker(settings, ModelSettings(path=f"{batch_ms:g}"), Metrics(), engine=ENGINE)
     await worker.start()
     await closed_loop(worker, 4 * BATCH, BATCH)
@@ -182,8 +190,14 @@ async def replica(ray: Cluster) -> None:
 
     async def killed() -> float:
         await asyncio.sleep(6)
-        ray.replicas()[-1].kill()
-        return await until(lambda: len(ray.replicas()) == n_before)
+        victim = ray.replicas()[-1]
+        victim.kill()
+
+        def is_whole() -> bool:
+            found = ray.replicas()  # for a moment the dead one is among them
+            return len(found) == n_before and victim.pid not in {one.pid for one in found}
+
+        return await until(is_whole)
 
     killing = asyncio.create_task(killed())
     began, asked = time.monotonic(), []
@@ -245,6 +259,41 @@ async def head(ray: Cluster) -> None:
     await death(ray, ray.head().kill)
 
 
+async def daemon(ray: Cluster) -> None:
+    """`streamer run` with ast-tiny: SIGKILL of the head; the cluster starts again after the first skips."""
+    with tempfile.TemporaryDirectory() as folder:
+        file, state = Path(folder, "fleet.yaml"), Path(folder, "state")
+        config = {
+            "state_dir": str(state),
+            "sources": {"room": {"demo": True, "loop": True}},
+            "sounds": {"alarm": {"labels": ["Smoke detector, smoke alarm"]}},
+            "windows": {"hop_s": 0.5, "skip_quiet": False},
+            "mqtt": {"enabled": False},
+            "web": {"enabled": False},
+            "fleet": ray.settings(deadline_s=2).model_dump(mode="json", exclude_none=True),
+        }
+        await asyncio.to_thread(file.write_text, json.dumps(config))
+        with Daemon(file, state) as one:
+            before = await one.until(lambda now: now["scored"] > 5)
+            began = time.monotonic()
+            ray.head().kill()
+            down = await one.until(lambda now: now["skipped"] >= before["skipped"] + 3)
+            skips_s = time.monotonic() - began
+            ray.kill()
+            await asyncio.to_thread(ray.start)
+            ray_s = time.monotonic() - began
+            again = await one.until(lambda now: now["scored"] > down["scored"])
+            back_s = time.monotonic() - began
+    print(
+        f"  pid {before['pid']}, then {again['pid']}; blocks {before['blocks']}, {down['blocks']},"
+        f" {again['blocks']}; skipped and counted {again['skipped'] - before['skipped']}"
+    )
+    print(
+        f"  three skips {skips_s:.1f} s, Ray there again {ray_s:.1f} s,"
+        f" scores again {back_s:.1f} s after the kill"
+    )
+
+
 CASES: Sequence[Callable[[Cluster], Coroutine[None, None, None]]] = (
     overhead,
     throughput,
@@ -252,6 +301,7 @@ CASES: Sequence[Callable[[Cluster], Coroutine[None, None, None]]] = (
     replica,
     raylet,
     head,
+    daemon,
 )
 
 
@@ -265,10 +315,12 @@ def main() -> None:
     )
     parser.add_argument("cases", nargs="*", metavar="CASE")
     known = [_name(case) for case in CASES]
-    chosen = parser.parse_args().cases or known
+    parser.add_argument("--tls", action="store_true", help="with Ray's TLS, certificates on both sides")
+    given = parser.parse_args()
+    chosen = given.cases or known
     if not set(chosen) <= set(known):
         parser.error(f"cases are {' '.join(known)}")
-    with cluster() as ray:
+    with cluster(tls=given.tls) as ray:
         for case in CASES:
             if _name(case) in chosen:
                 print(f"{_name(case)}, load {os.getloadavg()[0]:.0f}: {case.__doc__}", flush=True)

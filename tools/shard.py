@@ -128,7 +128,7 @@ async def node(i: int, n: int, port: int, codec: Codec, seen: Seen) -> None:
             seen.held_s = max(seen.held_s, now() - due)
             payload = payloads[rng.integers(N_NOISES)]  # in no order: a source that repeats itself is a fault
             await link.send(pack(Hop(sequence, codec, RATE, due - 1.0, -60.0, sequence == 0, payload), now()))
-        raise reading.exception() or EOFError
+        raise EOFError(reading.result())
 
 
 @dataclass(slots=True)
@@ -151,14 +151,14 @@ class Progress:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-async def _read(link: ClientConnection, progress: Progress) -> None:
-    """Raises EOFError when the link is lost."""
+async def _read(link: ClientConnection, progress: Progress) -> str:
+    """Until the link is lost: why."""
     try:
         while True:
             progress.taken = parse(Ack, await link.recv()).next
             progress.changed.set()
     except ConnectionClosed as error:
-        raise EOFError(str(error)) from None
+        return str(error)
     finally:
         progress.changed.set()
 

@@ -7,7 +7,15 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
 
-from pydantic import AfterValidator, Field, ValidationInfo, create_model, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    PrivateAttr,
+    ValidationInfo,
+    create_model,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 
 from streamer.config.sources import NodeSettings, SourceSettings
@@ -518,6 +526,17 @@ class ReplicaSettings(Section):
         return self
 
 
+class FleetTlsSettings(Section):
+    """Certificates of this machine for Ray's own TLS, which each machine of the cluster must have, too."""
+
+    ca_file: File
+    """The authority that signed the certificates of all machines, PEM."""
+    cert_file: File
+    """This machine's certificate, PEM; it names the IP address by which the others reach it."""
+    key_file: File
+    """Its key, PEM; nobody but its owner may read it."""
+
+
 class FleetSettings(Section):
     """Other machines that score the windows; where it is not set, this one does."""
 
@@ -528,6 +547,9 @@ class FleetSettings(Section):
     token_file: File
     """The token of the cluster, which its head and its nodes were started with; nobody but its owner may read
     the file. A cluster that takes calls without a token is refused."""
+    tls: FleetTlsSettings | None = None
+    """How calls between the machines are encrypted, with certificates on both sides; where it is not set they
+    are in the clear."""
     replicas: ReplicaSettings = ReplicaSettings()
     batch: Annotated[int, Field(ge=1, le=256)] = 16
     """Largest number of windows in a call."""
@@ -567,6 +589,18 @@ class Config(Section):
     alerts: AlertSettings | None = None
     gateway: GatewaySettings | None = None
     fleet: FleetSettings | None = None
+    _whole: str | None = PrivateAttr(None)
+
+    @property
+    def whole_node(self) -> str:
+        """The node of all shards; `node` where one process has all sources."""
+        return self._whole or self.node
+
+    def shard(self, node: str, **changes: object) -> Config:
+        """A part of this configuration, under another name."""
+        part = self.model_copy(update={**changes, "node": node})
+        part._whole = self.whole_node
+        return part
 
     @property
     def labels(self) -> frozenset[str]:

@@ -27,19 +27,17 @@ def part_of(config: Config, index: int, n_shards: int) -> Config:
     sources = {name: source for name, source in config.sources.items() if shard_of(name, n_shards) == index}
     if not sources:
         raise ConfigError(f"no source of this file belongs to shard {index}/{n_shards}: use fewer shards")
-    return config.model_copy(
-        update={
-            "sources": sources,
-            "node": f"{config.node}-{index}",
-            "state_dir": state_directory(config.state_dir) / f"shard-{index}",
-            "gateway": None
-            if config.gateway is None
-            else config.gateway.model_copy(update={"port": _port(config.gateway.port, index)}),
-            "web": config.web.model_copy(update={"port": _port(config.web.port, index)}),
-            "health": config.health
-            if config.health.port is None
-            else config.health.model_copy(update={"port": _port(config.health.port, index)}),
-        }
+    return config.shard(
+        f"{config.node}-{index}",
+        sources=sources,
+        state_dir=state_directory(config.state_dir) / f"shard-{index}",
+        gateway=None
+        if config.gateway is None
+        else config.gateway.model_copy(update={"port": _port(config.gateway.port, index)}),
+        web=config.web.model_copy(update={"port": _port(config.web.port, index)}),
+        health=config.health
+        if config.health.port is None
+        else config.health.model_copy(update={"port": _port(config.health.port, index)}),
     )
 
 

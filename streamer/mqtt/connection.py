@@ -234,25 +234,41 @@ class Connection(ObservedClient):
             properties.UserProperty = [("message_id", message.message_id)]
         return properties
 
+    async def retained(self, topics: Sequence[str]) -> list[Incoming]:
+        """Subscribe, and give what the broker retains there; `incoming` gives what comes after that.
+
+        Raises MessageRefusedError, or ConnectionLostError.
+        """
+        await self._subscribe(topics)
+        # It answers in order: what it retains came before this answer.
+        await self.while_connected(self.unsubscribe(f"{topics[0]}/-"))
+        return [_incoming(await anext(self.messages)) for _ in range(len(self.messages))]
+
     async def incoming(self, topics: Sequence[str]) -> AsyncIterator[Incoming]:
         """Subscribe, and yield messages until the connection is lost. Raises MessageRefusedError."""
-        # Not our own messages; and a message that was published as retained is marked as such.
-        options = SubscribeOptions(qos=1, noLocal=True, retainAsPublished=True)
         try:
             for topic in topics:
-                if self.version == MQTT_5:
-                    codes = await self.while_connected(self.subscribe(topic, options=options))
-                else:
-                    codes = await self.while_connected(self.subscribe(topic, qos=1))
-                if any(_is_failure(code) for code in codes):
-                    raise MessageRefusedError(
-                        f"the broker does not let us subscribe to {topic}: mend its access rules"
-                    )
+                await self._subscribe([topic])
             async for message in self.messages:
-                payload = message.payload if isinstance(message.payload, bytes) else b""
-                yield Incoming(str(message.topic), payload, bool(message.retain))
+                yield _incoming(message)
         except (ConnectionLostError, aiomqtt.MqttError):
             return
+
+    async def _subscribe(self, topics: Sequence[str]) -> None:
+        """To all of them in one packet. Raises MessageRefusedError, or ConnectionLostError."""
+        # Not our own messages; and a message that was published as retained is marked as such.
+        options = SubscribeOptions(qos=1, noLocal=True, retainAsPublished=True)
+        subscribing = (
+            self.subscribe([(topic, options) for topic in topics])
+            if self.version == MQTT_5
+            else self.subscribe([(topic, 1) for topic in topics])
+        )
+        codes: Sequence[ReasonCode | int] = await self.while_connected(subscribing)
+        for topic, code in zip(topics, codes, strict=True):
+            if _is_failure(code):
+                raise MessageRefusedError(
+                    f"the broker does not let us subscribe to {topic}: mend its access rules"
+                )
 
     async def while_connected(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Wait for a coroutine, but no longer than the connection lasts. Raises ConnectionLostError."""
@@ -414,6 +430,11 @@ class Broker:
         if self._username is None:
             return f"{self.address} refuses clients without a name ({error.rc}): set mqtt.username"
         return f"{self.address} refuses user {self._username!r} ({error.rc}): check the password"
+
+
+def _incoming(message: aiomqtt.Message) -> Incoming:
+    payload = message.payload if isinstance(message.payload, bytes) else b""
+    return Incoming(str(message.topic), payload, bool(message.retain))
 
 
 def _refusal(topic: str, answer: ReasonCode) -> MessageRefusedError:

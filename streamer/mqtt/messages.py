@@ -64,6 +64,7 @@ def event_message(
         "id": event.id,
         "node": node,
         "source": event.source_id,
+        "epoch": event.epoch,
         "sound": event.sound,
         "source_name": names.source(event.source_id),
         "sound_name": names.sound(event.sound),

@@ -25,6 +25,7 @@ from streamer.core.tasks import cancel_and_wait, logged, running
 from streamer.errors import ConfigError, StreamerError
 from streamer.language import Names
 from streamer.metrics import BrokerMetrics, Metrics
+from streamer.mqtt.claims import Claims
 from streamer.mqtt.commands import CommandError, Commands
 from streamer.mqtt.connection import (
     Broker,
@@ -79,6 +80,10 @@ SHORT_ROW = 3
 identifier, which not every broker reports"""
 CUT = f"the broker closed the connection {TRIES} times when it came"
 ONE_NODE_EACH = "is there a second daemon with this node's name? Give each its own node, or mqtt.client_id"
+
+
+class _ReplacedError(Exception):
+    """A process with this node's name began later. Its text is for people."""
 
 
 class Discovery(Protocol):
@@ -137,13 +142,15 @@ class MqttSink:
         names: Names = DEFAULT_NAMES,
         expected: Collection[tuple[str, str]] = (),
         links: Links = no_links,
+        claims: Claims | None = None,
         backoff: Backoff = BACKOFF,
         apart_s: float = APART_S,
     ) -> None:
         """Applies commands where there is a `control`. `announced` remembers our retained messages.
 
         `expected` are sounds that should be heard again and again, as source and sound; `links` gives fields
-        with addresses for the messages of an event, which are not retained.
+        with addresses for the messages of an event, which are not retained. With `claims` nothing is
+        published of a source that another process detects, which began later.
         """
         sources, sounds = tuple(sources), tuple(sounds)
         self._topics = Topics(settings.prefix, node)
@@ -162,7 +169,10 @@ class MqttSink:
         self._n_delivered = 0
         """over this connection"""
         self._narrow_until = 0.0
-        self._states = StateTopics(self._topics, sources, sounds, names, expected)
+        self._claims = claims
+        self._reads_claims, self._claims_read = False, set[str]()
+        """whether the broker lets us, and the topics that are subscribed to over this connection"""
+        self._states = StateTopics(self._topics, sources, sounds, names, expected, claims)
         self._wake = asyncio.Event()
         self._event_arrived = False
         self._control = control if settings.commands else None
@@ -251,6 +261,10 @@ class MqttSink:
                     self._log_failure(failure)
                     if failure.taken_over:
                         await asyncio.sleep(self._apart_s)
+                except _ReplacedError as replaced:
+                    self._metrics.broker = BrokerMetrics(self._broker.address, str(replaced))
+                    log.error("MQTT: %s: nothing more is published; %s", replaced, ONE_NODE_EACH)  # noqa: TRY400  it says more than the stack
+                    await asyncio.Event().wait()
                 self._failures += 1
                 await asyncio.sleep(self._backoff.pause_s(self._failures))
         finally:
@@ -264,9 +278,10 @@ class MqttSink:
                 self._metrics.drop("mqtt", waiting.depth)
 
     async def _serve(self, connection: Connection) -> None:
-        """Raises ConnectionLostError when the connection is lost or in doubt."""
+        """Raises ConnectionLostError when the connection is lost or in doubt, or _ReplacedError."""
         self._discovery_due = True
         self._rewind()
+        await self._read_claims(connection)
         async with running(self._publish_all(connection), "mqtt publish") as publishing:
             self._connection = connection
             self._subscribe_to(connection)
@@ -291,13 +306,14 @@ class MqttSink:
                     await cancel_and_wait(self._subscribing)
 
     async def _publish_all(self, connection: Connection) -> None:
-        """Publish until the sink stops and no event is left. Raises ConnectionLostError.
+        """Publish until the sink stops and no event is left. Raises ConnectionLostError, or _ReplacedError.
 
         Events first; while there are any, one state after each that was waited for, so that neither starves.
         """
         await self._prove(connection)
         while True:
             self._wake.clear()
+            self._check_replaced()
             self._event_arrived = False
             sent = not await self._is_news() and await self._send_events(connection)
             if self._discovery_due or self._states.first() is not None:
@@ -316,6 +332,49 @@ class MqttSink:
             if self._stopping:
                 return
             await connection.while_connected(self._wake.wait())
+
+    async def _read_claims(self, connection: Connection) -> None:
+        """Before anything is published: who detects our sources."""
+        if self._claims is None or not self._sources:
+            return
+        topics = self._claims.topics(self._sources)
+        self._reads_claims, self._claims_read = False, set()
+        try:
+            found = await connection.retained(list(topics))
+        except MessageRefusedError as refusal:
+            self._log_refusal("subscription", str(refusal))
+            return
+        self._reads_claims, self._claims_read = True, set(topics)
+        self._claims.begin(incoming.payload for incoming in found)
+        for incoming in found:
+            if incoming.topic in topics:
+                self._read_claim(topics[incoming.topic], incoming.payload)
+        for source in self._sources:
+            self._states.claim(source)
+        self._check_replaced()
+
+    def _read_claim(self, source: str, payload: bytes) -> None:
+        if self._claims is None:
+            return
+        was_lost = source in self._claims.lost
+        if not self._claims.read(source, payload):
+            self._states.claim(source)
+        elif source in self._claims.lost and not was_lost:
+            why = self._claims.why_lost(source)
+            if not self._claims.is_replaced():
+                log.warning("MQTT: %s: nothing more is published of it here", why)
+                self._states.lose(source, why)
+        self._wake.set()
+
+    def _check_ours(self, event: SoundEvent) -> None:
+        """Raises MessageRefusedError for an event of a source that another process detects."""
+        if self._claims is not None and not self._claims.may_publish(event):
+            raise MessageRefusedError(self._claims.why_lost(event.source_id))
+
+    def _check_replaced(self) -> None:
+        """Raises _ReplacedError where all topics are those of another process."""
+        if self._claims is not None and self._claims.is_replaced():
+            raise _ReplacedError(self._claims.why_lost(next(iter(self._claims.lost))))
 
     async def _prove(self, connection: Connection) -> None:
         """Where the broker closed the last connection at a message, another one goes before it.
@@ -397,12 +456,17 @@ class MqttSink:
         topics = [] if self._commands is None else self._commands.topics
         if self._discovery.birth_topic is not None:
             topics = [*topics, self._discovery.birth_topic]
-        if not topics:
+        claims = {} if self._claims is None else self._claims.topics(self._sources)
+        if self._reads_claims:
+            topics = [*topics, *(topic for topic in claims if topic not in self._claims_read)]
+        if not topics and not self._claims_read:
             return
         try:
             async for incoming in connection.incoming(topics):
                 if self._commands is not None and incoming.topic in self._commands.topics:
                     self._apply_command(self._commands, incoming)
+                elif incoming.topic in claims:
+                    self._read_claim(claims[incoming.topic], incoming.payload)
                 elif incoming.topic == self._discovery.birth_topic and incoming.payload == b"online":
                     # Not all daemons of a home at the same moment.
                     self._later(random.uniform(0, BIRTH_S), self._announce_later)  # noqa: S311  no secret
@@ -544,6 +608,7 @@ class MqttSink:
     def _post(self, connection: Connection, entry: Entry) -> asyncio.Future[None]:
         age_s = entry.age_s
         try:
+            self._check_ours(entry.event)
             message = event_message(
                 entry.event,
                 self._topics.node,

@@ -9,8 +9,10 @@ from datetime import date, datetime
 
 from streamer.config.control import Control
 from streamer.language import Names
+from streamer.mqtt.claims import Claims
 from streamer.mqtt.messages import (
     DEFAULT_NAMES,
+    SCHEMA,
     Message,
     Today,
     any_sound_message,
@@ -24,7 +26,7 @@ from streamer.mqtt.messages import (
     stats_message,
 )
 from streamer.mqtt.topics import Topics
-from streamer.types import Hearing, Recurrence, Report, SoundEvent, SourceState, Stats
+from streamer.types import Hearing, Recurrence, Report, SoundEvent, SourcePhase, SourceState, Stats
 
 LEVEL_PACE_S = 30.0
 """seconds between two levels of a source: each is a row in the database of a home"""
@@ -49,9 +51,14 @@ class StateTopics:
         sounds: Iterable[str],
         names: Names = DEFAULT_NAMES,
         expected: Collection[tuple[str, str]] = (),
+        claims: Claims | None = None,
     ) -> None:
-        """`expected` are sounds that should be heard again and again, as source and sound."""
+        """`expected` are sounds that should be heard again and again, as source and sound.
+
+        With `claims` each source is claimed, as one more state.
+        """
         self._topics = topics
+        self._claims = claims
         self._sources: tuple[str, ...] = ()
         self._sounds: tuple[str, ...] = ()
         self._expected: frozenset[tuple[str, str]] = frozenset()
@@ -87,6 +94,7 @@ class StateTopics:
             del self._now[topic]
             self._due.pop(topic, None)
         for source in self._sources:
+            self.claim(source)
             for sound in self._sounds:
                 if (source, sound) not in before:
                     self._put_attributes(source, sound)
@@ -111,7 +119,9 @@ class StateTopics:
         self._put_days()
 
     def put(self, report: Report) -> None:
-        """Update the topics that a report changes."""
+        """Update the topics that a report changes; not of a source that another process detects."""
+        if not isinstance(report, Stats) and self._is_lost(report.source_id):
+            return
         match report:
             case SoundEvent():
                 self._put_event(report)
@@ -132,6 +142,26 @@ class StateTopics:
                 self._turn_day()
                 stats = encode(stats_message(report, self._topics.node))
                 self._set(self._topics.stats, stats, qos=0, retain=True)
+
+    def lose(self, source: str, why: str) -> None:
+        """Another process detects a source: here it is OFF and offline, and no more is published of it."""
+        self._rest(source)
+        reason = encode({"schema": SCHEMA, "phase": SourcePhase.FAILED, "reason": why})
+        self._set(self._topics.problem_attributes(source), reason, qos=1, retain=True)
+        self._set(self._topics.problem(source), "ON", qos=1, retain=True)
+        self.claim(source)
+
+    def claim(self, source: str) -> None:
+        """Publish the claim to a source again, unless it is lost."""
+        if self._claims is None:
+            return
+        message = self._claims.message(source)
+        if self._is_lost(source):
+            self._now.pop(message.topic, None)
+            self._due.pop(message.topic, None)
+        else:
+            self._set(*message[:2], qos=message.qos, retain=message.retain)
+            self.again(message.topic)
 
     def put_control(self, control: Control, source: str) -> None:
         """Update the topics of what is in force for a source."""
@@ -167,7 +197,8 @@ class StateTopics:
             for f in (self._topics.overdue, self._topics.overdue_attributes)
             for source, sound in self._expected
         ]
-        return sent.union(later, [self._topics.stats])
+        claims = () if self._claims is None else self._claims.topics(self._sources)
+        return sent.union(later, claims, [self._topics.stats])
 
     def online(self) -> None:
         """The node is online, and all topics are due: what the broker has retained may be stale."""
@@ -177,10 +208,7 @@ class StateTopics:
     def rest(self) -> None:
         """Everything OFF and offline: the state after the last report."""
         for source in self._sources:
-            for sound in self._sounds:
-                self._set(self._topics.sound_state(source, sound), "OFF", qos=1, retain=True)
-            self._set(self._topics.any_sound(source), "OFF", qos=1, retain=True)
-            self._put_status(self._topics.source_status(source), online=False)
+            self._rest(source)
         self._put_status(self._topics.status, online=False)
 
     def first(self) -> Message | None:
@@ -196,6 +224,15 @@ class StateTopics:
         """The broker has it. Where the topic has another message by now, that one stays due."""
         if self._now.get(message.topic) is message:
             self._due.pop(message.topic, None)
+
+    def _rest(self, source: str) -> None:
+        for sound in self._sounds:
+            self._set(self._topics.sound_state(source, sound), "OFF", qos=1, retain=True)
+        self._set(self._topics.any_sound(source), "OFF", qos=1, retain=True)
+        self._put_status(self._topics.source_status(source), online=False)
+
+    def _is_lost(self, source: str) -> bool:
+        return self._claims is not None and source in self._claims.lost
 
     def _put_event(self, event: SoundEvent) -> None:
         source, sound = event.source_id, event.sound
@@ -284,7 +321,7 @@ class StateTopics:
             return True
         prefix = next((prefix for prefix in prefixes if topic.startswith(prefix)), None)
         if prefix is None:
-            return False
+            return self._claims is not None and topic in self._claims.topics(self._sources)
         levels = topic.removeprefix(prefix).split("/")
         if len(levels) < 3 or levels[0] != "sound":
             return True

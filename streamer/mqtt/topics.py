@@ -52,6 +52,10 @@ class Topics:
     def source_status(self, source: str) -> str:
         return self._of(source, "status")
 
+    def epoch(self, source: str) -> str:
+        """Which process detects the source."""
+        return self._of(source, "epoch")
+
     def event(self, source: str, phase: Phase) -> str:
         return self._of(source, f"event/{phase}")
 

@@ -23,6 +23,7 @@ from streamer.capture.tapes import Tapes
 from streamer.config.control import Control
 from streamer.config.schema import Config, MqttSettings
 from streamer.config.sources import NodeSettings, SourceSettings
+from streamer.core.epoch import Epoch
 from streamer.core.json_file import JsonFile
 from streamer.core.tasks import in_background
 from streamer.core.zone import home_zone
@@ -101,6 +102,7 @@ async def serve(
 
         marks = await asyncio.to_thread(fingerprints, config)
 
+        epoch = Epoch(JsonFile(directory, "epoch.json"))
         control = Control(config, JsonFile(directory, "control.json"))
         targets = [] if config.alerts is None else read_targets(config.alerts.urls_file)
         writer = Writer(
@@ -116,7 +118,7 @@ async def serve(
         )
         tapes, demos = Tapes(), set[str]()
         shared = _shared(config, directory, lambda: daemon.config, tapes)
-        broker = await _broker_link(config, directory, writer, metrics, control, shared, stack)
+        broker = await _broker_link(config, directory, writer, metrics, control, shared, epoch, stack)
         page: Page | None = None
         if config.web.enabled:
             shown = page_parts(
@@ -144,6 +146,7 @@ async def serve(
             metrics=metrics,
             control=control,
             tapes=tapes,
+            epoch=epoch,
             watch=_watchers(config, directory, tapes, model, marks, writer, metrics, stack),
         )
         if page is not None:
@@ -174,6 +177,7 @@ async def _broker_link(
     metrics: Metrics,
     control: Control,
     shared: Shared | None,
+    epoch: Epoch,
     stack: AsyncExitStack,
 ) -> BrokerLink | None:
     """The MQTT sink, which is added to those of the writer; None where nothing is published."""
@@ -181,7 +185,8 @@ async def _broker_link(
         return None
     address = await _embedded(config.mqtt, stack) if config.mqtt.embedded else {}
     links = no_links if shared is None else shared.links
-    broker = BrokerLink(config, directory, writer.consumer(BROKER), metrics, address, control, links)
+    events = writer.consumer(BROKER)
+    broker = BrokerLink(config, directory, events, metrics, address, control, links, epoch=epoch)
     broker.count_earlier(await asyncio.to_thread(_began_today, directory))
     writer.sinks.append(broker.sink)
     return broker

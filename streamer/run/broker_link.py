@@ -7,9 +7,11 @@ from pathlib import Path
 
 from streamer.config.control import Control
 from streamer.config.schema import Config, MqttSettings
+from streamer.core.epoch import Epoch
 from streamer.core.json_file import JsonFile
 from streamer.home_assistant.discovery import Discovery, discovery
 from streamer.metrics import Metrics
+from streamer.mqtt.claims import Claims
 from streamer.mqtt.publisher import Links, MqttSink, no_links
 from streamer.mqtt.topics import Topics
 from streamer.sinks.exchangeable import ExchangeableSink
@@ -28,8 +30,11 @@ class BrokerLink:
         address: Mapping[str, object],
         control: Control,
         links: Links = no_links,
+        *,
+        epoch: Epoch,
     ) -> None:
         """`address` is that of the embedded broker, if there is one; `links` as in `MqttSink`."""
+        self._epoch = epoch
         self._metrics = metrics
         self._control = control
         self._links = links
@@ -71,6 +76,7 @@ class BrokerLink:
             names=config.names,
             expected=_expected(config),
             links=self._links,
+            claims=Claims(Topics(settings.prefix, config.whole_node), config.node, self._epoch),
         )
 
     def _discovery(self, config: Config) -> Discovery:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from streamer.capture.tapes import Tapes
 from streamer.config.control import Control
 from streamer.config.schema import Config
 from streamer.config.sources import SourceSettings
+from streamer.core.epoch import Epoch
 from streamer.core.tasks import first_of, running
 from streamer.errors import InputError
 from streamer.inference.worker import Worker
 from streamer.metrics import Metrics
 from streamer.run.listener import Listener, source_limits
 from streamer.run.sensing import Sensing
-from streamer.types import Hop, Report, Sink, Source, SourcePhase, SourceState, Stats
+from streamer.types import Hop, Report, Sink, SoundEvent, Source, SourcePhase, SourceState, Stats
 
 STATS_S = 30.0
 """seconds between two statistics"""
@@ -40,11 +42,13 @@ class Daemon:
         metrics: Metrics,
         control: Control,
         tapes: Tapes,
+        epoch: Epoch,
         watch: Callable[[Hop], None] = lambda _: None,
     ) -> None:
         """`watch` gets each hop of each source after it was decided on, and never blocks."""
         self.config = config
         self._watch = watch
+        self._epoch = epoch
         self._tapes = tapes
         self._control = control
         self._open_source = open_source
@@ -161,6 +165,8 @@ class Daemon:
         self._tasks[source_id] = group.create_task(listener.run(), name=f"source[{source_id}]")
 
     def _emit(self, report: Report) -> None:
+        if isinstance(report, SoundEvent):
+            report = replace(report, epoch=self._epoch.number)
         for sink in self._sinks:
             sink.put(report)
 

@@ -87,6 +87,8 @@ def checked(event: SoundEvent) -> SoundEvent:
         raise TypeError(event)
     if event.phase not in get_args(Phase) or event.priority not in get_args(Priority):
         raise ValueError(event.phase)
+    if event.epoch is not None and type(event.epoch) is not int:
+        raise TypeError(event.epoch)
     for label, score in event.labels.items():
         if not isinstance(label, str) or not math.isfinite(score):
             raise TypeError(label)

@@ -61,6 +61,7 @@ _COLUMNS = (
     _Column("verified", "verified", read=optional_bool),
     _Column("notify", "notify", read=bool),
     _Column("priority", "priority"),
+    _Column("epoch", "epoch", is_fixed=True),
 )
 """Every field that the history keeps: written, and read again where a crash has left an event open."""
 _NAMES = ", ".join(column.name for column in _COLUMNS)

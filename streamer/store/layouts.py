@@ -146,7 +146,10 @@ ALTER TABLE missed ADD COLUMN clip_bytes INTEGER NOT NULL DEFAULT 0
 """
 """as in `event`"""
 
-LAYOUTS = (LAYOUT_1, LAYOUT_2, LAYOUT_3, LAYOUT_4)
+LAYOUT_5 = "ALTER TABLE event ADD COLUMN epoch INTEGER"
+"""of the process that detected it; NULL in events of versions that had none"""
+
+LAYOUTS = (LAYOUT_1, LAYOUT_2, LAYOUT_3, LAYOUT_4, LAYOUT_5)
 """the script from each version to the next; the first makes everything"""
 
 FILE = "events.sqlite3"

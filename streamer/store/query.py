@@ -72,6 +72,8 @@ class Event:
     notify: bool
     priority: str
     latency_ms: int
+    epoch: int | None
+    """of the process that detected it"""
     model: str | None
     rule: dict[str, Any] | None
     """what was in force when it began"""

@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator
 SCHEMAS = {
     r"[^/]+/status|[^/]+/[^/]+/status": "status",
     r"[^/]+/stats": "stats",
+    r"[^/]+/[^/]+/epoch": "epoch",
     r"[^/]+/[^/]+/event/(start|update|end)": "event",
     r"[^/]+/[^/]+/sound/[^/]+/state": "state",
     r"[^/]+/[^/]+/sound/[^/]+/attributes": "attributes",

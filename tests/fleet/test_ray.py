@@ -27,7 +27,8 @@ from streamer.metrics import Metrics
 from streamer.types import Scores, Window
 from tests.inference import models
 from tests.inference.engines import LABELS
-from tools.cluster import Cluster, cluster
+from tools.cluster import Cluster, certificates, cluster
+from tools.daemon import Daemon
 
 pytestmark = pytest.mark.slow
 
@@ -60,6 +61,24 @@ async def start() -> AsyncIterator[Start]:
             return worker
 
         yield started
+
+
+@pytest.fixture
+def daemon(ray: Cluster, tmp_path: Path) -> Iterator[Daemon]:
+    """`streamer run`, with a small model, whose windows the cluster scores."""
+    file = configuration(
+        ray,
+        tmp_path,
+        "sound 1",
+        model={"path": str(models.directory(tmp_path / "model")), "engine": "onnx"},
+        sources={"room": {"demo": True, "loop": True}},
+        windows={"hop_s": 0.5, "skip_quiet": False},
+        mqtt={"enabled": False},
+        web={"enabled": False},
+        state_dir=str(tmp_path / "state"),
+    )
+    with Daemon(file, tmp_path / "state") as daemon:
+        yield daemon
 
 
 def window(index: int = 0, value: float = 0.5, source_id: str = "room") -> Window:
@@ -239,11 +258,39 @@ def test_a_cluster_without_token(tmp_path: Path) -> None:
     assert "takes calls without a token" in checked.stderr
 
 
-async def test_the_raylet_is_killed(ray: Cluster, start: Start) -> None:
-    """Only the driver's process ends with it. Windows are skipped, or scored here where that is asked for."""
+def test_tls(tmp_path: Path) -> None:
+    """With certificates on both sides; where they do not fit, or one side has none, it is said what to do."""
+    with cluster(tls=True, whole=False) as one:
+        client.check(one.settings())
+        with pytest.raises(FleetError, match=r"has TLS: set fleet\.tls"):
+            client.check(one.settings(tls=None))
+        others = certificates(tmp_path)
+        with pytest.raises(FleetError, match="do not trust each other"):
+            client.check(one.settings(tls=others.model_dump(mode="json")))
+        others.key_file.chmod(0o640)
+        with pytest.raises(ConfigError, match=r"fleet\.tls\.key_file: .*others may read it \(0640\)"):
+            client.check(one.settings(tls=others.model_dump(mode="json")))
+        others.ca_file.unlink()
+        with pytest.raises(ConfigError, match=r"fleet\.tls\.ca_file: .*No such file"):
+            client.check(one.settings(tls=others.model_dump(mode="json")))
+
+
+def test_a_head_without_tls(ray: Cluster, tmp_path: Path) -> None:
+    """Is not taken for one that has it."""
+    tls = certificates(tmp_path).model_dump(mode="json")
+    with pytest.raises(FleetError, match="has no TLS: set RAY_USE_TLS=1 there"):
+        client.check(ray.settings(tls=tls))
+
+
+async def test_the_raylet_is_killed(ray: Cluster, start: Start, daemon: Daemon) -> None:
+    """Only the driver's process ends with it. Windows are skipped, or scored here where that is asked for.
+
+    A whole `streamer run` stays the process that it was, listens on, and has its windows scored again.
+    """
     alone = await start(ray.settings(deadline_s=1), engine=QUICK)
     other = await start(ray.settings(deadline_s=1, fallback="local"), engine=QUICK)
     assert isinstance(await other.outcome(window()), Scores)
+    before = await daemon.until(lambda now: bool(now["scored"]))
     ray.raylet().kill()
     skipped = 0
     async with asyncio.timeout(DEADLINE_S):
@@ -253,11 +300,16 @@ async def test_the_raylet_is_killed(ray: Cluster, start: Start) -> None:
     ray.kill()
     assert (await until_scored(other)).clip.shape == (len(LABELS),)
     assert isinstance(await alone.outcome(window()), InferenceError)
+    down = await daemon.until(lambda now: now["skipped"] >= before["skipped"] + 2)
+    assert down["blocks"] > before["blocks"]
     ray.start()
     assert (await until_scored(alone)).clip[0] == pytest.approx(0.5, abs=HALF_FLOAT)
     assert alone._metrics.worker_restarts >= 1
     await until(lambda: "fleet is gone" not in other.describe())
     assert isinstance(await other.outcome(window()), Scores)
+    again = await daemon.until(lambda now: now["scored"] > down["scored"])
+    assert again["pid"] == before["pid"]
+    assert again["blocks"] > down["blocks"]
 
 
 def test_an_address_where_nothing_is(tmp_path: Path) -> None:

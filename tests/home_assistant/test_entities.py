@@ -15,6 +15,7 @@ from streamer.capture.tapes import Tapes
 from streamer.config.control import Control
 from streamer.config.schema import Config
 from streamer.core.backoff import Backoff
+from streamer.core.epoch import Epoch
 from streamer.core.json_file import JsonFile
 from streamer.home_assistant.discovery import discovery
 from streamer.metrics import Metrics
@@ -278,7 +279,9 @@ async def test_a_reload_leaves_the_others_alone(
     metrics = Metrics()
     control = Control(before, JsonFile(tmp_path, "control.json"))
     recorder = Writer(Log(tmp_path, metrics, consumers=["mqtt"]), metrics)
-    link = BrokerLink(before, tmp_path, recorder.consumer("mqtt"), metrics, {}, control)
+    link = BrokerLink(
+        before, tmp_path, recorder.consumer("mqtt"), metrics, {}, control, epoch=Epoch(JsonFile(None, ""))
+    )
     recorder.sinks.append(link.sink)
     task = asyncio.create_task(recorder.run())
     heard = await subscribe(mosquitto.port)

@@ -18,6 +18,7 @@ def test_an_event_in_full() -> None:
         "id": "e1",
         "node": "home",
         "source": "kitchen",
+        "epoch": None,
         "sound": "dog_bark",
         "source_name": "Kitchen",
         "sound_name": "Dog bark",

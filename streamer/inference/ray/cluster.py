@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
+import ssl
 import stat
 import threading
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from streamer.config.schema import FleetSettings
+from streamer.config.schema import FleetSettings, FleetTlsSettings
 from streamer.errors import ConfigError, FleetError, ModelError
 
 CONNECT_S = 30.0
@@ -40,20 +42,25 @@ def read_token(path: Path) -> str:
     Whoever has the token may run programs on every machine of the cluster.
     """
     try:
-        with path.open(encoding="ascii") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            token = file.read(4096).strip()
-    except OSError as error:
-        raise ConfigError(f"fleet.token_file: {path}: {error.strerror}") from None
-    except ValueError:
+        token = _read("token_file", path, is_secret=True).decode("ascii").strip()
+    except UnicodeDecodeError:
         raise ConfigError(f"fleet.token_file: {path}: a token is ASCII text") from None
-    if stat.S_IMODE(mode) & 0o077:
-        raise ConfigError(
-            f"fleet.token_file: {path}: others may read it ({stat.S_IMODE(mode):04o}): chmod 600 {path}"
-        )
     if not token or any(character.isspace() for character in token):
         raise ConfigError(f"fleet.token_file: {path}: a token is one word of text")
     return token
+
+
+def _read(key: str, path: Path, *, is_secret: bool = False) -> bytes:
+    """At most 64 KiB of a file that the configuration names. Raises ConfigError."""
+    try:
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            content = file.read(1 << 16)
+    except OSError as error:
+        raise ConfigError(f"fleet.{key}: {path}: {error.strerror}") from None
+    if is_secret and mode & 0o077:
+        raise ConfigError(f"fleet.{key}: {path}: others may read it ({mode:04o}): chmod 600 {path}")
+    return content
 
 
 def check(fleet: FleetSettings) -> None:
@@ -64,12 +71,12 @@ def check(fleet: FleetSettings) -> None:
     """
     require_ray()
     token = read_token(fleet.token_file)
-    if not _ask(fleet.address, None).refused:
+    if not ask(fleet, None).refused:
         raise ConfigError(
             f"fleet.address: the Ray at {fleet.address} takes calls without a token: anyone in reach can"
             " run programs there; start it with RAY_AUTH_MODE=token"
         )
-    head = _ask(fleet.address, token)
+    head = ask(fleet, token)
     if head.refused:
         raise ConfigError(
             f"fleet.token_file: the Ray at {fleet.address} does not take the token of {fleet.token_file}"
@@ -91,6 +98,7 @@ def connect(fleet: FleetSettings) -> None:
         "RAY_USAGE_STATS_ENABLED": "0",
         # What matters of it comes back as an error, which is logged in words of ours.
         "RAY_BACKEND_LOG_LEVEL": "fatal",
+        **tls_environment(fleet.tls),
     }
     os.environ.pop("RAY_AUTH_TOKEN", None)
     check(fleet)
@@ -118,6 +126,18 @@ def connect(fleet: FleetSettings) -> None:
             f"fleet.address: {fleet.address} is there, but this machine is no node of it ({cause}):"
             f" ray start --address={fleet.address}"
         )
+
+
+def tls_environment(tls: FleetTlsSettings | None) -> dict[str, str]:
+    """What Ray reads of TLS."""
+    if tls is None:
+        return {"RAY_USE_TLS": "0"}
+    return {
+        "RAY_USE_TLS": "1",
+        "RAY_TLS_CA_CERT": str(tls.ca_file.absolute()),
+        "RAY_TLS_SERVER_CERT": str(tls.cert_file.absolute()),
+        "RAY_TLS_SERVER_KEY": str(tls.key_file.absolute()),
+    }
 
 
 class Machines(NamedTuple):
@@ -167,14 +187,16 @@ def first_line(error: BaseException | None) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def _ask(address: str, token: str | None) -> Head:
-    """Ask whether the head is alive, which a Ray without tokens answers to anyone. Raises FleetError."""
+def ask(fleet: FleetSettings, token: str | None) -> Head:
+    """Ask whether the head is alive, which a Ray without tokens answers to anyone.
+
+    Raises ConfigError for certificates that cannot be read, FleetError.
+    """
     import grpc  # noqa: PLC0415  # comes with Ray
     from ray.core.generated import gcs_service_pb2  # noqa: PLC0415
 
     metadata = () if token is None else (("authorization", f"Bearer {token}"),)
-    # A proxy of the environment is for the web, not for machines of one room.
-    with grpc.insecure_channel(address, options=(("grpc.enable_http_proxy", 0),)) as channel:
+    with _channel(fleet) as channel:
         try:
             answer = channel.unary_unary("/ray.rpc.NodeInfoGcsService/CheckAlive")(
                 b"", timeout=PROBE_S, metadata=metadata
@@ -183,9 +205,45 @@ def _ask(address: str, token: str | None) -> Head:
             if error.code() is grpc.StatusCode.UNAUTHENTICATED:
                 return Head(True, "")
             what = {
-                grpc.StatusCode.UNAVAILABLE: "cannot be reached",
+                grpc.StatusCode.UNAVAILABLE: _why_unavailable(fleet),
                 grpc.StatusCode.DEADLINE_EXCEEDED: f"does not answer within {PROBE_S:g} s",
             }.get(error.code(), "is something else than Ray's head")
-            raise FleetError(f"fleet.address: {address} {what}") from None
+            raise FleetError(f"fleet.address: {fleet.address} {what}") from None
     reply: Any = gcs_service_pb2
     return Head(False, str(reply.CheckAliveReply.FromString(answer).ray_version))
+
+
+def _channel(fleet: FleetSettings) -> Any:
+    import grpc  # noqa: PLC0415  # comes with Ray
+
+    # A proxy of the environment is for the web, not for machines of one room.
+    options = (("grpc.enable_http_proxy", 0),)
+    if fleet.tls is None:
+        return grpc.insecure_channel(fleet.address, options=options)
+    credentials = grpc.ssl_channel_credentials(
+        _read("tls.ca_file", fleet.tls.ca_file),
+        _read("tls.key_file", fleet.tls.key_file, is_secret=True),
+        _read("tls.cert_file", fleet.tls.cert_file),
+    )
+    return grpc.secure_channel(fleet.address, credentials, options=options)
+
+
+def _why_unavailable(fleet: FleetSettings) -> str:
+    """A clause for people."""
+    host, port = fleet.address.rsplit(":", 1)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with socket.create_connection((host, int(port)), PROBE_S) as connection:
+            try:
+                context.wrap_socket(connection).close()
+            except OSError:
+                return "cannot be reached" if fleet.tls is None else "has no TLS: set RAY_USE_TLS=1 there"
+    except OSError:
+        return "cannot be reached"
+    if fleet.tls is None:
+        return "has TLS: set fleet.tls"
+    return (
+        "and this machine do not trust each other: both certificates must be signed by fleet.tls.ca_file,"
+        f" and that of the head name {host}"
+    )
