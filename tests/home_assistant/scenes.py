@@ -47,6 +47,8 @@ ADDRESSES = {
     "clip_url": "http://home.local:8927/api/1/shared/e2.flac?until=1795956570&signature=0",
 }
 COOLDOWN_S = 8.0
+AT_ONCE = 8
+"""events that come in the same packet, so that some of them are of the same millisecond"""
 SETTLED_S = 2.5
 """after so long whatever was to notify has done so"""
 
@@ -181,15 +183,17 @@ async def _play(scene: Scene) -> None:
     assert said[2:] == [elsewhere], (said, again)
     print("ok  the dog does not notify again while it cools down, but in another room it does")
 
-    critical = [await scene.hear("smoke_alarm", priority="critical", verified=True) for _ in range(2)]
+    critical = await asyncio.gather(
+        *(scene.hear("smoke_alarm", priority="critical", verified=True) for _ in range(AT_ONCE))
+    )
     said = await scene.by("always")
     assert sorted(said[3:]) == sorted(critical), said
-    print("ok  a critical sound knows no cool-down")
+    print("ok  a critical sound knows no cool-down, and events of the same millisecond are not one")
 
     await asyncio.sleep(COOLDOWN_S)
     warm = await scene.hear("dog_bark")
     said = await scene.by("always")
-    assert said[5:] == [warm], said
+    assert said[3 + AT_ONCE :] == [warm], said
     print("ok  after the cool-down the dog notifies again")
 
     glass = await scene.hear("glass_break", peak=0.6, score=0.0)
