@@ -85,7 +85,7 @@ def _hour(hours: float) -> str:
 
 def automations() -> list[dict[str, Any]]:
     return [
-        automation("always"),
+        automation("always", phones=["one_that_is_gone"]),
         automation("sure", peak=0.5, cooldown=0),
         automation("quiet", quiet_from=_hour(-1), quiet_until=_hour(1), cooldown=0),
     ]

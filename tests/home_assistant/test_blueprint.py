@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from datetime import UTC, datetime, time
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,15 @@ class State:
         self.attributes = attributes
 
 
+PHONES = {"p1": "Anna's phone", "p2": "Pixel 9"}
+"""the names of the phones that there are, by device id"""
+
+
+def slugify(text: str) -> str:
+    """As Home Assistant's own, of names in ASCII."""
+    return re.sub(r"[^a-z0-9]+", "_", text.lower().replace("'", "")).strip("_")
+
+
 BEFORE = State("2026-11-28T12:00:00.000+00:00", id="e0")
 
 
@@ -65,6 +75,7 @@ def variables(
     given = {key: one.get("default") for key, one in blueprint["blueprint"]["input"].items()} | inputs
     message = event_message(event(), "pi", names=Names()) | fields
     environment = NativeEnvironment()
+    environment.filters["slugify"] = slugify
     environment.filters["float"] = lambda value, default=0.0: float(value) if value is not None else default
     state = None if is_gone else State(BEFORE.state, **json.loads(json.dumps(message)))
     states = {"from_state": before, "to_state": state, "entity_id": "event.kitchen_detection"}
@@ -73,7 +84,7 @@ def variables(
         "this": type("This", (), {"entity_id": "automation.one"}),
         "now": lambda: datetime.combine(datetime.now(UTC).date(), at),
         "device_id": lambda _: "kitchen",
-        "device_attr": lambda _, name: {"configuration_url": page}[name],
+        "device_attr": lambda device, name: {"configuration_url": page, "name": PHONES.get(device)}[name],
     }
     for key, value in blueprint["variables"].items():
         scope[key] = (
@@ -190,10 +201,18 @@ def test_what_is_critical_breaks_through_silence() -> None:
 
 
 def test_phones_get_the_notification() -> None:
-    """As the variables make it."""
-    (repeat,) = (step["repeat"] for step in load()["action"] if "for_each" in step.get("repeat", {}))
-    (step,) = repeat["sequence"]
+    """As the variables make it; one that is gone keeps no other from its own, and none keeps `actions`."""
+    assert variables(DOG, phones=["gone", "p1", "p2"])[1]["services"] == [
+        "notify.mobile_app_annas_phone",
+        "notify.mobile_app_pixel_9",
+    ]
+    assert variables(DOG, phones=["gone"])[1]["services"] == []
+    ((phones, more),) = (step["parallel"] for step in load()["action"] if "parallel" in step)
+    assert phones["repeat"]["for_each"] == "{{ services }}"
+    (step,) = phones["repeat"]["sequence"]
+    assert step["service"] == "{{ repeat.item }}"
     assert step["data"]["data"] == "{{ notification }}"
+    assert more["default"] == "actions"
 
 
 def test_a_run_for_each_event() -> None:
