@@ -368,7 +368,7 @@ async def test_a_mute_ends_by_itself(
     mosquitto: Mosquitto, subscribe: Subscribe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After its time the switch is off, without anybody's help."""
-    monkeypatch.setattr(commands, "MUTE_S", 0.3)
+    monkeypatch.setattr(commands, "MUTE_S", 1.0)
     heard = await subscribe(mosquitto.port)
     async with told(configuration(mosquitto.port), tmp_path):
         await heard.until_heard(f"{BASE}/kitchen/mute/state", "OFF")
