@@ -138,6 +138,11 @@ class Scene:
         await self._client.publish(TOPICS.event(source, "start"), json.dumps(message), qos=1)
         return happened.id
 
+    async def status(self, status: str) -> None:
+        """The daemon is there or not, as it says itself or the broker for it."""
+        await self._client.publish(TOPICS.status, status, qos=1, retain=True)
+        await asyncio.sleep(SETTLED_S)
+
     async def by(self, automation: str) -> list[str]:
         """The events that an automation has notified of, once all is settled."""
         await asyncio.sleep(SETTLED_S)
@@ -216,6 +221,20 @@ async def _play(scene: Scene) -> None:
     said = await scene.by("sure")
     assert not {cooled, late} & set(said), said
     print("ok  what the detector says not to notify of does not, and neither does what comes late")
+
+    before = len(await scene.by("always"))
+    for _ in range(2):
+        await scene.status("offline")
+        await scene.status("online")
+    assert len(await scene.by("always")) == before, scene.notified
+    await scene.status("offline")
+    missed = await scene.hear("smoke_alarm", priority="critical", delayed_s=600.0)
+    await scene.status("online")
+    said = await scene.by("always")
+    assert said[before:] == [missed], said
+    print(
+        "ok  an alarm that came while all was unavailable notifies, and what was notified of does not again"
+    )
 
 
 async def show(python: str, folder: Path) -> None:

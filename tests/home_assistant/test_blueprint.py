@@ -44,8 +44,9 @@ def load() -> dict[str, Any]:
 class State:
     """A state of the entity, as templates see it."""
 
-    def __init__(self, state: str, **attributes: object) -> None:
+    def __init__(self, state: str, last_changed: str = "", **attributes: object) -> None:
         self.state = state
+        self.last_changed = last_changed or state
         self.attributes = attributes
 
 
@@ -83,6 +84,7 @@ def variables(
         "trigger": type("Trigger", (), states),
         "this": type("This", (), {"entity_id": "automation.one"}),
         "now": lambda: datetime.combine(datetime.now(UTC).date(), at),
+        "as_timestamp": lambda value, _=None: datetime.fromisoformat(value).timestamp(),
         "device_id": lambda _: "kitchen",
         "device_attr": lambda device, name: {"configuration_url": page, "name": PHONES.get(device)}[name],
     }
@@ -145,11 +147,20 @@ def test_which_events_notify(
         (BEFORE, False, True),
         (State("unknown"), False, True),
         (State(BEFORE.state, id="e1"), False, False),
-        (State("unavailable"), False, False),
+        (State("unavailable", "2026-11-28T12:00:01.000+00:00"), False, False),
+        (State("unavailable", "2026-11-28T11:59:59.000+00:00"), False, True),
         (None, False, False),
         (BEFORE, True, False),
     ],
-    ids=["in the same millisecond", "the first", "a new name", "there again", "a new entity", "gone"],
+    ids=[
+        "the same millisecond",
+        "the first",
+        "a new name",
+        "there again",
+        "meanwhile",
+        "a new entity",
+        "gone",
+    ],
 )
 def test_each_event_notifies_once(before: State | None, *, is_gone: bool, expected: bool) -> None:
     """Whatever else changes of its entity: the state alone is the same for events of one millisecond."""

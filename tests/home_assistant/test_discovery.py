@@ -104,14 +104,14 @@ def test_what_home_assistant_would_refuse() -> None:
 
 
 def test_what_explains_a_lost_source_stays_available() -> None:
-    """Settings and diagnostics are available while the daemon is; what is heard, while its source is too."""
+    """Settings, events and diagnostics are available while the daemon is; states, while the source is too."""
     node = [{"t": "streamer/pi/status"}]
     payload = json.loads(told()[DEVICE])
     assert payload["avty"] == [*node, {"t": "streamer/pi/living_room/status"}]
     assert payload["avty_mode"] == "all"
     own = {key for key, component in payload["cmps"].items() if component.get("avty") == node}
     settings = {key for key, component in payload["cmps"].items() if "cmd_t" in component}
-    assert own == settings | {"problem"}
+    assert own == settings | {"problem", "detection"}
     node_device = json.loads(payloads([NodeDevice(TOPICS)], "homeassistant", "device")[NODE])
     assert node_device["avty"] == node
 
