@@ -132,7 +132,7 @@ class DiscoveryDevice:
 
     @property
     def of_node(self) -> list[dict[str, str]]:
-        """Availability with the daemon alone: of settings, and of what explains a lost source."""
+        """Availability with the daemon alone: of settings, of events, and of what explains a lost source."""
         return [{"t": self.topics.status}]
 
 
@@ -140,7 +140,7 @@ Device: TypeAlias = NodeDevice | DiscoveryDevice
 
 
 def detection(device: DiscoveryDevice) -> Entity:
-    """The moment that a sound begins."""
+    """The moment that a sound begins. Available while the daemon is: it may come when its source is lost."""
     return device.entity(
         "event",
         "detection",
@@ -148,6 +148,7 @@ def detection(device: DiscoveryDevice) -> Entity:
         stat_t=device.topics.event(device.source, "start"),
         val_tpl=_ATTRIBUTES.replace("value_json,", "value_json, event_type=value_json.sound,", 1),
         evt_typ=list(device.sounds),
+        avty=device.of_node,
     )
 
 

@@ -309,8 +309,12 @@ class MqttSink:
         """Publish until the sink stops and no event is left. Raises ConnectionLostError, or _ReplacedError.
 
         Events first; while there are any, one state after each that was waited for, so that neither starves.
+        For Home Assistant all states once before them: it shows no event of what is unavailable.
         """
         await self._prove(connection)
+        if self._discovery.remembered() and not await self._is_news():
+            self._states.online()
+            await self._send_states(connection)
         while True:
             self._wake.clear()
             self._check_replaced()

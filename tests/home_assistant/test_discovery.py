@@ -11,7 +11,7 @@ import pytest
 from jinja2 import Environment
 
 from streamer import __version__
-from streamer.config.schema import HomeAssistantSettings, load_config
+from streamer.config.schema import HomeAssistantSettings, example, load_config
 from streamer.home_assistant.discovery import announced, discovery, messages, payloads
 from streamer.home_assistant.entities import (
     DiscoveryDevice,
@@ -104,14 +104,14 @@ def test_what_home_assistant_would_refuse() -> None:
 
 
 def test_what_explains_a_lost_source_stays_available() -> None:
-    """Settings and diagnostics are available while the daemon is; what is heard, while its source is too."""
+    """Settings, events and diagnostics are available while the daemon is; states, while the source is too."""
     node = [{"t": "streamer/pi/status"}]
     payload = json.loads(told()[DEVICE])
     assert payload["avty"] == [*node, {"t": "streamer/pi/living_room/status"}]
     assert payload["avty_mode"] == "all"
     own = {key for key, component in payload["cmps"].items() if component.get("avty") == node}
     settings = {key for key, component in payload["cmps"].items() if "cmd_t" in component}
-    assert own == settings | {"problem"}
+    assert own == settings | {"problem", "detection"}
     node_device = json.loads(payloads([NodeDevice(TOPICS)], "homeassistant", "device")[NODE])
     assert node_device["avty"] == node
 
@@ -374,3 +374,18 @@ def test_the_entities_of_the_guide() -> None:
     kitchen = found["homeassistant/device/streamer_home_kitchen/config"]["cmps"].values()
     assert len(named) > 15
     assert set(named) <= {one["def_ent_id"] for one in kitchen if "def_ent_id" in one}
+
+
+def test_the_configuration_of_the_guide(tmp_path: Path) -> None:
+    """The example that the guide begins with is a configuration, with its sections in place of its own."""
+    guide = (Path(__file__).parents[2] / "docs" / "home-assistant" / "README.md").read_text(encoding="utf-8")
+    assert "streamer config example home > streamer.yaml" in guide
+    (text,) = (block for block in re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL) if "sources:" in block)
+    path = tmp_path / "streamer.yaml"
+    rest = example("home").read_text(encoding="utf-8")
+    for section in re.findall(r"^(\w+):", text, re.MULTILINE):
+        rest = re.sub(rf"^{section}:.*\n(?:(?:[ #].*)?\n)*", "", rest, flags=re.MULTILINE)
+    path.write_text(text + rest, encoding="utf-8")
+    config = load_config(path)
+    assert len(config.sounds) == len(HOME.sounds)
+    assert (config.sources["kitchen"].area, config.mqtt.username) == ("Kitchen", "streamer")

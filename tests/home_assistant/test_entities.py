@@ -150,6 +150,22 @@ async def test_events_have_signed_addresses(
     assert node["dev"]["cu"] == "https://home.example/ears/"
 
 
+async def test_what_waited_comes_when_all_is_available(
+    mosquitto: Mosquitto, subscribe: Subscribe, tmp_path: Path
+) -> None:
+    """Home Assistant shows no event of an entity that is unavailable: an alarm of an outage would be lost."""
+    heard = await subscribe(mosquitto.port)
+    async with told(configuration(mosquitto.port), tmp_path):
+        await heard.until_heard(f"{LISTEN}/state", "ON")
+    await heard.until_heard(f"{BASE}/status", "offline")
+    n = len(heard.messages)
+    async with told(configuration(mosquitto.port), tmp_path) as (recorder, _):
+        recorder.put(event("start"))
+        await heard.until(lambda heard: bool(heard.of("/event/start")))
+    topics = [message.topic for message in heard.messages[n:]]
+    assert topics.index(f"{BASE}/status") < topics.index(f"{BASE}/kitchen/event/start")
+
+
 async def test_home_assistant_comes_up(mosquitto: Mosquitto, subscribe: Subscribe, tmp_path: Path) -> None:
     """On its birth message all is announced and said again; its last will changes nothing."""
     heard = await subscribe(mosquitto.port)
@@ -371,7 +387,7 @@ async def test_a_mute_ends_by_itself(
     mosquitto: Mosquitto, subscribe: Subscribe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After its time the switch is off, without anybody's help."""
-    monkeypatch.setattr(commands, "MUTE_S", 0.3)
+    monkeypatch.setattr(commands, "MUTE_S", 1.0)
     heard = await subscribe(mosquitto.port)
     async with told(configuration(mosquitto.port), tmp_path):
         await heard.until_heard(f"{BASE}/kitchen/mute/state", "OFF")
