@@ -69,13 +69,16 @@ class Teaching:
         return JSONResponse(await answered(read, CHECK_S))
 
     async def keep(self, request: Request) -> Response:
-        """Keep an event's audio, or a stretch of the last minute, as an example of a sound."""
+        """Keep an event's audio, or a stretch of the last minute, as an example or counter-example."""
         name, body, directory = _name(request), await body_of(request), directory_of(self._parts.directory)
         if body.get("keep_audio") is not True:
             raise RequestError(
                 HTTPStatus.BAD_REQUEST,
                 "keep_audio: true says that this audio may be kept until it is removed",
             )
+        is_not = body.get("is_not", False)
+        if not isinstance(is_not, bool):
+            raise RequestError(HTTPStatus.BAD_REQUEST, "is_not is true or false")
         if "event" in body:
             example_id = id_of(body["event"])
             samples, rate = await answered(lambda: self._of_event(directory, example_id), CHECK_S)
@@ -90,7 +93,8 @@ class Teaching:
         def write() -> dict[str, object]:
             try:
                 checked(Path("this stretch"), samples, rate)
-                examples.keep(directory, name, example_id, encode(samples, rate), min_free=least)
+                flac = encode(samples, rate)
+                examples.keep(directory, name, example_id, flac, min_free=least, is_not=is_not)
             except (InputError, ValueError) as error:
                 raise RequestError(HTTPStatus.CONFLICT, str(error)) from None
             return self._sound(directory, name)
@@ -120,9 +124,13 @@ class Teaching:
     async def teach(self, request: Request) -> Response:
         """Learn a sound from its examples, as `streamer teach` does; it may take minutes."""
         name, directory = _name(request), directory_of(self._parts.directory)
-        clips = [str(one.path) for one in await answered(lambda: examples.examples(directory, name))]
+        kept = await answered(lambda: examples.examples(directory, name))
+        clips = [str(one.path) for one in kept if not one.is_not]
         if not clips:
             raise RequestError(HTTPStatus.NOT_FOUND, f"{name} has no examples")
+        for one in kept:
+            if one.is_not:
+                clips += ["--not", str(one.path)]
         try:
             await self._parts.commands.run(
                 self._parts.config(), directory, ["teach", name, *clips, "--replace"]
@@ -176,7 +184,7 @@ class Teaching:
                 }
         return {
             "name": name,
-            "examples": [{"id": one.id, "kept_at": utc(one.kept_at)} for one in kept],
+            "examples": [{"id": one.id, "kept_at": utc(one.kept_at), "is_not": one.is_not} for one in kept],
             "state": state,
             "taught": taught,
             "problem": problem,

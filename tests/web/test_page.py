@@ -407,13 +407,22 @@ def test_this_is(browser: Browser, tmp_path: Path) -> None:
                 dialog.get_by_role("button", name="Keep as an example").click()
                 expect(it.page.get_by_text(f"Kept: example {n} of our_chime")).to_be_visible()
                 expect(dialog).to_have_count(0)
+            it.page.get_by_role("button", name="This is …").click()
+            dialog.get_by_label("What it is called").fill("our_chime")
+            dialog.get_by_role("slider", name="From").fill("10.5")
+            dialog.get_by_role("slider", name="To").fill("12")
+            dialog.get_by_role("checkbox", name="It is not this sound").check()
+            dialog.get_by_role("checkbox", name="s of sound of Küche on this machine").check()
+            dialog.get_by_role("button", name="Keep as an example").click()
+            expect(it.page.get_by_text("Kept: counter-example 1 of our_chime")).to_be_visible()
             view(it.page, "sounds")
             card = it.page.get_by_role("article", name="our_chime")
             card.get_by_role("button", name="Teach it").click()
             expect(card).to_contain_text("Heard again: 3 of 3 examples", timeout=120_000)
             expect(card).to_contain_text("Too few: 3 examples say little; 5 and more are better.")
             expect(card).to_contain_text("taught: our_chime")
-            assert card.locator("audio").count() == 3
+            assert card.locator("audio").count() == 4
+            expect(card).to_contain_text("Not it")
             assert it.page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
             assert serious_faults(it.page) == []
 

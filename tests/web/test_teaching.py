@@ -68,6 +68,30 @@ def test_examples(site: Site, tmp_path: Path) -> None:
     assert not list((tmp_path / "examples").iterdir())
 
 
+def test_a_counter_example(site: Site, tmp_path: Path) -> None:
+    """What is not the sound is kept beside its examples, can be heard, and goes with them."""
+    begin = listened(site)
+    for number in range(2):
+        keep(site, begin + 3 + 10 * number, begin + 7 + 10 * number)
+    wrong = keep(site, begin + 23, begin + 27, is_not=True).fields
+    assert [one["is_not"] for one in wrong["examples"]] == [False, False, True]
+    assert keep(site, begin + 33, begin + 37, is_not="yes").status == 400
+    assert sorted(path.parent.name for path in tmp_path.rglob("*.flac")) == ["chime", "chime", "chime.not"]
+    kept = wrong["examples"][2]["id"]
+    assert site.ask("GET", f"/api/1/teaching/chime/examples/{kept}.flac").status == 200
+    assert site.ask("DELETE", "/api/1/teaching/chime").status == 204
+    assert not list((tmp_path / "examples").iterdir())
+
+
+def test_an_event_is_on_one_side(site: Site, tmp_path: Path) -> None:
+    """An event that was kept as the sound and then as what it is not is the latter alone."""
+    kept_clip(tmp_path, "000000000001")
+    for is_not in (False, True):
+        fields = {"event": "000000000001", "is_not": is_not, "keep_audio": True}
+        answer = site.ask("POST", "/api/1/teaching/beep/examples", body=fields)
+        assert [one["is_not"] for one in answer.fields["examples"]] == [is_not]
+
+
 def test_an_event_as_an_example(site: Site, tmp_path: Path) -> None:
     """From its clip, where one is kept; once, however often it is asked for; else its audio is gone."""
     kept_clip(tmp_path, "000000000001")
@@ -183,10 +207,11 @@ def test_what_was_taught(tmp_path: Path) -> None:
 
 
 def test_too_few_examples(site: Site, tmp_path: Path) -> None:
-    """It is what `streamer teach` says, without a path of the machine."""
+    """It is what `streamer teach` says, without a path of the machine; a counter-example is none of them."""
     begin = listened(site)
     assert site.ask("POST", "/api/1/teaching/chime", body={}).status == 404
     keep(site, begin + 3, begin + 7)
+    keep(site, begin + 13, begin + 17, is_not=True)
     answer = site.ask("POST", "/api/1/teaching/chime", body={})
     expected = "chime: 1 clips are too few: 3 are needed, 5 and more are better"
     assert (answer.status, answer.fields["error"]) == (409, expected)

@@ -38,12 +38,12 @@ class Example extends LitElement {
 
   async keep(submitted) {
     submitted.preventDefault();
-    const name = plain(new FormData(submitted.target).get("name")), iso = (at) => new Date(1000 * (this.begin + at)).toISOString();
+    const fields = new FormData(submitted.target), name = plain(fields.get("name")), iso = (at) => new Date(1000 * (this.begin + at)).toISOString();
     const what = this.event ? { event: this.event.id } : { source: this.source, begin: iso(this.from), end: iso(this.to) };
     this.busy = true;
     try {
-      const { examples } = await post(`teaching/${name}/examples`, { ...what, keep_audio: true });
-      tell(t("example_kept", { name, n: examples.length, needed: this.needed }));
+      const is_not = fields.has("is_not"), { examples } = await post(`teaching/${name}/examples`, { ...what, is_not, keep_audio: true });
+      tell(t(is_not ? "counter_kept" : "example_kept", { name, n: examples.filter((one) => one.is_not === is_not).length, needed: this.needed }));
       this.close();
     } catch (error) { tell(error.message); }
     this.busy = false;
@@ -68,6 +68,7 @@ class Example extends LitElement {
           ${this.slider("from", t("stretch_from"))}${this.slider("to", t("stretch_to"))}</div>`}
         <label class="stack close">${t("teach_name")}<input class="field" name="name" list="taught" maxlength="64" autocomplete="off" required></label>
         <datalist id="taught">${this.names.map((name) => html`<option value=${name}></option>`)}</datalist>
+        <label class="row"><input type="checkbox" name="is_not"><span>${t("teach_not")}</span></label>
         <label class="row consent"><input type="checkbox" required><span>${t("teach_consent", { s: seconds(this.length), source: nameOf("sources", this.source ?? this.event.source) })}</span></label>
         <div class="row"><button class="button primary" ?disabled=${this.busy}>${t("keep_example")}</button><button class="button quiet" type="button" @click=${() => this.close()}>${t("cancel")}</button></div>
       </form></dialog>`;
@@ -108,16 +109,16 @@ class Taught extends LitElement {
   }
 
   card(sound) {
-    const { name, examples, state, taught, problem } = sound, { needed } = this.found, writes = can("write");
+    const { name, examples, state, taught, problem } = sound, { needed } = this.found, writes = can("write"), n = examples.filter(({ is_not }) => !is_not).length;
     return html`<article class="panel stack" aria-label=${name}>
       <div class="row spread"><h2>${name}</h2>${writes && (state === "untaught" || state === "unused") ? html`<button class="button quiet small" @click=${() => this.drop(name, t("forget_sure", { name }))}>${t("forget")}</button>` : nothing}</div>
       ${problem ? html`<p class="alert small">${problem}</p>` : nothing}
       ${taught ? this.outcome(sound) : nothing}
-      ${taught && !examples.length ? nothing : html`<p class="small dim">${examples.length < needed ? t("examples_needed", { n: examples.length, needed }) : t("examples", { n: examples.length })}</p>`}
-      <ul class="examples">${examples.map(({ id, kept_at }) => html`<li><span class="small dim">${moment(kept_at)}</span>
+      ${taught && !examples.length ? nothing : html`<p class="small dim">${n < needed ? t("examples_needed", { n, needed }) : t("examples", { n })}</p>`}
+      <ul class="examples">${examples.map(({ id, kept_at, is_not }) => html`<li><span class="small dim">${moment(kept_at)}${is_not ? ` · ${t("counter_example")}` : nothing}</span>
         ${can("hear") ? html`<audio controls preload="none" src=${url(`teaching/${name}/examples/${id}.flac`)}></audio>` : nothing}
         ${writes ? html`<button class="button quiet small" @click=${() => this.drop(`${name}/examples/${id}`, t("example_remove_sure"))}>${t("remove")}</button>` : nothing}</li>`)}</ul>
-      ${writes && examples.length ? html`<div class="row"><button class="button ${taught ? "" : "primary"}" ?disabled=${this.busy || examples.length < needed} @click=${() => this.teach(name)}>${taught ? t("teach_again") : t("teach")}</button>
+      ${writes && examples.length ? html`<div class="row"><button class="button ${taught ? "" : "primary"}" ?disabled=${this.busy || n < needed} @click=${() => this.teach(name)}>${taught ? t("teach_again") : t("teach")}</button>
         ${this.busy === name ? html`<span class="small dim" role="status" aria-busy="true">${t("teaching")}</span>` : nothing}</div>` : nothing}
       <p class="alert small" role="alert" lang="en">${this.fault[name]}</p>
     </article>`;
