@@ -89,7 +89,7 @@ NOT_KEPT = {"phase", "offset", "score", "emitted_at"}
 
 def test_what_a_crash_has_left_open_is_as_it_was(tmp_path: Path) -> None:
     """Every field of an event comes back from the history, but those that are named here."""
-    known = replace(event("update"), verified=True, notify=False, priority="high")
+    known = replace(event("update"), verified=True, notify=False, priority="high", epoch=1_795_000_000_000)
     defaults = {field.name: field.default for field in fields(SoundEvent)}
     assert [name for name in defaults if getattr(known, name) == defaults[name]] == []
     append(tmp_path, [known])
