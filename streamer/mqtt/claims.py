@@ -22,6 +22,8 @@ class Claim:
 
     epoch: int
     node: str
+    read_at: float
+    """when this process learned of it"""
 
 
 class Claims:
@@ -46,14 +48,14 @@ class Claims:
         return Message(self._topics.epoch(source), encode(claim), qos=1, retain=True)
 
     def begin(self, payloads: Iterable[bytes]) -> None:
-        """Read what the broker retains at the first connection: those processes began before this one.
+        """Go above each claim that the broker retains at the first connection, of those that are older.
 
-        One with a number from the future had a wrong clock, or this one has: the next number goes above it.
+        A clock that is set after the start, or was set back, changes nothing of who began last.
         """
         if self._is_first:
             self._is_first = False
             for claim in filter(None, map(_claim, payloads)):
-                if claim.epoch > 1000 * time.time():
+                if self._epoch.is_before(claim.epoch):
                     self._epoch.exceed(claim.epoch)
 
     def read(self, source: str, payload: bytes) -> bool:
@@ -66,9 +68,9 @@ class Claims:
         return True
 
     def may_publish(self, event: SoundEvent) -> bool:
-        """Whether an event is ours; of a source that is lost it is the end of what began before that."""
+        """Whether an event is ours: of a source that is lost all that began before the other process did."""
         claim = self.lost.get(event.source_id)
-        return claim is None or (event.phase == "end" and 1000 * event.onset < claim.epoch)
+        return claim is None or event.onset < min(claim.epoch / 1000, claim.read_at)
 
     def why_lost(self, source: str) -> str:
         """A clause for people."""
@@ -90,4 +92,4 @@ def _claim(payload: bytes) -> Claim | None:
         epoch, node = values["epoch"], values["node"]
     except (ValueError, LookupError, TypeError, RecursionError):
         return None
-    return Claim(epoch, node[:64]) if is_epoch(epoch) and isinstance(node, str) else None
+    return Claim(epoch, node[:64], time.time()) if is_epoch(epoch) and isinstance(node, str) else None

@@ -37,6 +37,8 @@ INCOMING_BYTES = 65536
 """Maximum Packet Size that we announce (MQTT 5); the broker drops larger ones"""
 INCOMING_MESSAGES = 100
 """length of the receive queue; when it is full, new messages are dropped"""
+TOPICS = 8
+"""that one SUBSCRIBE asks for: AWS IoT takes no more"""
 TCP_TIMEOUT_S = 2.0
 """seconds for TCP and TLS to be set up; they block a thread that the end of the process waits for"""
 ANSWER_TIMEOUT_S = 10.0
@@ -239,10 +241,13 @@ class Connection(ObservedClient):
 
         Raises MessageRefusedError, or ConnectionLostError.
         """
-        await self._subscribe(topics)
-        # It answers in order: what it retains came before this answer.
-        await self.while_connected(self.unsubscribe(f"{topics[0]}/-"))
-        return [_incoming(await anext(self.messages)) for _ in range(len(self.messages))]
+        found: list[Incoming] = []
+        for i in range(0, len(topics), TOPICS):
+            await self._subscribe(topics[i : i + TOPICS])
+            # It answers in order: what it retains came before this answer.
+            await self.while_connected(self.unsubscribe(f"{topics[i]}/-"))
+            found += [_incoming(await anext(self.messages)) for _ in range(len(self.messages))]
+        return found
 
     async def incoming(self, topics: Sequence[str]) -> AsyncIterator[Incoming]:
         """Subscribe, and yield messages until the connection is lost. Raises MessageRefusedError."""

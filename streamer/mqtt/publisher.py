@@ -86,6 +86,10 @@ class _ReplacedError(Exception):
     """A process with this node's name began later. Its text is for people."""
 
 
+class _NotOursError(Exception):
+    """An event of a source that another process detects. Its text is for people."""
+
+
 class Discovery(Protocol):
     """What a home automation has to know for entities to appear by themselves."""
 
@@ -296,6 +300,8 @@ class MqttSink:
                     await self._publish_last(connection, publishing)
                 except (ConnectionLostError, TimeoutError):
                     await connection.drop()  # the will says offline
+                except _ReplacedError:
+                    pass  # the status is the other one's
                 raise
             finally:
                 self._connection = None
@@ -309,12 +315,14 @@ class MqttSink:
         """Publish until the sink stops and no event is left. Raises ConnectionLostError, or _ReplacedError.
 
         Events first; while there are any, one state after each that was waited for, so that neither starves.
-        For Home Assistant all states once before them: it shows no event of what is unavailable.
+        Before them the claims, and that the node is online: Home Assistant shows no event of one that is not.
         """
         await self._prove(connection)
+        for claim in self._states.claimed():
+            await self._send_state(connection, claim)
         if self._discovery.remembered() and not await self._is_news():
             self._states.online()
-            await self._send_states(connection)
+            await self._send_state(connection, self._states.status())
         while True:
             self._wake.clear()
             self._check_replaced()
@@ -371,9 +379,9 @@ class MqttSink:
         self._wake.set()
 
     def _check_ours(self, event: SoundEvent) -> None:
-        """Raises MessageRefusedError for an event of a source that another process detects."""
+        """Raises _NotOursError for an event of a source that another process detects."""
         if self._claims is not None and not self._claims.may_publish(event):
-            raise MessageRefusedError(self._claims.why_lost(event.source_id))
+            raise _NotOursError(self._claims.why_lost(event.source_id))
 
     def _check_replaced(self) -> None:
         """Raises _ReplacedError where all topics are those of another process."""
@@ -583,6 +591,8 @@ class MqttSink:
         entry, answer = self._flight[0]
         try:
             await connection.answered(answer)
+        except _NotOursError as reason:
+            await self._events.refuse(entry, str(reason))
         except MessageRefusedError as refusal:
             self._narrow_until = time.monotonic() + NARROW_S
             self._failures = 0  # Mosquitto 2.0.11 then closes the connection: no outage to back off from
@@ -629,7 +639,7 @@ class MqttSink:
                     message_id=entry.message_id,
                 )
             )
-        except MessageRefusedError as refusal:
+        except (MessageRefusedError, _NotOursError) as refusal:
             refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             refused.set_exception(refusal)
             return refused

@@ -205,6 +205,15 @@ class StateTopics:
         self._put_status(self._topics.status, online=True)
         self._due = dict.fromkeys(self._now)
 
+    def status(self) -> Message:
+        """Whether the node is online."""
+        return self._now[self._topics.status]
+
+    def claimed(self) -> list[Message]:
+        """The claims to the sources that are detected here."""
+        topics = () if self._claims is None else self._claims.topics(self._sources)
+        return [self._now[topic] for topic in topics if topic in self._now]
+
     def rest(self) -> None:
         """Everything OFF and offline: the state after the last report."""
         for source in self._sources:

@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from streamer.metrics import Metrics
 from streamer.store.log import Log, Recorded
 from streamer.store.query import reading
@@ -21,14 +23,14 @@ from tests.faults.program import QUICK, watched, write
 from tests.faults.table import FAULTS, Fault
 from tests.store.test_query import MODEL, many
 
+pytestmark = pytest.mark.slow
+
 CYCLES = int(os.environ.get("FAULTS_CYCLES", "10"))
 KILLS = CYCLES // 50 or 3
 N_EVENTS = 1000 * CYCLES
 GROUP = 5000
 BEEPS = """
 import array, sys, time
-
-pytestmark = pytest.mark.slow
 while True:
     for peak in [9000] * 10 + [0] * 10:
         sys.stdout.buffer.write(array.array('h', [peak, -peak] * 800).tobytes())

@@ -204,10 +204,12 @@ def ask(fleet: FleetSettings, token: str | None) -> Head:
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.UNAUTHENTICATED:
                 return Head(True, "")
-            what = {
-                grpc.StatusCode.UNAVAILABLE: _why_unavailable(fleet),
-                grpc.StatusCode.DEADLINE_EXCEEDED: f"does not answer within {PROBE_S:g} s",
-            }.get(error.code(), "is something else than Ray's head")
+            if error.code() is grpc.StatusCode.UNAVAILABLE:
+                what = _why_unavailable(fleet)
+            elif error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                what = f"does not answer within {PROBE_S:g} s"
+            else:
+                what = "is something else than Ray's head"
             raise FleetError(f"fleet.address: {fleet.address} {what}") from None
     reply: Any = gcs_service_pb2
     return Head(False, str(reply.CheckAliveReply.FromString(answer).ray_version))
