@@ -34,7 +34,7 @@ RUN /opt/streamer/bin/pip install --no-cache-dir --no-compile --require-hashes -
 # What a daemon never loads, a third of it all: tests, sources and symbols of compiled modules, numpy's builders, models for
 # ONNX Runtime and a second build of it, the syntax of programming languages.
 WORKDIR /opt/streamer/lib/python3.11/site-packages
-RUN find . -type d \( -name __pycache__ -o -name tests -o -name sboms -o -path ./onnx/backend/test -o -path ./onnx/reference \
+RUN find . -type d \( -name __pycache__ -o -name tests -o -name sboms \
         -o -path ./numpy/distutils -o -path ./numpy/f2py \) -prune -exec rm -r {} + \
  && find . -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.[ch]' -o -name '*.cc' -o -name '*.hpp' \) -delete \
  && rm -rf onnxruntime/transformers onnxruntime/datasets onnxruntime/capi/libonnxruntime.so.* \

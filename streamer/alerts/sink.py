@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -198,18 +199,18 @@ class _Delivery:
 
     def _clip(self, event_id: str) -> Attachment | None:
         """What is kept of an event that has ended; None where nothing is, or nothing yet after CLIP_S."""
+        if self._directory is None:
+            return None
         until = time.monotonic() + CLIP_S
-        while self._directory is not None:
-            try:
+        while time.monotonic() < until:
+            with suppress(StreamerError, OSError):  # the history is busy: asked again
                 with reading(self._directory) as reader:
                     event = reader.event(event_id)
                 if event.clip == "kept" and event.clip_start is not None:
                     content = clip_path(self._directory, event.id, event.clip_start).read_bytes()
                     return Attachment(f"{event.sound}.flac", "audio/flac", content)
-            except (StreamerError, OSError):
-                return None
-            if event.clip not in ("none", "waiting") or time.monotonic() > until:
-                return None
+                if event.clip not in ("none", "waiting"):
+                    return None
             time.sleep(CLIP_ASKED_S)
         return None
 

@@ -25,7 +25,7 @@ ConfigFile = Annotated[
     Path, typer.Option("--config", "-c", help="A configuration with a section `fleet`.", metavar="FILE")
 ]
 
-RIVALS = ("transformers", "openvino")
+RIVALS = ("transformers",)
 """engines in the reports of `streamer bench` that `streamer run` has not"""
 
 

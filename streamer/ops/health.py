@@ -66,6 +66,8 @@ class Health:
             if own.phase != "listening" or own.problem:
                 clauses.append(f"{source_id} {own.phase}" + (f" ({own.problem})" if own.problem else ""))
         clauses.append(self.describe_model())
+        if metrics.broker is not None and metrics.broker.problem:
+            clauses.append(f"MQTT: {metrics.broker.problem}")
         if metrics.outbox.depth:
             clauses.append(f"{metrics.outbox.depth} events wait for the broker")
         if metrics.outbox.in_memory:

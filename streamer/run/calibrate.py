@@ -89,7 +89,7 @@ def apply(directory: Path, config: Config, proposals: Sequence[Proposal]) -> int
     """Put thresholds in force from the next start on; how many changed.
 
     Raises ConfigError where a daemon runs, which would not know of them, UsageError where a profile is not
-    `normal`.
+    `balanced`.
     """
     changed = 0
     with locked(directory) as own:

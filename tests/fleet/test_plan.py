@@ -90,9 +90,9 @@ def test_the_command(tmp_path: Path) -> None:
             {
                 "machine": "a box",
                 "rows": [
-                    {"model": "mine", "engine": "streamer", "windows_a_second": 40.0},
-                    {"model": "mine", "engine": "streamer", "windows_a_second": 50.0},
-                    {"model": "mine", "engine": "OpenVINO", "windows_a_second": 90.0},
+                    {"model": "mine", "engine": "torch", "windows_a_second": 40.0},
+                    {"model": "mine", "engine": "openvino", "windows_a_second": 50.0},
+                    {"model": "mine", "engine": "transformers", "windows_a_second": 90.0},
                 ],
             }
         )
