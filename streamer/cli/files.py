@@ -65,6 +65,7 @@ def tag(
     from streamer.inference.engines import open_engine  # noqa: PLC0415  # loads torch
     from streamer.run.offline import tag as tag_file  # noqa: PLC0415
 
+    _check_any(files)
     engine = open_engine(ModelSettings() if model is None else ModelSettings(path=model))
 
     def tag_one(path: Path) -> None:
@@ -146,6 +147,7 @@ def detect(
     settings = _settings(config, model)
     if plot is not None and len(files) > 1:
         raise UsageError("--plot draws one file; name one")
+    _check_any(files)
     engine = open_model(settings)
     picture = None if plot is None else _picture(settings, engine.labels)
     with _output(out) as stream:
@@ -199,6 +201,23 @@ def _picture(config: Config, labels: Sequence[str]) -> Picture:
 def register(app: typer.Typer) -> None:
     app.command()(tag)
     app.command()(detect)
+
+
+def _check_any(files: list[Path]) -> None:
+    """Before a model is loaded, which takes seconds. Raises InputError where there is none of the files."""
+    missing = [path for path in files if _is_missing(path)]
+    if len(missing) == len(files):
+        raise InputError(*(f"{_name(path)}: no such file" for path in missing))
+
+
+def _is_missing(path: Path) -> bool:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):  # that is said where it is read
+        return False
+    return False
 
 
 def _each(files: list[Path], do: Callable[[Path], None]) -> StreamerError | None:
