@@ -59,8 +59,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Tensor:
     """softmax(q k' / sqrt(d)) v: (B, heads, m, d) and two of (B, heads, n, d) -> (B, m, heads, d)."""
     if dropout or not (q.is_cpu and q.dtype is torch.bfloat16):
         return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout).transpose(1, 2)
-    # Without AMX the fused kernel has a third of the rate at which bfloat16 matrices are multiplied; backwards it
-    # has less everywhere.
+    # Without AMX the fused kernel has a third of the rate at which bfloat16 matrices are multiplied, and less
+    # backwards anywhere.
     if not torch.is_inference_mode_enabled():
         products = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
         return torch.matmul(products.softmax(dim=-1, dtype=q.dtype), v).transpose(1, 2)

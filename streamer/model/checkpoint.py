@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from streamer.core.files import put_directory
 from streamer.errors import ModelError
@@ -64,6 +66,21 @@ def fit_positions(position: Tensor, old: tuple[int, int], new: tuple[int, int]) 
     return torch.from_numpy(arrays.fit_positions(position.numpy(), old, new))
 
 
+class _NoRandomWeights(TorchFunctionMode):
+    """Layers get no random weights: on `meta` torch loads its compiler for them, in two seconds."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if func in (nn.init.uniform_, nn.init.normal_, nn.init.kaiming_uniform_):
+            return None
+        return func(*args, **(kwargs or {}))
+
+
 def build(config: ASTConfig, weights: dict[str, Tensor], where: str) -> AST:
     """A network with these weights, under this project's names. Raises ModelError where they do not fit."""
     check_shapes(config, {name: tuple(tensor.shape) for name, tensor in weights.items()}, where)
@@ -71,7 +88,7 @@ def build(config: ASTConfig, weights: dict[str, Tensor], where: str) -> AST:
         raise ModelError(f"{where}: {len(wrong)} weights are of a kind that is not known: {first(wrong)}")
     if wrong := [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]:
         raise ModelError(f"{where}: {len(wrong)} weights are not finite: {first(wrong)}")
-    with torch.device("meta"):  # where nothing is allocated or initialised
+    with torch.device("meta"), _NoRandomWeights():  # where nothing is allocated
         network = AST(config)
     network.load_state_dict(
         {name: tensor.float().contiguous() for name, tensor in weights.items()}, assign=True
