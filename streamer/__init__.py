@@ -5,4 +5,4 @@ import os
 # Before numpy is loaded: more threads gain nothing for features, and spin. The engines have their own.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
