@@ -23,7 +23,7 @@ test-avx2: export ONEDNN_MAX_CPU_ISA = AVX2
 test-avx2: export ATEN_CPU_CAPABILITY = avx2
 test-avx2: test  ## as test, with this CPU seen as one that has AVX2 and no more, as most homes have
 
-test-fast:  ## the tests that need no broker, no audio server and no training: under a minute
+test-fast:  ## the tests that need no broker, no audio server and no training: some minutes
 	@scripts/venv dev
 	.venv/bin/pytest -m "not slow" -n 3 --dist worksteal $(PYTEST_ARGS)
 
