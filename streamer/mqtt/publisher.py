@@ -319,6 +319,8 @@ class MqttSink:
         """
         await self._prove(connection)
         for claim in self._states.claimed():
+            if self._events.depth:  # an alarm goes before hundreds of claims, which are due among the states
+                break
             await self._send_state(connection, claim)
         if self._discovery.remembered() and not await self._is_news():
             self._states.online()
